@@ -1,0 +1,48 @@
+"""BYOL: from stored images to a trained encoder, and the evaluations that say what it is worth.
+
+`byol.pretrain("photos/")` does all of it; `byol.BYOL(encoder)` is the method alone, for a loop of your own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from byol.data.sources import Source as Source
+    from byol.data.sources import TensorSource as TensorSource
+    from byol.data.sources import open_source as open_source
+    from byol.encoder_file import load_encoder as load_encoder
+    from byol.errors import UserError as UserError
+    from byol.lars import LARS as LARS
+    from byol.lars import parameter_groups as parameter_groups
+    from byol.methods.byol import BYOL as BYOL
+    from byol.networks import MLP as MLP
+    from byol.networks import make_encoder as make_encoder
+    from byol.pretrain import pretrain as pretrain
+    from byol.pretrain import resume as resume
+
+_HOMES = {
+    "BYOL": "byol.methods.byol",
+    "LARS": "byol.lars",
+    "MLP": "byol.networks",
+    "Source": "byol.data.sources",
+    "TensorSource": "byol.data.sources",
+    "UserError": "byol.errors",
+    "load_encoder": "byol.encoder_file",
+    "make_encoder": "byol.networks",
+    "open_source": "byol.data.sources",
+    "parameter_groups": "byol.lars",
+    "pretrain": "byol.pretrain",
+    "resume": "byol.pretrain",
+}
+
+__all__ = [  # noqa: PLE0604, RUF022
+    *sorted(_HOMES)
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: `byol --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'byol' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,98 @@
+"""Random-resized crops: the official windows, and the official bicubic resize as two matrix products per image."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from byol.augment.draw import ViewParams
+
+CUBIC_A = -0.5
+"""Keys' cubic kernel as TensorFlow has it; PyTorch's `interpolate` has -0.75."""
+TABLE_SIZE = 1024
+"""TensorFlow looks the kernel up in a table of so many sub-pixel offsets."""
+EVALUATION_SHARE = 0.875
+"""Side of the central crop over the image's shorter side: 224 / 256 (official code, utils/dataset.py:247)."""
+
+
+def crop_size(area: Tensor, log_aspect: Tensor, height: Tensor | int, width: Tensor | int) -> tuple[Tensor, Tensor]:
+    """Height and width (int64) of crops of a share of the area and an aspect ratio, for images height x width.
+
+    As in the official code (utils/dataset.py:206-233): rounded half to even, clipped to the image, no second try.
+    """
+    area, log_aspect = area.double(), log_aspect.double()
+    target = area * (torch.as_tensor(height) * torch.as_tensor(width)).to(area)
+    aspect = log_aspect.exp()
+    h = (target / aspect).sqrt().round().long()
+    w = (target * aspect).sqrt().round().long()
+    # a tiny image may round to nothing; the official code would fail there
+    return (
+        torch.minimum(h, torch.as_tensor(height).to(h)).clamp_min(1),
+        torch.minimum(w, torch.as_tensor(width).to(w)).clamp_min(1),
+    )
+
+
+def crop_window(
+    params: ViewParams, height: Tensor | int, width: Tensor | int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height and width (N,) int64 of the crops drawn, for images height x width."""
+    h, w = crop_size(params.area, params.log_aspect, height, width)
+    top = (params.offset[:, 0].double() * (torch.as_tensor(height).to(h) - h + 1)).long()
+    left = (params.offset[:, 1].double() * (torch.as_tensor(width).to(w) - w + 1)).long()
+    return top, left, h, w
+
+
+def center_window(height: int, width: int) -> tuple[int, int, int]:
+    """Top, left and side of the square that the official evaluation looks at (utils/dataset.py:247-268)."""
+    side = max(1, math.floor(EVALUATION_SHARE * min(height, width)))
+    return (height - side + 1) // 2, (width - side + 1) // 2, side
+
+
+def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
+    """Matrices (N, size_out, size_in) that resize pixels [start, start + length) of a line to size_out pixels.
+
+    TensorFlow's legacy bicubic with half-pixel centres, as the official code calls it (utils/dataset.py:201): no
+    antialiasing, taps outside the window dropped and the others renormalised, offsets rounded to 1/1024.
+    """
+    device = start.device
+    scale = (length.float() / size_out).view(-1, 1)
+    centre = (torch.arange(size_out, device=device, dtype=torch.float32) + 0.5) * scale - 0.5
+    base = centre.floor()
+    offset = ((centre - base) * TABLE_SIZE).round() / TABLE_SIZE
+    # the four taps of each output pixel, at base - 1 ... base + 2
+    reach = torch.arange(-1, 3, device=device, dtype=torch.float32)
+    taps = base.unsqueeze(-1) + reach
+    weights = _cubic((reach - offset.unsqueeze(-1)).abs())
+    inside = (taps >= 0) & (taps < length.view(-1, 1, 1))
+    weights = weights * inside
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    index = (taps.long() + start.view(-1, 1, 1)).clamp_(0, size_in - 1)
+    matrix = torch.zeros(len(start), size_out, size_in, device=device)
+    return matrix.scatter_add_(2, index, weights)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' kernel at distances x >= 0."""
+    near = ((CUBIC_A + 2) * x - (CUBIC_A + 3)) * x * x + 1
+    far = ((CUBIC_A * x - 5 * CUBIC_A) * x + 8 * CUBIC_A) * x - 4 * CUBIC_A
+    return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+
+
+def crop_resize(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: int) -> Tensor:
+    """Crop (N, C, H, W) floats by one window each and resize to (N, C, size, size), clipped to [0, 1]."""
+    rows = resize_matrix(top, height, images.shape[2], size)
+    columns = resize_matrix(left, width, images.shape[3], size)
+    return rows_image_columns(rows, images, columns).clamp_(0, 1)
+
+
+def rows_image_columns(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
+    """rows @ image @ columns^T for each image: (N, A, H), (N, C, H, W), (N, B, W) -> (N, C, A, B).
+
+    The channels of an image share its matrices, so each side is one product per image; the copies that bring the
+    channels between rows and columns cost a tenth of what the products of single channels would.
+    """
+    n, c, h, w = images.shape
+    x = images.permute(0, 2, 1, 3).reshape(n, h, c * w)
+    x = torch.bmm(rows.to(x.dtype), x).view(n, -1, w)
+    x = torch.bmm(x, columns.to(x.dtype).transpose(1, 2))
+    return x.view(n, rows.shape[1], c, -1).permute(0, 2, 1, 3).contiguous()

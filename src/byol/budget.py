@@ -1,0 +1,76 @@
+"""How many epochs fit in a budget of time: measured on this machine, with this data, before the run."""
+
+import copy
+import re
+import time
+from contextlib import AbstractContextManager
+
+import torch
+
+from byol.config import PretrainConfig
+from byol.data.loader import Loader
+from byol.errors import UserError
+from byol.train import State, train_step
+
+WARM_STEPS = 2
+"""Steps that are not timed: memory is taken and kernels are chosen in them."""
+REHEARSAL_SHARE = 0.02
+"""Part of the budget that the rehearsal may take, within the next two limits."""
+REHEARSAL_SECONDS = (2.0, 30.0)
+RESERVE = 0.06
+"""Part of the budget kept for checkpoints, readings, and a machine that slows down as it warms up."""
+
+UNITS = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
+
+
+def minutes(text: str) -> float:
+    """Minutes in a budget such as `90s`, `20m`, `2h`, `1h30m` or `1d`.
+
+    Raises:
+        UserError: it is no such thing, or no time at all.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.strip().lower())
+    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text.lower()):
+        raise UserError(f"The budget {text!r} is no time; write 90s, 20m, 2h, 1h30m or 1d.")
+    total = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise UserError(f"The budget {text!r} is no time at all; give at least a minute.")
+    return total
+
+
+def seconds_per_step(state: State, loader: Loader, config: PretrainConfig, autocast: AbstractContextManager[object], budget_minutes: float) -> float:
+    """Time of one update, pipeline included, measured on a copy of the state that is thrown away."""
+    rehearsal = copy.deepcopy(state)
+    rehearsal.method.train()
+    low, high = REHEARSAL_SECONDS
+    limit = min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
+    times: list[float] = []
+    started = last = time.perf_counter()
+    for number, batches in enumerate(loader.batches(0, 10_000)):
+        loss, _ = train_step(rehearsal, rehearsal.method, batches, config, lr=0.0, tau=1.0, autocast=autocast)
+        if loss.device.type == "cuda":
+            torch.cuda.synchronize(loss.device)
+        now = time.perf_counter()
+        if number >= WARM_STEPS:
+            times.append(now - last)
+        last = now
+        if times and now - started > limit:
+            break
+    return sum(times) / len(times)
+
+
+def epochs_within(budget_minutes: float, spent_seconds: float, step_seconds: float, config: PretrainConfig, images: int) -> float:
+    """Epochs whose whole schedule ends in time.
+
+    Raises:
+        UserError: not even one pass over the images fits in.
+    """
+    left = budget_minutes * 60 * (1 - RESERVE) - spent_seconds
+    epochs = left / step_seconds * config.batch_size / images
+    if left <= 0 or epochs < 1:
+        needed = (images / config.batch_size * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
+        raise UserError(
+            f"One pass over {images} images takes {needed:.1f} minutes here, more than the budget of "
+            f"{budget_minutes:g}; give more time, fewer images, a smaller --encoder or a smaller --image-size."
+        )
+    return round(epochs, 2)

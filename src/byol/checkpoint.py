@@ -1,0 +1,124 @@
+"""Checkpoints: written atomically, loaded strictly, never unpickled.
+
+A checkpoint is a pair of files: tensors in `step-N.safetensors`, and `step-N.json` with the step and the checksum of
+the first, which is written last. Without a JSON file that fits its tensors, there is no checkpoint.
+"""
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from byol.errors import UserError
+
+KEPT = 2
+"""Checkpoints that stay in a run's folder."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a run after `step` updates."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    extra: dict[str, Any]
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees either the old one or the whole new one.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        if hasattr(os, "O_DIRECTORY"):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)  # the rename itself must survive a power cut
+            finally:
+                os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"Cannot write {path}: {error.strerror}. Free the disk or choose another --out.") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> int:
+    """Write tensors as safetensors, atomically; returns the file's CRC-32."""
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    write_atomically(path, content)
+    return zlib.crc32(content)
+
+
+def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> Path:
+    """Write the state after `step` updates and drop all but the last two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:09d}.safetensors"
+    checksum = save_tensors(path, tensors)
+    content = {"step": step, "crc32": checksum, "bytes": path.stat().st_size, "extra": extra}
+    write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, or None, and a message for each torn one that was passed over."""
+    messages: list[str] = []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        tensors_path = path.with_suffix(".safetensors")
+        try:
+            content = json.loads(path.read_text())
+            if zlib.crc32(tensors_path.read_bytes()) != content["crc32"]:
+                raise ValueError("its checksum is wrong")
+            return Checkpoint(content["step"], load_file(tensors_path), content["extra"]), messages
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            messages.append(f"Checkpoint {tensors_path.name} is torn ({error}); trying the one before it.")
+    return None, messages
+
+
+def gather_state(method: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Weights, buffers and the optimiser's memory under flat names."""
+    tensors = {f"method.{name}": value for name, value in method.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer.{number}.{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def restore_state(method: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put a gathered state back, strictly: every name must fit.
+
+    Raises:
+        UserError: the tensors belong to another network or another optimiser.
+    """
+    weights = {k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")}
+    try:
+        method.load_state_dict(weights, strict=True)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, key = name.split(".", 2)
+                state.setdefault(int(number), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for weight, memory in optimizer.state.items():
+            for key, value in memory.items():
+                if value.shape == weight.shape:  # the weight's own memory layout, or multi-tensor steps slow down
+                    memory[key] = torch.empty_like(weight, memory_format=torch.preserve_format).copy_(value)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"This checkpoint belongs to another network or optimiser: {error}") from error

@@ -1,0 +1,238 @@
+"""The command line: verbs to functions. Heavy imports wait until a verb needs them, so that --help is instant."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional, arg
+
+from byol.config import (
+    AugmentConfig,
+    DataConfig,
+    Device,
+    Method,
+    NetworkConfig,
+    OptimConfig,
+    Precision,
+    PretrainConfig,
+    TargetConfig,
+    WatchConfig,
+)
+from byol.errors import UserError, nearest
+
+INTERRUPTED = 130
+"""Exit code after SIGINT or SIGTERM, the shell's for an interrupted command."""
+UNHEALTHY = 3
+"""Exit code of a run that collapsed or diverged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Train an encoder on images: a folder is enough.
+
+    What is not given, the recipe chooses, and says why.
+    """
+
+    images: Annotated[Positional[str | None], arg(metavar="DATA")] = None
+    """A folder, a text list, Parquet, or a name such as cifar10; without it, photographs that come along."""
+    recipe: str = "auto"
+    """Starting point; see `byol recipes`."""
+    encoder: str | None = None
+    """Any timm model name."""
+    image_size: int | None = None
+    """Side of the square views, in pixels."""
+    batch_size: int | None = None
+    """Images per update, over all processes."""
+    epochs: float | None = None
+    """Passes over the images."""
+    budget: str | None = None
+    """Time that the whole run may take, such as 20m or 2h: epochs are chosen so that its schedule ends in time."""
+    seed: int | None = None
+    """Everything random is a function of it and of the step."""
+    method: Method | None = None
+    """What is learnt."""
+    device: Device | None = None
+    """Where; auto takes cuda, then mps, then cpu."""
+    precision: Precision | None = None
+    """bf16 or float32; auto takes bf16 where it is faster."""
+    monitor: str | None = None
+    """Labelled images that training never sees, for k-NN readings."""
+    out: str | None = None
+    """Folder of the run; by default runs/ and the data's name."""
+    resume: str | None = None
+    """Folder of a run to go on with."""
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    optim: OptimConfig = OptimConfig()
+    target: TargetConfig = TargetConfig()
+    watch: WatchConfig = WatchConfig()
+
+
+FLAT = ("encoder", "image_size", "batch_size", "epochs", "seed", "method", "device", "precision")
+SECTIONS = ("data", "augment", "network", "optim", "target", "watch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Look at what the augmentations do to your images, before paying for a run."""
+
+    images: Annotated[Positional[str | None], arg(metavar="DATA")] = None
+    """As for pretrain."""
+    out: str = "views.png"
+    """Picture to write: a row per image, first the image, then views of T and of T'."""
+    recipe: str = "auto"
+    """Whose views."""
+    image_size: int | None = None
+    """Side of the views, in pixels."""
+    count: int = 6
+    """Images to show."""
+    seed: int = 0
+    """Which views are drawn."""
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List every recipe with its source, cost and expected result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Train on embedded photographs for two minutes, and see what it bought."""
+
+    out: str | None = None
+    """Folder of the run."""
+
+
+VERBS: dict[str, type[Any]] = {"pretrain": Pretrain, "views": Views, "recipes": Recipes, "demo": Demo}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `byol`: runs a verb and exits with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_dispatch(arguments))
+    except UserError as error:
+        print(f"byol: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk.", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("byol: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"byol {version('byol')}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        raise UserError(f"There is no command {verb!r}.{nearest(verb, VERBS)} The commands are: {', '.join(VERBS)}.")
+    command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=VERBS[verb].__doc__)
+    return ACTIONS[verb](command, explicit(command, rest))
+
+
+def _overview() -> str:
+    lines = ["byol: from a folder of images to a trained encoder", ""]
+    lines += [f"  byol {verb:10s} {(kind.__doc__ or '').splitlines()[0]}" for verb, kind in VERBS.items()]
+    return "\n".join([*lines, "", "byol COMMAND --help tells more; https://arxiv.org/abs/2006.07733 is the paper."])
+
+
+def explicit(command: object, arguments: list[str]) -> dict[str, Any]:
+    """The settings that were typed, in the form `optim__lr=0.3`: what a recipe must not overrule.
+
+    A value that equals a default is still the user's, so what counts is that its flag was typed.
+    """
+    settings: dict[str, Any] = {name: getattr(command, name) for name in FLAT if getattr(command, name, None) is not None}
+    for argument in arguments:
+        head, dot, _ = argument.partition(".")
+        if not dot or head.removeprefix("--") not in SECTIONS or not argument.startswith("--"):
+            continue
+        path = argument[2:].partition("=")[0].replace("-", "_").split(".")
+        value: Any = command
+        for number, name in enumerate(path):
+            if not hasattr(value, name):  # --watch.no-tensorboard
+                name = path[number] = name.removeprefix("no_")
+            value = getattr(value, name)
+        settings["__".join(path)] = value
+    return settings
+
+
+def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
+    from byol.pretrain import pretrain, resume
+
+    if command.resume is not None:
+        if settings or command.images is not None:
+            given = ", ".join([*(["DATA"] if command.images else []), *settings])
+            raise UserError(
+                f"--resume goes on with a run as it was started, so {given} cannot be given with it; leave that out, "
+                "or start a new run."
+            )
+        outcome = resume(command.resume)
+    else:
+        outcome = pretrain(
+            command.images or "photos",
+            recipe=command.recipe,
+            out=command.out,
+            monitor=command.monitor,
+            budget=command.budget,
+            **settings,
+        )
+    if outcome.interrupted:
+        return INTERRUPTED
+    return UNHEALTHY if outcome.verdict is not None and outcome.verdict.stops else 0
+
+
+def _views(command: Views, settings: dict[str, Any]) -> int:
+    from byol.views import write_views
+
+    sentence = write_views(
+        command.images or "photos",
+        command.out,
+        recipe=command.recipe,
+        count=command.count,
+        seed=command.seed,
+        **{name: value for name, value in settings.items() if name != "seed"},
+    )
+    print(sentence)
+    return 0
+
+
+def _recipes(command: Recipes, settings: dict[str, Any]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from byol.recipes import RECIPES
+
+    table = Table("recipe", "what", "source", "cost", "expected", show_lines=True)
+    for name, recipe in RECIPES.items():
+        table.add_row(name, recipe.what, recipe.source, recipe.cost, recipe.expected)
+    Console().print(table)
+    return 0
+
+
+def _demo(command: Demo, settings: dict[str, Any]) -> int:
+    from byol.demo import demo
+
+    return 0 if demo(command.out) else UNHEALTHY
+
+
+ACTIONS: dict[str, Callable[[Any, dict[str, Any]], int]] = {
+    "pretrain": _pretrain,
+    "views": _views,
+    "recipes": _recipes,
+    "demo": _demo,
+}

@@ -1,0 +1,1 @@
+"""Where images come from, and their way from stored bytes to the batches of a step."""

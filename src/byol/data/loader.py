@@ -1,0 +1,234 @@
+"""From stored images to the crops of one step: which images, which windows, decoded ahead of time.
+
+Which images a step takes, and every number of their views, is a function of (seed, step) for the whole batch; a
+process and a micro-batch take their part of it. So resume needs no state, and the number of processes changes nothing.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from byol.augment.apply import crop_and_make_view, make_view
+from byol.augment.crop import crop_window
+from byol.augment.draw import ViewParams, draw_view
+from byol.config import AugmentConfig, PretrainConfig
+from byol.data.decode import BadImage
+from byol.data.memory import WHOLE_SIDE
+from byol.data.sources import Source
+
+AHEAD = 2
+"""Batches that are decoded before they are asked for."""
+TASK_IMAGES = 4
+"""Images that one decoding task takes."""
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that is a pure function of its parts: the run's seed, a purpose, a step."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator_of(*parts: object) -> torch.Generator:
+    """A CPU generator seeded by `seed_of`."""
+    return torch.Generator().manual_seed(seed_of(*parts))
+
+
+def order_of_epoch(epoch: int, *, seed: int, images: int) -> Tensor:
+    """The order in which an epoch goes through the images."""
+    return torch.randperm(images, generator=generator_of(seed, "order", epoch))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch of one process, before augmentation: uint8, or float32 in [0, 1], on the device of training."""
+
+    images: tuple[Tensor, Tensor]
+    """What each view starts from: crops (N, C, S, S), or twice the whole images (N, C, H, W)."""
+    params: tuple[ViewParams, ViewParams]
+    """What was drawn for each view."""
+    whole: bool
+    """Whether the crops are still to be made."""
+
+    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
+        """Two normalised views, (N, C, S, S) float32 each."""
+        made = []
+        for images, params, view in zip(self.images, self.params, (config.view1, config.view2), strict=True):
+            if self.whole:
+                made.append(crop_and_make_view(images, params, view, size, config.mean, config.std))
+            else:
+                made.append(make_view(images, params, view, config.mean, config.std))
+        return made[0], made[1]
+
+
+@dataclass
+class Loader:
+    """The batches of a run, from any step on.
+
+    Args:
+        source: where the images are; read from only where `held` is None.
+        config: batch size, image size, augmentation, seed, micro-batches.
+        device: where batches go.
+        workers: threads that decode and crop.
+        held: the decoded images, if they are in memory: (N, C, H, W), or N tensors (C, H, W).
+        rank, world_size: this process among how many.
+    """
+
+    source: Source
+    config: PretrainConfig
+    device: torch.device
+    workers: int
+    held: Tensor | list[Tensor] | None = None
+    rank: int = 0
+    world_size: int = 1
+    on_bad: Callable[[str], None] = lambda line: None
+    """Told of each image that cannot be read, once: where it is, a tab, and why."""
+    _bad: set[int] = field(default_factory=set)
+    _order: tuple[int, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.held, Tensor) and self.crops_on_device:
+            self.held = self.held.to(self.device)
+
+    @property
+    def crops_on_device(self) -> bool:
+        """Whether whole images go to the device in batches, and are cropped there."""
+        if not isinstance(self.held, Tensor):
+            return False
+        return self.device.type != "cpu" or max(self.held.shape[2:]) <= WHOLE_SIDE
+
+    def batches(self, first: int, last: int) -> Iterator[list[Batch]]:
+        """Each step's micro-batches, for steps first, first + 1, ... last - 1."""
+        if self.crops_on_device:
+            for step in range(first, last):
+                yield [self._gather(*part) for part in self._parts(step)]
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+            waiting: deque[list[_Pending]] = deque()
+            try:
+                for step in range(first, last + AHEAD):
+                    if step < last:
+                        waiting.append([self._begin(pool, *part) for part in self._parts(step)])
+                    if step >= first + AHEAD:
+                        yield [self._finish(pending) for pending in waiting.popleft()]
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _parts(self, step: int) -> Iterator[tuple[Tensor, ViewParams, ViewParams]]:
+        """What this process takes of each micro-batch of a step."""
+        config, count = self.config, self.config.batch_size
+        indices = self._indices(step)
+        generator = generator_of(config.seed, "views", step)
+        params1 = draw_view(config.augment.view1, count, generator)
+        params2 = draw_view(config.augment.view2, count, generator)
+        micro = count // config.optim.accumulate
+        share = micro // self.world_size
+        for start in range(self.rank * share, count, micro):
+            part = slice(start, start + share)
+            yield indices[part], params1[part], params2[part]
+
+    def _indices(self, step: int) -> Tensor:
+        """Which images a step's whole batch takes: one epoch's order follows the other's, so no image is left out."""
+        images, start = len(self.source), step * self.config.batch_size
+        parts: list[Tensor] = []
+        needed = self.config.batch_size
+        while needed:
+            epoch, position = divmod(start, images)
+            parts.append(self._epoch_order(epoch)[position : position + needed])
+            start, needed = start + len(parts[-1]), needed - len(parts[-1])
+        return torch.cat(parts)
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, order_of_epoch(epoch, seed=self.config.seed, images=len(self.source))
+        return self._order[1]
+
+    def _gather(self, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Batch:
+        assert isinstance(self.held, Tensor)
+        images = self.held[indices.to(self.device, non_blocking=True)]
+        return Batch((images, images), (params1, params2), whole=True)
+
+    def _begin(self, pool: ThreadPoolExecutor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
+        """Start decoding: a few images a task, each written into its rows of the batch."""
+        starts = range(0, len(indices), TASK_IMAGES)
+        futures = [
+            pool.submit(
+                self._crop_part,
+                indices[i : i + TASK_IMAGES].tolist(),
+                (params1[i : i + TASK_IMAGES], params2[i : i + TASK_IMAGES]),
+            )
+            for i in starts
+        ]
+        return _Pending(futures, (params1, params2))
+
+    def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> list[tuple[Tensor, Tensor]]:
+        crops = []
+        for row, index in enumerate(indices):
+            image = self._image(index)
+            one, two = (crop_one(image, p[row : row + 1], self.config.image_size) for p in params)
+            crops.append((one, two))
+        return crops
+
+    def _image(self, index: int) -> Tensor:
+        """An image, or if it cannot be read the next one that can: the same one whoever asks."""
+        if self.held is not None:
+            return self.held[index]
+        for offset in range(len(self.source)):
+            candidate = (index + offset) % len(self.source)
+            if candidate in self._bad:
+                continue
+            try:
+                return self.source.image(candidate, shrink_to=shrink_side(self.config.image_size))
+            except BadImage as error:
+                self._bad.add(candidate)
+                self.on_bad(f"{self.source.where(candidate)}\t{error}")
+        raise AssertionError("no image can be read, though the survey found some")
+
+    def _finish(self, pending: "_Pending") -> Batch:
+        crops = [crop for future in pending.futures for crop in future.result()]
+        stacked = (_stack([one for one, _ in crops]), _stack([two for _, two in crops]))
+        if self.device.type == "cuda":
+            stacked = (
+                stacked[0].pin_memory().to(self.device, non_blocking=True),
+                stacked[1].pin_memory().to(self.device, non_blocking=True),
+            )
+        else:
+            stacked = (stacked[0].to(self.device), stacked[1].to(self.device))
+        return Batch(stacked, pending.params, whole=False)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A micro-batch that is being decoded."""
+
+    futures: list[Future[list[tuple[Tensor, Tensor]]]]
+    params: tuple[ViewParams, ViewParams]
+
+
+def shrink_side(image_size: int) -> int:
+    """Shortest side that a JPEG is decoded to: twice the views', so that only the smallest crops are enlarged more."""
+    return 2 * image_size
+
+
+def crop_one(image: Tensor, params: ViewParams, size: int) -> Tensor:
+    """One image (C, H, W), cropped and resized to (C, size, size), antialiased; uint8 stays uint8.
+
+    The official code does not antialias (utils/dataset.py:201): for images decoded one by one we do, since shrinking
+    without it makes patterns that are not in the picture.
+    """
+    top, left, height, width = (int(t) for t in crop_window(params, image.shape[1], image.shape[2]))
+    window = image[:, top : top + height, left : left + width].unsqueeze(0)
+    resized = F.interpolate(window, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+    return resized[0] if resized.dtype == torch.uint8 else resized[0].clamp_(0, 1)
+
+
+def _stack(crops: list[Tensor]) -> Tensor:
+    """(N, C, S, S); 8-bit images among deeper ones become floats."""
+    if len({crop.dtype for crop in crops}) > 1:
+        crops = [crop.float() / 255 if crop.dtype == torch.uint8 else crop for crop in crops]
+    return torch.stack(crops)

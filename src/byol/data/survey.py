@@ -1,0 +1,91 @@
+"""A quick look at a source: how many images, how large, how deep, how bright, and whether they can be read at all."""
+
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from byol.data.base import Source, evenly
+from byol.data.header import Depth, Header
+from byol.errors import BadImage, UserError
+
+__all__ = ["Survey", "survey"]
+
+# Brightness and contrast are averages: from images read at a fraction of their size they come out nearly the same.
+SHRINK_TO = 64
+
+DEPTHS: tuple[Depth, ...] = ("8-bit", "16-bit", "float")  # from shallow to deep
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What an evenly spread sample says of a source."""
+
+    count: int
+    """Images in the whole source."""
+    channels: int
+    """Channels that every image is delivered with."""
+    height_median: int
+    width_median: int
+    short_side_median: int
+    """Pixels, upright as delivered."""
+    same_size: bool
+    """Whether all images of the sample have one size."""
+    depth: Depth
+    """The deepest that was seen."""
+    bad: int
+    """Images of the sample that cannot be read."""
+    sampled: int
+    """Images looked at, the bad ones included."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Per channel, in [0, 1], over all pixels of the sample; every image weighs the same."""
+
+
+def survey(source: Source, sample: int = 64) -> Survey:
+    """Look at `sample` images of a source, spread evenly from its first to its last.
+
+    Raises:
+        UserError: more than half of them cannot be read; the message shows up to three.
+    """
+    headers: list[Header] = []
+    moments: list[Tensor] = []
+    bad: list[str] = []
+    chosen = evenly(len(source), max(sample, 1))
+    for index in chosen:
+        try:
+            header, image = source.header(index), source.image(index, shrink_to=SHRINK_TO)
+        except BadImage as error:
+            bad.append(f"{source.where(index)} ({error})")
+        else:
+            headers.append(header)
+            moments.append(_moments(image))
+    if len(bad) * 2 > len(chosen):
+        raise UserError(
+            f"{len(bad)} of {len(chosen)} images looked at in {source.name!r} cannot be read, such as "
+            f"{'; '.join(bad[:3])}; check the path and the files."
+        )
+    mean, square = torch.stack(moments).mean(0)
+    std = (square - mean**2).clamp(min=0).sqrt()
+    return Survey(
+        count=len(source),
+        channels=source.channels,
+        height_median=round(median(header.height for header in headers)),
+        width_median=round(median(header.width for header in headers)),
+        short_side_median=round(median(min(header.height, header.width) for header in headers)),
+        same_size=len({(header.height, header.width) for header in headers}) == 1,
+        depth=max((header.depth for header in headers), key=DEPTHS.index),
+        bad=len(bad),
+        sampled=len(chosen),
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+    )
+
+
+def _moments(image: Tensor) -> Tensor:
+    """(2, C): mean and mean square of each channel, values in [0, 1]."""
+    values = image.double().flatten(1)
+    if image.dtype == torch.uint8:
+        values = values / 255
+    return torch.stack([values.mean(1), (values**2).mean(1)])

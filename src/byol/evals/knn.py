@@ -1,0 +1,128 @@
+"""Weighted k-nearest-neighbour accuracy: what features are worth with no training at all."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
+from byol.evals.encoders import OpenedEncoder
+from byol.evals.labels import class_names
+from byol.evals.metrics import top_k
+
+K = 20
+"""Neighbours that vote, as in DINO (arXiv:2104.14294, Section 4.1) and the usual choice since."""
+TEMPERATURE = 0.07
+"""Temperature of the votes (Wu et al., arXiv:1805.01978, Section 3.4)."""
+BLOCK = 2048
+"""Queries compared at once."""
+BANK_BLOCK = 8192
+"""Bank rows compared at once: a bank that lies on the disk is walked through, never held."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnnConfig:
+    """Weighted k-NN (Wu et al., arXiv:1805.01978, Section 3.4); the BYOL paper has none."""
+
+    k: tuple[int, ...] = (K, 200)
+    """Neighbours that vote: 20 (DINO) and 200 (Wu et al.)."""
+    temperature: float = TEMPERATURE
+    """Of the votes; smaller trusts the nearest more."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise UserError(f"k is {self.k}, but must be one number or more, each 1 or more.")
+        if not self.temperature > 0:
+            raise UserError(f"temperature is {self.temperature}, but must be a number above 0.")
+
+
+def evaluate(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    config: KnnConfig,
+    device: torch.device,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Accuracy of the vote of each test image's neighbours among the training images.
+
+    Returns:
+        `top1_k20`, `top5_k20` and so on for each k, in [0, 1].
+
+    Raises:
+        UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
+    """
+    classes = len(class_names(train, test))
+    bank = cached_features(opened, train, config.features, device, progress)
+    queries = cached_features(opened, test, config.features, device, progress)
+    assert bank.labels is not None
+    assert queries.labels is not None
+    similarity, votes = nearest(bank.values, bank.labels, queries.values, max(config.k), device)
+    result = {}
+    for k in config.k:
+        scores = count_votes(similarity[:, :k], votes[:, :k], classes, config.temperature)
+        result[f"top1_k{k}"] = top_k(scores, queries.labels)
+        result[f"top5_k{k}"] = top_k(scores, queries.labels, 5)
+    return result
+
+
+def nearest(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Cosines and labels (M, k) of each query's nearest rows of the bank, nearest first, on the CPU.
+
+    Args:
+        bank: (N, D) features with labels; may be mapped from a file.
+        bank_labels: (N,) int64.
+        queries: (M, D) features.
+        k: neighbours; no more than N are taken.
+        device: where the products are computed; by default where the queries are.
+    """
+    device = device or queries.device
+    k = min(k, len(bank))
+    best = torch.full((len(queries), k), -torch.inf)
+    labels = torch.zeros(len(queries), k, dtype=torch.long)
+    unit = F.normalize(queries.float(), dim=1)
+    for rows, row_labels in zip(bank.split(BANK_BLOCK), bank_labels.split(BANK_BLOCK), strict=True):
+        block = F.normalize(rows.float().to(device), dim=1)
+        row_labels = row_labels.to(device)
+        for start in range(0, len(unit), BLOCK):
+            part = slice(start, start + BLOCK)
+            found, where = (unit[part].to(device) @ block.T).topk(min(k, len(block)), dim=1)
+            joined = torch.cat([best[part].to(device), found], dim=1)
+            joined_labels = torch.cat([labels[part].to(device), row_labels[where]], dim=1)
+            kept, order = joined.topk(k, dim=1)
+            best[part], labels[part] = kept.cpu(), joined_labels.gather(1, order).cpu()
+    return best, labels
+
+
+def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
+    """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbours (M, k) of each class."""
+    weight = ((similarity - 1) / temperature).exp()  # minus 1: the same ranking, and no overflow
+    return torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
+
+
+def knn_scores(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int = K, temperature: float = TEMPERATURE
+) -> Tensor:
+    """Votes for each class, (M, classes); arguments as for `nearest`, with the number of classes and the temperature."""
+    return count_votes(*nearest(bank, bank_labels, queries, k), classes, temperature)
+
+
+def knn_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = K,
+    temperature: float = TEMPERATURE,
+) -> float:
+    """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_scores`."""
+    classes = int(max(bank_labels.max(), query_labels.max())) + 1
+    scores = knn_scores(bank, bank_labels, queries, classes=classes, k=k, temperature=temperature)
+    return (scores.argmax(dim=1) == query_labels.cpu()).float().mean().item()

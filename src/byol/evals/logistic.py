@@ -1,0 +1,179 @@
+"""Logistic regression with an l2 penalty, fitted by L-BFGS along a path of penalties.
+
+The objective is scikit-learn's, divided by the number of examples N:
+
+    mean cross-entropy + l2 / (2 N) * (squared norm of the weights, without the bias)
+
+so `LogisticRegression(C=1 / l2)` has the same optimum. Only the road to it is our own: features are centred and turned
+to their principal axes once, where the Hessian is nearly diagonal; each fit scales those axes by the diagonal of the
+Hessian where it starts; and it starts where the path so far points to.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from byol.errors import UserError
+
+MAX_ITERATIONS = 1000
+"""L-BFGS steps for one penalty; the paper does not say. Some 5 to 30 are taken where features are those of images."""
+TOLERANCE = 1e-7
+"""A fit ends when a step lowers the objective by less. It then lies within about 1e-6 of the optimum."""
+HISTORY = 10
+"""Steps that L-BFGS remembers: scipy's default, and so scikit-learn's."""
+LEAST_CURVATURE = 1e-12
+"""Floor of the Hessian's diagonal, for features that never change."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted linear classifier."""
+
+    l2: float
+    weight: Tensor
+    """(C, D)."""
+    bias: Tensor
+    """(C,)."""
+    objective: float
+    """Per example, with the penalty."""
+    evaluations: int
+    """Passes over the examples that it took."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, C)."""
+        return torch.addmm(self.bias, features.to(self.weight), self.weight.T)
+
+
+class Problem:
+    """Features and targets, prepared once for fits with any penalty.
+
+    Args:
+        features: (N, D), on the device that does the work.
+        targets: (N,) int64 in [0, classes) for a softmax; or (N, classes) with 1 yes, 0 no and -1 left out, for one
+            binary problem per class, whose losses are added.
+        classes: number of classes.
+
+    Raises:
+        UserError: features that are NaN or infinite.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor, classes: int) -> None:
+        if not torch.isfinite(features).all():
+            raise UserError("Some features are NaN or infinite; the encoder has diverged, so give an earlier one.")
+        self.classes = classes
+        self.targets = targets.to(features.device)
+        self.mean = features.double().mean(dim=0)
+        self.axes = principal_axes(features - self.mean.to(features))
+        self.turned = (features - self.mean.to(features)) @ self.axes
+
+    def path(self, penalties: list[float]) -> Iterator[Fit]:
+        """Fits for falling penalties, each started from a straight line through the two before it."""
+        assert penalties == sorted(penalties, reverse=True), "the path leads from the strongest penalty to the weakest"
+        start, before = self._nothing(), None
+        for l2 in penalties:
+            at, objective, evaluations = self._descend(l2, start, torch.float32, TOLERANCE)
+            yield self._as_fit(l2, at, objective, evaluations)
+            # The optimum moves almost in a straight line over the logarithm of the penalty.
+            start = at if before is None else 2 * at - before
+            before = at
+
+    def fit(self, l2: float) -> Fit:
+        """The optimum for one penalty, from nothing, by way of stronger penalties."""
+        factors = [10.0**power for power in range(6, -1, -1)] if len(self.turned) > 1000 else [1.0]
+        *_, last = self.path([l2 * factor for factor in factors])
+        return last
+
+    def gap(self, fit: Fit) -> float:
+        """By how much float64, going on from a fit, can still lower its objective: the check of a float32 optimum."""
+        weight = fit.weight.double() @ self.axes.double()
+        bias = fit.bias.double() + fit.weight.double() @ self.mean
+        start = torch.cat([weight, bias[:, None]], dim=1)
+        _, objective, _ = self._descend(fit.l2, start, torch.float64, TOLERANCE / 1000)
+        return self.objective(fit) - objective
+
+    def objective(self, fit: Fit) -> float:
+        """A fit's objective per example, computed in float64."""
+        weight = fit.weight.double() @ self.axes.double()
+        bias = fit.bias.double() + fit.weight.double() @ self.mean
+        loss, _ = self._loss(torch.addmm(bias[:, None], weight, self.turned.double().T))
+        return loss + 0.5 * fit.l2 / len(self.turned) * float(fit.weight.double().square().sum())
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(self.classes, self.turned.shape[1] + 1, device=self.turned.device)
+
+    def _descend(
+        self, l2: float, start: Tensor, precision: torch.dtype, tolerance: float
+    ) -> tuple[Tensor, float, int]:
+        """From weights and biases (C, axes + 1), the optimum as such, its objective, and passes taken."""
+        x, ridge = self.turned.to(precision), l2 / len(self.turned)
+        scale = self._scale(x, start.to(precision), ridge)
+        flat = (start.to(precision) / scale).flatten().requires_grad_()
+        values: list[float] = []
+
+        def closure() -> float:
+            at = flat.detach().view_as(scale) * scale
+            weight, bias = at[:, :-1], at[:, -1:]
+            loss, slope = self._loss(torch.addmm(bias, weight, x.T))  # classes first: four times as fast
+            gradient = torch.cat([torch.addmm(weight, slope, x, beta=ridge), slope.sum(dim=1, keepdim=True)], dim=1)
+            flat.grad = (gradient * scale).flatten()
+            values.append(loss + 0.5 * ridge * float(weight.double().square().sum()))
+            return values[-1]
+
+        optimizer = torch.optim.LBFGS(
+            [flat],
+            max_iter=MAX_ITERATIONS,
+            max_eval=4 * MAX_ITERATIONS,
+            history_size=HISTORY,
+            tolerance_grad=1e-10,
+            tolerance_change=tolerance,
+            line_search_fn="strong_wolfe",
+        )
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        return flat.detach().view_as(scale) * scale, values[-1], len(values)
+
+    def _scale(self, x: Tensor, at: Tensor, ridge: float) -> Tensor:
+        """One over the square root of the Hessian's diagonal, (C, axes + 1)."""
+        logits = torch.addmm(at[:, -1:], at[:, :-1], x.T)
+        p = logits.sigmoid() if self.targets.ndim == 2 else logits.softmax(dim=0)
+        curvature = p * (1 - p) / len(x)
+        diagonal = torch.cat([curvature @ x.square() + ridge, curvature.sum(dim=1, keepdim=True)], dim=1)
+        diagonal[:, -1].clamp_(min=1e-6)  # a class of a few examples must not take a giant step
+        return diagonal.clamp_(min=LEAST_CURVATURE).rsqrt()
+
+    def _loss(self, logits: Tensor) -> tuple[float, Tensor]:
+        """Mean loss of logits (C, N), and its slope (C, N)."""
+        count = logits.shape[1]
+        if self.targets.ndim == 2:
+            known = (self.targets >= 0).T
+            wanted = self.targets.clamp_min(0).T.to(logits)
+            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * known
+            return float(each.double().sum()) / count, (logits.sigmoid() - wanted) * known / count
+        log_p = torch.log_softmax(logits, dim=0)
+        rows = self.targets[None]
+        loss = -float(log_p.gather(0, rows).double().mean())
+        slope = log_p.exp_().scatter_add_(0, rows, torch.full_like(log_p[:1], -1.0)).div_(count)
+        return loss, slope
+
+    def _as_fit(self, l2: float, at: Tensor, objective: float, evaluations: int) -> Fit:
+        weight = at[:, :-1].double() @ self.axes.double().T
+        bias = at[:, -1].double() - weight @ self.mean
+        return Fit(l2, weight.float(), bias.float(), objective, evaluations)
+
+
+def principal_axes(centred: Tensor) -> Tensor:
+    """Orthonormal axes (D, R) that span the rows of (N, D), R = min(N, D) at most.
+
+    A penalised optimum has no part outside the span, so nothing is lost where there are fewer examples than features.
+    """
+    count, size = centred.shape
+    if count >= size:
+        _, axes = torch.linalg.eigh((centred.T @ centred).double())
+        return axes.to(centred)
+    values, left = torch.linalg.eigh((centred.double() @ centred.double().T))
+    keep = values > 1e-10 * values[-1].clamp_min(1e-30)
+    if not keep.any():
+        keep[-1] = True
+        return torch.zeros(size, 1, dtype=centred.dtype, device=centred.device)
+    return (centred.T.double() @ (left[:, keep] / values[keep].sqrt())).to(centred)

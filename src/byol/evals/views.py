@@ -1,0 +1,119 @@
+"""Labelled training images with the protocol's spatial augmentation: a random crop and a flip, nothing else."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from byol.augment.apply import as_float, crop_and_make_view, make_view
+from byol.augment.draw import ViewParams, draw_view
+from byol.config import ViewConfig
+from byol.data.loader import crop_one, generator_of, order_of_epoch, shrink_side
+from byol.data.memory import WHOLE_SIDE, fits, hold
+from byol.data.sources import Source, TensorSource
+from byol.data.survey import survey
+from byol.errors import BadImage, UserError
+from byol.evals.features import Transform
+from byol.machine import cores, free_memory
+
+SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)
+"""Random crop and flip (arXiv:2006.07733, Appendix C.1); the crop's distribution is that of pretraining."""
+
+
+@dataclass(frozen=True)
+class TrainingViews:
+    """Batches of crops and labels from a labelled source; decoded once where memory allows."""
+
+    source: Source
+    labels: Tensor
+    """(N,) int64, or (N, C) where an image has many."""
+    transform: Transform
+    device: torch.device
+    held: Tensor | list[Tensor] | None
+    """Decoded images, or None where each is read anew."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def subset(self, indices: list[int]) -> "TrainingViews":
+        """The same, of some images; nothing is decoded again."""
+        chosen = torch.tensor(indices, dtype=torch.long)
+        held: Tensor | list[Tensor] | None = None
+        if isinstance(self.held, Tensor):
+            held = self.held[chosen.to(self.held.device)]
+        elif self.held is not None:
+            held = [self.held[index] for index in indices]
+        return TrainingViews(self.source.subset(indices), self.labels[chosen], self.transform, self.device, held)
+
+    def batches(self, batch_size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised crops (n, C, S, S) and labels, on the device; one epoch follows the other.
+
+        The numbers are a function of the seed and the step, as in pretraining.
+        """
+        with ThreadPoolExecutor(cores()) as pool:
+            for step in range(steps):
+                indices = self._indices(step, batch_size, seed)
+                params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
+                yield self._batch(pool, indices, params)
+
+    def _indices(self, step: int, batch_size: int, seed: int) -> Tensor:
+        parts, start, needed = [], step * batch_size, batch_size
+        while needed:
+            epoch, position = divmod(start, len(self))
+            part = order_of_epoch(epoch, seed=seed, images=len(self))[position : position + needed]
+            parts.append(part)
+            start, needed = start + len(part), needed - len(part)
+        return torch.cat(parts)
+
+    def _batch(self, pool: ThreadPoolExecutor, indices: Tensor, params: ViewParams) -> tuple[Tensor, Tensor]:
+        size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
+        if isinstance(self.held, Tensor):
+            images = self.held[indices.to(self.held.device)].to(self.device)
+            return crop_and_make_view(images, params, SPATIAL, size, mean, std), self.labels[indices].to(self.device)
+
+        def crop(row: int) -> tuple[Tensor, int]:
+            image, index = self._image(int(indices[row]))
+            return crop_one(image, params[row : row + 1], size), index
+
+        made = list(pool.map(crop, range(len(indices))))
+        crops = torch.stack([as_float(image) for image, _ in made]).to(self.device)
+        labels = self.labels[torch.tensor([index for _, index in made])].to(self.device)
+        return make_view(crops, params, SPATIAL, mean, std), labels
+
+    def _image(self, index: int) -> tuple[Tensor, int]:
+        """An image and its number, or the next ones that can be read."""
+        if self.held is not None:
+            return self.held[index], index
+        for offset in range(len(self)):
+            candidate = (index + offset) % len(self)
+            try:
+                return self.source.image(candidate, shrink_side(self.transform.image_size)), candidate
+            except BadImage:
+                continue
+        raise UserError(f"No image of {self.source.name} can be read; check the path and the files.")
+
+
+def training_views(source: Source, labels: Tensor, transform: Transform, device: torch.device) -> TrainingViews:
+    """Prepare a source for training.
+
+    Args:
+        source: the images.
+        labels: one row per image.
+        transform: size and normalisation of the crops.
+        device: where batches go.
+    """
+    if isinstance(source, TensorSource):
+        return TrainingViews(source, labels, transform, device, source.images)
+    if not fits(survey(source), free_memory(torch.device("cpu")))[0]:
+        return TrainingViews(source, labels, transform, device, None)
+    held = hold(source, cores(), shrink_side(transform.image_size))
+    images = held.images
+    if isinstance(images, Tensor) and max(images.shape[2:]) > WHOLE_SIDE and device.type == "cpu":
+        images = list(images)  # cropped one by one, antialiased
+    if held.bad:
+        bad = {line.split("\t")[0] for line in held.bad}
+        kept = torch.tensor([index for index in range(len(source)) if source.where(index) not in bad])
+        return TrainingViews(held.source, labels[kept], transform, device, images)
+    return TrainingViews(source, labels, transform, device, images)

@@ -1,0 +1,154 @@
+"""Is it learning? Measures of collapse and progress, and the verdict in words."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PROBE_IMAGES = 256
+"""Images whose two views are looked at, always the same ones."""
+
+COLLAPSED_SPREAD = 0.05
+"""Spread of the projections below which they all say the same."""
+COLLAPSED_RANK = 1.5
+"""Effective rank of the representation below which it is a single number."""
+WEAK_MATCH = 0.25
+"""Share of views that find their partner below which little was learnt that survives augmentation."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at the online network, on fixed views of fixed images, in evaluation mode."""
+
+    spread: float
+    """Standard deviation of the unit-length projections over the images, times sqrt(dimensions): 1 where they fill the
+    sphere evenly, 0 where all are the same."""
+    rank: float
+    """Effective rank of the representation: exp of the entropy of its covariance's spectrum (Roy & Vetterli 2007),
+    between 1 and the number of images or features."""
+    agreement: float
+    """Mean cosine of the two views' projections, in [-1, 1]."""
+    match: float
+    """Share of views whose nearest projection among the other views is their own image's, in [0, 1]."""
+    chance: float
+    """What `match` is for a network that sees nothing: one over the number of images."""
+
+    def as_dict(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def measure(represent: Callable[[Tensor], tuple[Tensor, Tensor]], view1: Tensor, view2: Tensor) -> Health:
+    """Look at a network through two views (N, C, H, W) of the same N images.
+
+    Args:
+        represent: from a batch of images to representations (N, D) and projections (N, P).
+        view1, view2: normalised views; row i of both is the same image.
+    """
+    (features1, projections1), (_, projections2) = represent(view1), represent(view2)
+    z1, z2 = F.normalize(projections1.float(), dim=1), F.normalize(projections2.float(), dim=1)
+    similarity = z1 @ z2.T
+    own = torch.arange(len(z1), device=z1.device)
+    return Health(
+        spread=spread(z1),
+        rank=effective_rank(features1.float()),
+        agreement=similarity.diagonal().mean().item(),
+        match=(similarity.argmax(dim=1) == own).float().mean().item(),
+        chance=1 / len(z1),
+    )
+
+
+def spread(unit: Tensor) -> float:
+    """Standard deviation over the rows of unit vectors (N, D), root mean square over D, times sqrt(D)."""
+    return unit.var(dim=0, unbiased=False).sum().clamp_min(0).sqrt().item()
+
+
+def effective_rank(features: Tensor) -> float:
+    """exp(entropy) of the normalised singular values of the centred features (N, D); 1 where all rows are equal."""
+    centred = features - features.mean(dim=0)
+    if not torch.isfinite(centred).all():
+        return math.nan
+    values = torch.linalg.svdvals(centred.cpu().double())
+    total = values.sum()
+    if total <= 1e-12 * max(1.0, features.abs().max().item()):
+        return 1.0
+    share = values / total
+    return math.exp(-(share * share.clamp_min(1e-300).log()).sum().item())
+
+
+def represent_with(encoder: nn.Module, projector: nn.Module) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Representations and projections of an online network in evaluation mode, left in the mode it came in."""
+
+    def represent(images: Tensor) -> tuple[Tensor, Tensor]:
+        modes = encoder.training, projector.training
+        encoder.eval(), projector.eval()
+        try:
+            features = encoder(images).flatten(1)
+            return features, projector(features)
+        finally:
+            encoder.train(modes[0]), projector.train(modes[1])
+
+    return represent
+
+
+Word = Literal["healthy", "weak", "collapsed", "diverged"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the measures say of a run, in words."""
+
+    word: Word
+    sentence: str
+    advice: str
+
+    @property
+    def stops(self) -> bool:
+        """Whether going on is a waste."""
+        return self.word in ("collapsed", "diverged")
+
+
+def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Sequence[float]) -> Verdict:
+    """The verdict on a run so far, from its measures in the order they were taken (the last counts most).
+
+    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps.
+    """
+    if any(not math.isfinite(v) for v in [*losses[-1:], *gradient_norms[-1:]]):
+        return Verdict(
+            "diverged",
+            "Diverged: the loss or its gradient is no longer a number.",
+            "Start again with a third of the learning rate (--optim.lr), a longer warm-up (--optim.warmup-epochs), "
+            "or --precision float32.",
+        )
+    if not health:
+        return Verdict("weak", "Too short a run to say anything: no health measure was taken.", "Train longer.")
+    last = health[-1]
+    if all(_collapsed(h) for h in health[-2:]):
+        return Verdict(
+            "collapsed",
+            f"Collapsed: the network says the same of every image (spread {last.spread:.3f} of 1, effective rank "
+            f"{last.rank:.1f}, views find their partner {last.match:.0%} of the time).",
+            "Check that the predictor is there and learns (--network.predictor-depth 2), keep tau from 0.9 up "
+            "(--target.tau), raise the learning rate if it is very low, or the batch size if it is below 32.",
+        )
+    words = (
+        f"views find their own image among {round(1 / last.chance)} in {last.match:.0%} of cases "
+        f"(chance {last.chance:.1%}), spread {last.spread:.2f} of 1, effective rank {last.rank:.0f}"
+    )
+    if last.match < max(WEAK_MATCH, 3 * last.chance):
+        return Verdict(
+            "weak",
+            f"Weak: {words}.",
+            "It has not collapsed, but has learnt little that survives augmentation: train longer (--epochs, --budget), "
+            "or look at the views (byol views) for an augmentation that destroys what matters in your images.",
+        )
+    return Verdict("healthy", f"Healthy: {words}.", "")
+
+
+def _collapsed(h: Health) -> bool:
+    return not math.isfinite(h.rank) or h.spread < COLLAPSED_SPREAD or h.rank < COLLAPSED_RANK

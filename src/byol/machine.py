@@ -1,0 +1,102 @@
+"""What this machine is, and what `auto` takes on it: the device, the precision, the memory at hand."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+from byol.config import Device, Precision
+from byol.errors import UserError
+
+
+def choose_device(asked: Device) -> tuple[torch.device, str]:
+    """The device of training and the reason: cuda, then mps, then cpu, unless one was asked for.
+
+    Raises:
+        UserError: a device that this machine or this build of PyTorch does not have.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked == "auto":
+        name = next(name for name, there in available.items() if there)
+        missing = [n for n in ("cuda", "mps") if not available[n] and name == "cpu"]
+        why = f"no {' or '.join(missing)} device here" if missing else f"{name} is available"
+    else:
+        name, why = asked, "asked for"
+        if not available[name]:
+            have = ", ".join(n for n, there in available.items() if there)
+            raise UserError(f"The device {name!r} is not available here; this machine has: {have}.")
+    if name == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), why
+    return torch.device(name), why
+
+
+def choose_precision(asked: Precision, device: torch.device) -> tuple[Precision, str]:
+    """bf16 autocast or float32, and the reason: `auto` takes bf16 where the hardware multiplies it."""
+    if asked != "auto":
+        return asked, "asked for"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this GPU multiplies bf16 in hardware"
+        return "float32", "this GPU has no bf16 units"
+    if device.type == "cpu":
+        features = cpu_features()
+        for flag, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512")):
+            if flag in features:
+                return "bf16", f"this processor multiplies bf16 in hardware ({words}): two to three times as fast"
+        return "float32", "this processor has no bf16 units"
+    return "float32", f"bf16 is not tried on {device.type}"
+
+
+def cpu_features() -> frozenset[str]:
+    """Flags of the processor as Linux names them; empty where /proc/cpuinfo is missing."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return frozenset()
+    for line in path.read_text(errors="replace").splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken: of the GPU, or of main memory (a guess of 4 GB where nobody tells)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
+    return 4 << 30
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> dict[str, object]:
+    """The machine and the versions, for result files."""
+    import timm
+    import torchvision
+
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in (Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else [])
+            if line.startswith("model name")
+        ),
+        platform.processor() or platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cores": cores(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": timm.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }

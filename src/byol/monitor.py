@@ -1,0 +1,120 @@
+"""k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from byol.config import PretrainConfig
+from byol.data.loader import generator_of
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.features import Features, Transform, extract
+from byol.evals.knn import knn_accuracy
+from byol.networks import make_encoder
+
+HELD_OUT_SHARE = 0.1
+"""Part of labelled training data that is kept aside where no --monitor is given."""
+HELD_OUT_MOST = 2000
+SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
+"""Images of a reading during training; the last reading takes all, up to the next number."""
+FULL_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One k-NN reading."""
+
+    accuracy: float
+    bank: int
+    """Labelled images that vote."""
+    queries: int
+    """Images that are asked about."""
+    k: int = 20
+
+
+@dataclass
+class Monitor:
+    """A bank of labelled images, and queries that the encoder has not seen."""
+
+    bank: Source
+    queries: Source
+    transform: Transform
+    device: torch.device
+    workers: int
+    autocast: bool
+
+    def read(self, encoder: nn.Module, *, full: bool) -> Reading:
+        """Accuracy of the 20 nearest neighbours' vote, on a fixed sample or on all images."""
+        bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
+        queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
+        assert bank.labels is not None
+        assert queries.labels is not None
+        accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
+        return Reading(accuracy, len(bank.values), len(queries.values))
+
+    def read_untrained(self, config: PretrainConfig) -> Reading:
+        """The same for an encoder that has learnt nothing: what the architecture alone is worth."""
+        network = config.network
+        torch.manual_seed(0)
+        encoder = make_encoder(
+            config.encoder, width=network.width, stem=network.stem, in_chans=self.bank.channels, init=network.init
+        )
+        return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
+
+    def _features(self, encoder: nn.Module, source: Source, most: int) -> Features:
+        if len(source) > most:
+            chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
+            source = source.subset(sorted(chosen.tolist()))
+        return extract(
+            encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
+        )
+
+
+def split(data: Source, monitor: Source | None, seed: int) -> tuple[list[int] | None, Source | None, Source | None, str]:
+    """Decide which images are kept out of training, and who votes about whom.
+
+    Returns:
+        The numbers of the images to train on (None: all), the bank, the queries (None: no labels), and a sentence.
+
+    Raises:
+        UserError: monitor data without labels, or with other classes than the training data.
+    """
+    if monitor is not None:
+        if monitor.labels is None:
+            raise UserError(
+                f"The monitor data {monitor.name!r} has no labels; give a folder with a sub-folder per class, "
+                "or Parquet with a label column."
+            )
+        if data.labels is not None:
+            _same_classes(data, monitor)
+            return None, data, monitor, f"20-NN on {monitor.name}: {len(monitor)} images that training never sees"
+        order = torch.randperm(len(monitor), generator=generator_of(seed, "monitor halves")).tolist()
+        half = len(order) // 2
+        bank, queries = monitor.subset(sorted(order[:half])), monitor.subset(sorted(order[half:]))
+        return None, bank, queries, f"20-NN on {monitor.name}: one half votes about the other"
+    if data.labels is None or len(set(data.labels)) < 2:
+        return None, None, None, "no labels: the verdict rests on the health measures"
+    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
+    if count < 10:
+        return None, None, None, "too few labelled images to keep some aside: the verdict rests on the health measures"
+    order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
+    queries_at, rest = sorted(order[:count]), sorted(order[count:])
+    sentence = f"20-NN on {count} labelled images kept out of training (the labels themselves are never used for it)"
+    return rest, data.subset(rest), data.subset(queries_at), sentence
+
+
+def _same_classes(data: Source, monitor: Source) -> None:
+    if data.classes is not None and monitor.classes is not None:
+        if data.classes != monitor.classes:
+            here, there = sorted(set(data.classes) ^ set(monitor.classes))[:3], len(monitor.classes)
+            raise UserError(
+                f"The classes of {data.name!r} ({len(data.classes)}) and of the monitor data {monitor.name!r} ({there}) "
+                f"differ, for example in {here}; give both the same class folders."
+            )
+        return
+    assert data.labels is not None
+    assert monitor.labels is not None
+    if not set(monitor.labels) <= set(data.labels):
+        strange = sorted(set(monitor.labels) - set(data.labels))[:3]
+        raise UserError(f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}.")

@@ -1,0 +1,212 @@
+"""Algorithm 1 (arXiv:2006.07733, Appendix A): build, loop, step."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from byol import distributed, schedules
+from byol.config import NetworkConfig, OptimConfig, PretrainConfig
+from byol.data.loader import Batch, Loader, seed_of
+from byol.health import Health, Verdict, judge, measure, represent_with
+from byol.lars import LARS, parameter_groups
+from byol.log import RunLog
+from byol.methods.byol import BYOL
+from byol.networks import MLP, initialise, make_encoder
+
+
+@dataclass
+class State:
+    """Everything that changes while a run goes on; a checkpoint is this."""
+
+    method: BYOL
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+@dataclass
+class Watch:
+    """What was seen of a run so far."""
+
+    losses: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+    health: list[Health] = field(default_factory=list)
+    images_per_second: float = 0.0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2))
+    """Loss and gradient norm, summed since the last line of the log."""
+    counted: int = 0
+    """Updates in these sums."""
+
+    def verdict(self) -> Verdict:
+        """What that means."""
+        return judge(self.health, self.losses, self.gradient_norms)
+
+
+def build(config: PretrainConfig, in_chans: int, device: torch.device) -> State:
+    """The networks and the optimiser of a run, at step 0."""
+    torch.manual_seed(seed_of(config.seed, "weights"))
+    target = _online_networks(config, in_chans) if config.target.start == "apart" else None
+    encoder, projector = _online_networks(config, in_chans)
+    network = config.network
+    predictor = _head(network, network.output, network.predictor_depth)
+    method = BYOL(encoder, projector, predictor, target)
+    method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(method, device)
+    return State(method, build_optimizer(method, config.optim))
+
+
+def _online_networks(config: PretrainConfig, in_chans: int) -> tuple[nn.Module, nn.Module]:
+    """An encoder and a projector with weights just drawn."""
+    network = config.network
+    encoder = make_encoder(
+        config.encoder,
+        width=network.width,
+        stem=network.stem,
+        in_chans=in_chans,
+        init=network.init,
+        zero_init_last=network.zero_init_last,
+    )
+    return encoder, _head(network, int(encoder.num_features), network.projector_depth)  # type: ignore[arg-type]
+
+
+def _head(network: NetworkConfig, in_features: int, depth: int) -> MLP:
+    head = MLP(in_features, network.hidden, network.output, depth)
+    if network.init == "official":
+        initialise(head)
+    return head
+
+
+def build_optimizer(method: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
+    """LARS, SGD or AdamW, each over the same two groups of weights; the rate is set at every step."""
+    groups = parameter_groups(method, optim.weight_decay)
+    if optim.name == "lars":
+        return LARS(groups, lr=0.0, momentum=optim.momentum, trust=optim.trust)
+    if optim.name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999))
+
+
+def train_step(
+    state: State,
+    model: nn.Module,
+    batches: list[Batch],
+    config: PretrainConfig,
+    lr: float,
+    tau: float,
+    autocast: AbstractContextManager[object],
+) -> tuple[Tensor, Tensor]:
+    """One update of the online network, then of the target; returns the loss and the gradient's norm, on the device.
+
+    `model` is the method itself, or the method as DistributedDataParallel wraps it.
+    """
+    loss = torch.zeros((), device=next(model.parameters()).device)
+    for number, batch in enumerate(batches):
+        last = number == len(batches) - 1
+        view1, view2 = batch.views(config.augment, config.image_size)
+        with nullcontext() if last else _no_sync(model):  # gradients travel once per update
+            with autocast:
+                part = model(_channels_last(view1), _channels_last(view2)) / len(batches)
+            part.backward()
+        loss += part.detach()
+    gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
+    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    if config.optim.clip is not None:
+        torch._foreach_mul_(gradients, (config.optim.clip / (norm + 1e-6)).clamp(max=1.0))
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.method.update_target(tau)
+    state.step += 1
+    return loss, norm
+
+
+def train(
+    state: State,
+    loader: Loader,
+    config: PretrainConfig,
+    *,
+    total_steps: int,
+    warmup_steps: int,
+    autocast: AbstractContextManager[object],
+    log: RunLog,
+    probe: tuple[Tensor, Tensor],
+    watch: Watch,
+    each_step: Callable[[int], bool] = lambda step: True,
+) -> Verdict | None:
+    """Train from `state.step` to the end; `each_step` is called after every update and may say stop.
+
+    Returns:
+        None when asked to stop early, else the verdict: at the end, or at once when the run has collapsed or diverged.
+    """
+    model = _parallel(state.method, loader.device)
+    model.train()
+    represent = represent_with(state.method.encoder, state.method.projector)
+    watch.sums = watch.sums.to(loader.device)
+    since, timed = time.perf_counter(), 0
+    log.start_progress(total_steps, state.step)
+    for batches in loader.batches(state.step, total_steps):
+        step = state.step
+        lr = schedules.learning_rate(
+            step, peak=config.optim.peak_lr(config.batch_size), warmup_steps=warmup_steps, total_steps=total_steps
+        )
+        tau = config.target.tau
+        if not config.target.constant:
+            tau = schedules.tau(step, base=tau, total_steps=total_steps)
+        torch.manual_seed(seed_of(config.seed, "step", step, loader.rank))  # for encoders that drop things at random
+        loss, norm = train_step(state, model, batches, config, lr, tau, autocast)
+        watch.sums += torch.stack([loss, norm])
+        watch.counted, timed = watch.counted + 1, timed + 1
+        ended = state.step == total_steps
+
+        if state.step % config.watch.log_every == 0 or ended:
+            mean_loss, mean_norm = (distributed.mean(watch.sums) / watch.counted).tolist()
+            watch.images_per_second = timed * config.batch_size / (time.perf_counter() - since)
+            watch.losses.append(mean_loss)
+            watch.gradient_norms.append(mean_norm)
+            watch.sums.zero_()
+            watch.counted = 0
+            values = {"loss": mean_loss, "gradient_norm": mean_norm, "lr": lr, "tau": tau}
+            log.metrics(state.step, {**values, "images_per_second": watch.images_per_second})
+            note = f"loss {mean_loss:.3f}  tau {tau:.4f}  lr {lr:.2g}  {watch.images_per_second:.0f} img/s"
+            log.advance(state.step, note)
+            since, timed = time.perf_counter(), 0
+            verdict = watch.verdict()
+            if verdict.word == "diverged" and config.watch.stop_on_collapse:
+                return verdict
+        else:
+            log.advance(state.step)
+        if state.step % config.watch.health_every == 0 or ended:
+            with autocast:
+                health = measure(represent, _channels_last(probe[0]), _channels_last(probe[1]))
+            watch.health.append(health)
+            log.metrics(state.step, {f"health/{k}": v for k, v in health.as_dict().items()})
+            verdict = watch.verdict()
+            if verdict.stops and config.watch.stop_on_collapse and state.step > warmup_steps:
+                return verdict
+        if not each_step(state.step):
+            return None
+    return watch.verdict()
+
+
+def _parallel(method: BYOL, device: torch.device) -> nn.Module:
+    """The method, its gradients averaged over the processes if there are several."""
+    if distributed.world_size() == 1:
+        return method
+    # batch-norm statistics are the same in every process already, so no buffers are sent
+    return DistributedDataParallel(
+        method, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+    )
+
+
+def _no_sync(model: nn.Module) -> AbstractContextManager[object]:
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
