@@ -34,9 +34,7 @@ _HOMES = {
     "resume": "byol.pretrain",
 }
 
-__all__ = [  # noqa: PLE0604, RUF022
-    *sorted(_HOMES)
-]
+__all__ = [*sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,13 @@ def minutes(text: str) -> float:
     return total
 
 
-def seconds_per_step(state: State, loader: Loader, config: PretrainConfig, autocast: AbstractContextManager[object], budget_minutes: float) -> float:
+def seconds_per_step(
+    state: State,
+    loader: Loader,
+    config: PretrainConfig,
+    autocast: AbstractContextManager[object],
+    budget_minutes: float,
+) -> float:
     """Time of one update, pipeline included, measured on a copy of the state that is thrown away."""
     rehearsal = copy.deepcopy(state)
     rehearsal.method.train()
@@ -59,7 +65,9 @@ def seconds_per_step(state: State, loader: Loader, config: PretrainConfig, autoc
     return sum(times) / len(times)
 
 
-def epochs_within(budget_minutes: float, spent_seconds: float, step_seconds: float, config: PretrainConfig, images: int) -> float:
+def epochs_within(
+    budget_minutes: float, spent_seconds: float, step_seconds: float, config: PretrainConfig, images: int
+) -> float:
     """Epochs whose whole schedule ends in time.
 
     Raises:

@@ -16,7 +16,6 @@ from byol.config import (
     NetworkConfig,
     OptimConfig,
     Precision,
-    PretrainConfig,
     TargetConfig,
     WatchConfig,
 )
@@ -122,7 +121,10 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk.", file=sys.stderr)
+        print(
+            f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         print("byol: interrupted", file=sys.stderr)
@@ -156,7 +158,9 @@ def explicit(command: object, arguments: list[str]) -> dict[str, Any]:
 
     A value that equals a default is still the user's, so what counts is that its flag was typed.
     """
-    settings: dict[str, Any] = {name: getattr(command, name) for name in FLAT if getattr(command, name, None) is not None}
+    settings: dict[str, Any] = {
+        name: getattr(command, name) for name in FLAT if getattr(command, name, None) is not None
+    }
     for argument in arguments:
         head, dot, _ = argument.partition(".")
         if not dot or head.removeprefix("--") not in SECTIONS or not argument.startswith("--"):

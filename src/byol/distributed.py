@@ -137,7 +137,8 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(input.dtype)
+        normalised: Tensor = out.to(input.dtype)
+        return normalised
 
 
 class _AllMean(torch.autograd.Function):

@@ -144,7 +144,7 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
         return Verdict(
             "weak",
             f"Weak: {words}.",
-            "It has not collapsed, but has learnt little that survives augmentation: train longer (--epochs, --budget), "
+            "It has not collapsed, but has learnt little that survives augmentation: train longer (--epochs, --budget) "
             "or look at the views (byol views) for an augmentation that destroys what matters in your images.",
         )
     return Verdict("healthy", f"Healthy: {words}.", "")

@@ -68,7 +68,9 @@ class RunLog:
     def advance(self, step: int, note: str | None = None) -> None:
         """Move the bar."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=step, **({} if note is None else {"note": note}))
+            self._progress.update(self._task, completed=step)
+            if note is not None:
+                self._progress.update(self._task, note=note)
 
     def stop_progress(self) -> None:
         """Take the bar away."""
@@ -111,7 +113,7 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("TensorBoard is not installed; run: pip install 'byol[tensorboard]'.") from error
-    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _wandb(name: str, folder: Path) -> Any:

@@ -71,7 +71,9 @@ class Monitor:
         )
 
 
-def split(data: Source, monitor: Source | None, seed: int) -> tuple[list[int] | None, Source | None, Source | None, str]:
+def split(
+    data: Source, monitor: Source | None, seed: int
+) -> tuple[list[int] | None, Source | None, Source | None, str]:
     """Decide which images are kept out of training, and who votes about whom.
 
     Returns:
@@ -107,14 +109,16 @@ def split(data: Source, monitor: Source | None, seed: int) -> tuple[list[int] | 
 def _same_classes(data: Source, monitor: Source) -> None:
     if data.classes is not None and monitor.classes is not None:
         if data.classes != monitor.classes:
-            here, there = sorted(set(data.classes) ^ set(monitor.classes))[:3], len(monitor.classes)
+            only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
             raise UserError(
-                f"The classes of {data.name!r} ({len(data.classes)}) and of the monitor data {monitor.name!r} ({there}) "
-                f"differ, for example in {here}; give both the same class folders."
+                f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "
+                f"{only_one}; give both the same class folders."
             )
         return
     assert data.labels is not None
     assert monitor.labels is not None
     if not set(monitor.labels) <= set(data.labels):
         strange = sorted(set(monitor.labels) - set(data.labels))[:3]
-        raise UserError(f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}.")
+        raise UserError(
+            f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}."
+        )

@@ -13,6 +13,9 @@ from byol.errors import UserError, nearest
 Stem = Literal["standard", "stride2", "small"]
 Init = Literal["timm", "official"]
 
+SHALLOW: dict[str, tuple[str, tuple[int, ...]]] = {"resnet10": ("resnet18", (1, 1, 1, 1))}
+"""ResNets that timm has no name for: the one they are cut from, and their residual blocks per stage."""
+
 
 class MLP(nn.Sequential):
     """Projector or predictor: (N, in_features) -> (N, out_features).
@@ -62,11 +65,14 @@ def make_encoder(
     Raises:
         UserError: an unknown name, a width or a stem that the family does not have.
     """
-    if not timm.is_model(name):
+    kwargs: dict[str, object] = {"num_classes": 0, "in_chans": in_chans}
+    if name in SHALLOW:
+        name, layers = SHALLOW[name]
+        kwargs["layers"] = layers
+    elif not timm.is_model(name):
         raise UserError(
             f"There is no encoder {name!r}.{nearest(name, timm.list_models())} Any name of timm.list_models() will do."
         )
-    kwargs: dict[str, object] = {"num_classes": 0, "in_chans": in_chans}
     is_resnet = issubclass(_entry_class(name), ResNet)
     if is_resnet:
         kwargs["zero_init_last"] = zero_init_last

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from byol import budget as budgets
 from byol import checkpoint, distributed, machine
+from byol.choose import Facts
 from byol.config import PretrainConfig, replace
-from byol.data.loader import Loader, generator_of, shrink_side
+from byol.data.loader import Loader, shrink_side
 from byol.data.memory import fits, hold
 from byol.data.sources import Source, TensorSource, open_source
 from byol.data.survey import Survey, survey
@@ -26,7 +27,7 @@ from byol.health import PROBE_IMAGES, Health, Verdict
 from byol.log import RunLog, cut_metrics
 from byol.monitor import Monitor, Reading, split
 from byol.networks import parameter_count
-from byol.recipes import Facts, recipe_named
+from byol.recipes import recipe_named
 from byol.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.train import State, Watch, build, train
 
@@ -78,6 +79,8 @@ def pretrain(
     with distributed.processes(device):
         started = time.perf_counter()
         source = open_source(data, asked.data.channels)
+        if monitor is None and source.name == "photos":
+            monitor = "photos:test"  # patches of regions that no training patch touches
         watched = None if monitor is None else open_source(monitor, source.channels)
         seen = survey(source)
         facts = Facts(
@@ -103,10 +106,9 @@ def pretrain(
             run = _prepare(config, source, watched, seen, device, folder, log)
             minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
             if minutes is not None:
-                config = _fit_budget(run, minutes, time.perf_counter() - started, log)
-                run.config = run.loader.config = config
+                run.config = run.loader.config = _fit_budget(run, minutes, time.perf_counter() - started, log)
             planned = RunPlan(
-                config=config,
+                config=run.config,
                 recipe=recipe,
                 data=source.name,
                 monitor=None if watched is None else watched.name,
@@ -115,12 +117,14 @@ def pretrain(
             )
             if folder is not None:
                 save_plan(folder, planned, machine.describe())
-            return _run(run, build(config, source.channels, device), Watch(), log)
+            return _run(run, build(run.config, source.channels, device), Watch(), log)
         finally:
             log.close()
 
 
-def resume(path: str | Path, *, quiet: bool = False, data: Source | None = None, monitor: Source | None = None) -> Outcome:
+def resume(
+    path: str | Path, *, quiet: bool = False, data: Source | None = None, monitor: Source | None = None
+) -> Outcome:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had never stopped.
 
     Args:
@@ -142,7 +146,9 @@ def resume(path: str | Path, *, quiet: bool = False, data: Source | None = None,
             saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
             for message in messages:
                 log.say(message)
-            run = _prepare(config, source, watched, survey(source), device, folder if distributed.is_first() else None, log)
+            run = _prepare(
+                config, source, watched, survey(source), device, folder if distributed.is_first() else None, log
+            )
             if run.loader.source.fingerprint() != plan.fingerprint:
                 raise UserError(
                     f"{plan.data!r} no longer holds the images this run was started with ({plan.images} then, "
@@ -223,14 +229,16 @@ def _prepare(
     held: Tensor | list[Tensor] | None = None
     if isinstance(training, TensorSource):
         held = training.images
-    elif config.data.memory != "never":
-        enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
-        if enough or config.data.memory == "always":
+    else:
+        enough, why = _wanted_in_memory(config, seen)
+        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
+        config = replace(config, data__memory="always" if enough else "never")
+        if enough:
             began = time.perf_counter()
             result = hold(training, workers, shrink_side(config.image_size))
             for line in result.bad:
                 bad.add(line)
-            if bank is training or kept is not None:  # what votes is what is in memory
+            if bank is source or kept is not None:  # what votes is what is in memory
                 bank = result.source
             held, training = result.images, result.source
             log.say(f"images: {why}; decoded once in {time.perf_counter() - began:.1f} s")
@@ -257,6 +265,14 @@ def _prepare(
         transform = Transform(image_size=config.image_size, mean=config.augment.mean, std=config.augment.std)
         monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
     return _Run(config, device, loader, monitor, folder, bad, source.channels)
+
+
+def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
+    """Whether images are decoded once and kept, and why; the same answer in every process."""
+    if config.data.memory != "auto":
+        return config.data.memory == "always", f"data.memory is {config.data.memory}"
+    enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
+    return not distributed.agree(not enough, torch.device(config.device)), why
 
 
 def _fit_budget(run: _Run, minutes: float, spent: float, log: RunLog) -> PretrainConfig:
@@ -363,7 +379,9 @@ class _Keeper:
         """Write a checkpoint."""
         if self.run.folder is not None:
             tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
-            checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, _watch_as_json(self.watch))
+            checkpoint.save_checkpoint(
+                self.run.folder.checkpoints, self.state.step, tensors, _watch_as_json(self.watch)
+            )
         self.saved_at = time.monotonic()
 
 

@@ -1,52 +1,14 @@
-"""Recipes: functions that return a config, with the source of every number beside it, and the chooser.
+"""Recipes: functions that return a config, with the source of every number beside it.
 
-A command is a recipe plus what the user gives. `auto` looks at the images and the machine first, and explains itself.
+A command is a recipe plus what the user gives.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from byol.config import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    AugmentConfig,
-    NetworkConfig,
-    OptimConfig,
-    PretrainConfig,
-    TargetConfig,
-    ViewConfig,
-    WatchConfig,
-    replace,
-)
-from byol.data.memory import human_bytes
-from byol.data.survey import Survey
+from byol.choose import Facts, Plan, auto, small_on_cpu, small_views
+from byol.config import NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
 from byol.errors import UserError, nearest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a recipe may look at: the images, the machine, and what the user gave."""
-
-    survey: Survey
-    device: str = "cpu"
-    """cpu, cuda or mps."""
-    free_memory: int = 8 << 30
-    """Bytes at hand on the device."""
-    given: frozenset[str] = frozenset()
-    """Settings that the user typed, which need no reason."""
-    values: PretrainConfig = PretrainConfig()
-    """Carries the values of the settings in `given`."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A config, and a reason for each choice in it."""
-
-    config: PretrainConfig
-    reasons: tuple[str, ...] = ()
-    budget_minutes: float | None = None
-    """Time that the run should take where the user gives neither epochs nor a budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +60,6 @@ def paper_batch_512(facts: Facts) -> Plan:
     return Plan(replace(official(1000, lr=0.4, weight_decay=1.5e-6, tau=0.9995), batch_size=512))
 
 
-def small_views(*, blur: bool = False) -> AugmentConfig:
-    """Views of small images: crops of at least a fifth of the area, colour as in the paper, no solarising.
-
-    At 32 px a blur of up to 2 pixels leaves nothing, and 8 % of the area are 9 x 9 pixels: SimCLR left blur out on
-    CIFAR-10 (arXiv:2002.05709, Appendix B.9), and the smallest crop was chosen on held-out training images
-    (docs/recipes.md).
-    """
-    view = ViewConfig(area=(0.2, 1.0), blur=0.5 if blur else 0.0, sigma=(0.1, 1.0))
-    return AugmentConfig(view1=view, view2=view)
-
-
 def cifar10(facts: Facts) -> Plan:
     """CIFAR-10 on one GPU: ResNet-18 with the small stem, 200 epochs."""
     return Plan(
@@ -130,181 +81,9 @@ def cifar10_cpu(facts: Facts) -> Plan:
     return Plan(small_on_cpu(epochs=30))
 
 
-def small_on_cpu(epochs: float) -> PretrainConfig:
-    """A narrow ResNet-18 for small images, which two cores train at over a thousand images per second."""
-    return PretrainConfig(
-        encoder="resnet18",
-        image_size=32,
-        batch_size=256,
-        epochs=epochs,
-        network=NetworkConfig(width=0.25, stem="stride2", hidden=1024, output=128),
-        optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
-        target=TargetConfig(tau=0.98),
-        augment=small_views(),
-    )
-
-
 def photos(facts: Facts) -> Plan:
     """The demo: patches of the embedded photographs, two minutes on two cores."""
     return Plan(replace(small_on_cpu(epochs=20), watch__health_every=100))
-
-
-def auto(facts: Facts) -> Plan:
-    """Look at the images and the machine, choose, and say why."""
-    seen, given, asked = facts.survey, facts.given, facts.values
-    on_gpu = facts.device == "cuda"
-    reasons: list[str] = []
-
-    def choose(name: str, value: object, why: str) -> object:
-        if name in given:
-            return getattr(asked, name)
-        reasons.append(f"{name.replace('_', ' ')} {value}: {why}")
-        return value
-
-    size = _image_size(seen.short_side_median, on_gpu)
-    image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
-    encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
-    network = _network(encoder, image_size, on_gpu, reasons)
-    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, image_size, facts)))  # type: ignore[call-overload]
-    epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
-    steps = max(1, int(epochs * seen.count) // batch_size)
-    config = PretrainConfig(
-        encoder=encoder,
-        image_size=image_size,
-        batch_size=batch_size,
-        epochs=epochs,
-        network=network,
-        optim=_optim(batch_size, epochs, reasons),
-        target=_target(steps, reasons),
-        augment=_augment(image_size, seen, reasons),
-        watch=WatchConfig(health_every=max(10, min(200, steps // 20))),
-    )
-    budget = None if on_gpu or "epochs" in given else 30.0
-    return Plan(config, tuple(reasons), budget)
-
-
-def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
-    for size, limit in ((32, 40), (64, 80)):
-        if short_side <= limit:
-            return size, f"the images' shorter side is {short_side} px"
-    if short_side <= 160:
-        return 96, f"the images' shorter side is {short_side} px"
-    if on_gpu:
-        return 224, f"the paper's, and the images' shorter side is {short_side} px"
-    return 96, f"the images are larger ({short_side} px), but a processor affords 96 px at most; a GPU would take 224"
-
-
-def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
-    if on_gpu and count >= 20_000 and image_size >= 96:
-        return "resnet50", f"the paper's, for {count} images on a GPU"
-    why = f"{count} images" if on_gpu else "no GPU"
-    return "resnet18", f"{why}: a small network learns more from the same time"
-
-
-def _network(encoder: str, image_size: int, on_gpu: bool, reasons: list[str]) -> NetworkConfig:
-    if not encoder.startswith("resnet"):
-        reasons.append(f"stem and width as timm has them: {encoder} is no plain ResNet")
-        return NetworkConfig()
-    if on_gpu:
-        if image_size <= 64:
-            reasons.append("stem small (3x3, stride 1, no max-pool): the standard one would leave little of such images")
-            return NetworkConfig(stem="small", hidden=2048)
-        return NetworkConfig()
-    if image_size <= 64:
-        reasons.append("stem stride2 and half width: sixteen times less work for a processor than the small stem")
-        return NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=128)
-    reasons.append("half width: four times less work for a processor")
-    return NetworkConfig(width=0.5, hidden=1024, output=128)
-
-
-GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
-"""Memory of a bf16 training step per pixel of a batch, both views: from the sizes of the activations."""
-
-
-def _batch_size(count: int, encoder: str, image_size: int, facts: Facts) -> tuple[int, str]:
-    wanted = 512 if facts.device == "cuda" else 256
-    why = "what small recipes train with"
-    per_epoch = 2 ** math.floor(math.log2(max(2, count // 8)))
-    if per_epoch < wanted:
-        wanted, why = max(2, per_epoch), f"at least eight updates per pass over {count} images"
-    if facts.device == "cuda":
-        per_image = GPU_BYTES_PER_PIXEL.get(encoder, 2600) * image_size**2
-        fitting = 2 ** math.floor(math.log2(max(2, 0.8 * facts.free_memory / per_image)))
-        if fitting < wanted:
-            wanted, why = fitting, f"what fits in {human_bytes(facts.free_memory)} of memory"
-    return wanted, why
-
-
-WANTED_STEPS = 100_000
-"""Updates after which a small set has given what it has: 200 epochs of CIFAR-10 at batch 256 are 39,000."""
-
-
-def _epochs(count: int, batch_size: int, on_gpu: bool) -> tuple[int, str]:
-    most, least = (1000, 40) if on_gpu else (300, 20)
-    epochs = WANTED_STEPS // 2 * batch_size // count if on_gpu else WANTED_STEPS // 8 * batch_size // count
-    bounded = max(least, min(most, epochs))
-    return bounded, f"about {max(1, bounded * count // batch_size)} updates, between {least} and {most} passes"
-
-
-def _optim(batch_size: int, epochs: float, reasons: list[str]) -> OptimConfig:
-    if batch_size >= 1024:
-        lr, decay = next((lr, wd) for limit, lr, wd in PRESET_RATES if epochs >= limit)
-        reasons.append(f"LARS, lr {lr} per 256: the official preset nearest to {epochs:g} epochs at a large batch")
-        return OptimConfig(lr=lr, weight_decay=decay)
-    reasons.append("AdamW: LARS is made for batches of thousands; this is what the small recipes were measured with")
-    small = small_on_cpu(1).optim
-    return replace(small, warmup_epochs=min(10.0, epochs / 20))
-
-
-PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
-"""From how many epochs on, learning rate and weight decay (configs/byol.py:21)."""
-
-
-def _target(steps: int, reasons: list[str]) -> TargetConfig:
-    tau = tau_for(steps)
-    reasons.append(f"tau from {tau:g}: an average over {1 / (1 - tau):.0f} of {steps} updates, in the presets' proportion")
-    return TargetConfig(tau=tau)
-
-
-def tau_for(steps: int) -> float:
-    """Base tau for a number of updates, interpolated between the presets in the logarithm of both.
-
-    40 epochs at batch 4096 are 12,500 updates with 0.97; 300 are 94,000 with 0.99; 1000 are 313,000 with 0.996; 1000
-    at batch 512 are 2.5 million with 0.9995 (configs/byol.py:21; Appendix G). The memory 1 / (1 - tau) is what is
-    interpolated; shorter runs keep the shortest memory.
-    """
-    points = [(12_510, 0.97), (93_835, 0.99), (312_784, 0.996), (2_502_267, 0.9995)]
-    x = math.log(max(steps, 1))
-    logs = [(math.log(s), math.log(1 / (1 - tau))) for s, tau in points]
-    if x <= logs[0][0]:
-        memory = logs[0][1]
-    elif x >= logs[-1][0]:
-        memory = logs[-1][1]
-    else:
-        (x0, y0), (x1, y1) = next((a, b) for a, b in zip(logs, logs[1:], strict=False) if x <= b[0])
-        memory = y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return round(1 - math.exp(-memory), 4)
-
-
-def _augment(image_size: int, seen: Survey, reasons: list[str]) -> AugmentConfig:
-    if image_size <= 64:
-        augment = small_views()
-        reasons.append("crops of a fifth of the area and more, no blur: small images hold too little for the paper's")
-    else:
-        augment = AugmentConfig()
-        reasons.append("views T and T' of the paper (Table 6)")
-    if seen.channels == 3:
-        return replace(augment, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    reasons.append(
-        f"{seen.channels} channel{'s' if seen.channels > 1 else ''}: no saturation, hue or grey, which need colour; "
-        "normalised by the mean and spread of these images"
-    )
-    return replace(augment, mean=rounded(seen.mean), std=rounded(seen.std, least=0.01))
-
-
-def rounded(values: tuple[float, ...], least: float = 0.0) -> tuple[float, ...]:
-    """Three digits are enough for a normalisation."""
-    return tuple(max(least, round(v, 3)) for v in values)
 
 
 RECIPES: dict[str, Recipe] = {

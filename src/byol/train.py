@@ -209,4 +209,3 @@ def _no_sync(model: nn.Module) -> AbstractContextManager[object]:
 
 def _channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
-

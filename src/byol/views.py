@@ -9,6 +9,7 @@ from torch import Tensor
 
 from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
+from byol.choose import Facts
 from byol.config import PretrainConfig, replace
 from byol.data.base import evenly
 from byol.data.decode import BadImage
@@ -18,7 +19,7 @@ from byol.data.survey import survey
 from byol.errors import UserError
 from byol.evals.features import Transform
 from byol.machine import choose_device
-from byol.recipes import Facts, recipe_named
+from byol.recipes import recipe_named
 
 PER_VIEW = 4
 """Views of T, and of T', beside each image."""
@@ -87,7 +88,9 @@ def _grid(rows: list[list[Tensor]], size: int) -> Image.Image:
     grid = Image.new("RGB", (starts[-1] + side + GAP, GAP + len(rows) * (side + GAP)), "white")
     for number, row in enumerate(rows):
         for start, picture in zip(starts, row, strict=True):
-            grid.paste(_to_image(picture).resize((side, side), Image.Resampling.NEAREST), (start, GAP + number * (side + GAP)))
+            grid.paste(
+                _to_image(picture).resize((side, side), Image.Resampling.NEAREST), (start, GAP + number * (side + GAP))
+            )
     return grid
 
 

@@ -34,8 +34,8 @@ COLOUR_ONLY = (SATURATION, HUE)
 
 def crop_views(images: Tensor, params: ViewParams, size: int) -> Tensor:
     """Crop and resize images held in memory: (N, C, H, W) uint8 or float in [0, 1] -> (N, C, size, size) float32."""
-    windows = (t.to(images.device) for t in crop_window(params, images.shape[2], images.shape[3]))
-    return crop_resize(as_float(images), *windows, size)
+    top, left, height, width = (t.to(images.device) for t in crop_window(params, images.shape[2], images.shape[3]))
+    return crop_resize(as_float(images), top, left, height, width, size)
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -92,7 +92,9 @@ def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...])
     return torch.addcmul(shift.view(1, -1, 1, 1), x, scale)
 
 
-def make_view(crops: Tensor, params: ViewParams, config: ViewConfig, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def make_view(
+    crops: Tensor, params: ViewParams, config: ViewConfig, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
     """From crops (N, C, S, S), uint8 or float in [0, 1], to a normalised view."""
     return _in_chunks(crops, params, lambda x, p: normalise_images(apply_color(as_float(x), p, config), mean, std))
 

@@ -32,9 +32,7 @@ def crop_size(area: Tensor, log_aspect: Tensor, height: Tensor | int, width: Ten
     )
 
 
-def crop_window(
-    params: ViewParams, height: Tensor | int, width: Tensor | int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def crop_window(params: ViewParams, height: Tensor | int, width: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Top, left, height and width (N,) int64 of the crops drawn, for images height x width."""
     h, w = crop_size(params.area, params.log_aspect, height, width)
     top = (params.offset[:, 0].double() * (torch.as_tensor(height).to(h) - h + 1)).long()

@@ -20,7 +20,8 @@ from byol.errors import BadImage, UserError
 
 __all__ = ["Source", "TensorSource", "digest", "evenly", "label_digest", "named_labels"]
 
-# Images whose headers are read to find out whether all are grey: enough to be sure of any set where one in ten is not.
+# Images whose headers are read to find out whether all are grey. Where one in ten is coloured, none of 32 is with a
+# probability of 0.03.
 HEADERS_READ = 32
 
 
@@ -83,7 +84,7 @@ def evenly(count: int, sample: int) -> list[int]:
     """At most `sample` numbers below `count`, evenly spread, the first and the last among them."""
     if count <= sample:
         return list(range(count))
-    return [round(step * (count - 1) / (sample - 1)) for step in range(sample)]
+    return [round(step * (count - 1) / max(sample - 1, 1)) for step in range(sample)]
 
 
 class _Subset(Source):

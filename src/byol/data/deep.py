@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from byol.data.header import Depth, Header, check_size
+from byol.data.header import MAX_PIXELS, Depth, Header, check_size
 from byol.errors import BadImage
 
 __all__ = [
@@ -241,6 +241,8 @@ def _tiff_layout(blob: bytes) -> _TiffLayout | None:
     except Exception:  # of whatever type: Pillow has the last word on what tifffile cannot parse
         return None
     check_size(header.height, header.width)
+    if header.height * header.width * header.channels > 4 * MAX_PIXELS:
+        raise BadImage(f"more values than four channels of {MAX_PIXELS // 10**6} million pixels")
     return _TiffLayout(header, photometric, alpha, orientation)
 
 

@@ -101,8 +101,10 @@ def _patches(name: str, part: Part, size: int, count: int) -> Tensor:
     """(count, 3, size, size) uint8 patches of one photograph, drawn without repetition."""
     photo = _load(name)
     places = _places(photo.shape[1], photo.shape[2], name, part, size)
-    if count > len(places):
-        raise UserError(f"{count} patches per photo were asked for; {name} has only {len(places)} in this part.")
+    if not 1 <= count <= len(places):
+        raise UserError(
+            f"{count} patches per photo were asked for; {name} has {len(places)} in this part, give 1 or more."
+        )
     drawn = places[torch.randperm(len(places), generator=_generator(name, part))[:count]]
     patches = torch.empty(count, 3, size, size, dtype=torch.uint8)
     for side in {int(side) for side in drawn[:, 2]}:

@@ -68,7 +68,8 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
 
 def _matches(pattern: Path) -> list[Path]:
     """Files that a pattern matches, sorted; `**` stands for folders of any depth."""
-    return sorted(Path(found) for found in glob.glob(str(pattern), recursive=True) if Path(found).is_file())  # noqa: PTH207
+    found = map(Path, glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (the pattern may be absolute)
+    return sorted(path for path in found if path.is_file())
 
 
 def _sibling(path: Path) -> str:

@@ -62,7 +62,9 @@ def cached_features(
     precision, _ = choose_precision(config.precision, device)
     if not config.cache:
         blocks = list(_blocks(opened, source, config, device, precision, what, progress))
-        return _labelled(source, torch.cat([block for _, block in blocks]), [i for numbers, _ in blocks for i in numbers])
+        return _labelled(
+            source, torch.cat([block for _, block in blocks]), [i for numbers, _ in blocks for i in numbers]
+        )
     key = digest([opened.fingerprint, source.fingerprint(), repr(opened.transform), precision])
     folder = data_home() / "features" / key
     if not folder.is_dir():
@@ -95,8 +97,8 @@ def _blocks(
         if not torch.isfinite(block).all():
             bad = indices[int((~torch.isfinite(block).all(dim=1)).nonzero()[0])]
             raise UserError(
-                f"The encoder {opened.name} answers {source.where(bad)} with NaN or infinite features; it has diverged, "
-                "so give an earlier checkpoint, or --features.precision float32."
+                f"The encoder {opened.name} answers {source.where(bad)} with NaN or infinite features; it has "
+                "diverged, so give an earlier checkpoint, or --features.precision float32."
             )
         yield indices, block
         done += len(indices)

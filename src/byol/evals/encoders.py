@@ -7,6 +7,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from byol.config import IMAGENET_MEAN, IMAGENET_STD
@@ -171,10 +172,10 @@ def _from_timm(name: str, in_chans: int) -> OpenedEncoder:
     except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"The pretrained weights of {name!r} cannot be reached ({reason}); check the network, or give random:{name} "
-            "for the same network untrained."
+            f"The pretrained weights of {name!r} cannot be reached ({reason}); check the network, or give "
+            f"random:{name} for the same network untrained."
         ) from error
-    data = timm.data.resolve_model_data_config(module)
+    data = resolve_model_data_config(module)
     matching = len(data["mean"]) == in_chans
     mean, std = (tuple(data["mean"]), tuple(data["std"])) if matching else _statistics(in_chans)
     transform = Transform(image_size=int(data["input_size"][-1]), mean=mean, std=std)

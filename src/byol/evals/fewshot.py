@@ -110,4 +110,3 @@ def many(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes
     best = max(scored, key=lambda pair: pair[0])[1]
     *_, fit = Problem(values, labels.to(values.device), classes).path([l2 for l2 in MANY_L2 if l2 >= best])
     return top_k(fit.logits(queries).cpu(), truth)
-

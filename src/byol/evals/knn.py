@@ -87,7 +87,7 @@ def nearest(
     best = torch.full((len(queries), k), -torch.inf)
     labels = torch.zeros(len(queries), k, dtype=torch.long)
     unit = F.normalize(queries.float(), dim=1)
-    for rows, row_labels in zip(bank.split(BANK_BLOCK), bank_labels.split(BANK_BLOCK), strict=True):
+    for rows, row_labels in zip(torch.split(bank, BANK_BLOCK), torch.split(bank_labels, BANK_BLOCK), strict=True):
         block = F.normalize(rows.float().to(device), dim=1)
         row_labels = row_labels.to(device)
         for start in range(0, len(unit), BLOCK):
@@ -109,7 +109,7 @@ def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: f
 def knn_scores(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, *, classes: int, k: int = K, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """Votes for each class, (M, classes); arguments as for `nearest`, with the number of classes and the temperature."""
+    """Votes for each class, (M, classes); arguments as for `nearest`, with the number of classes."""
     return count_votes(*nearest(bank, bank_labels, queries, k), classes, temperature)
 
 

@@ -66,7 +66,7 @@ def hold_out(labels: Sequence[int], share: float, seed: int, at_most: int | None
     if at_most is not None:
         share = min(share, at_most / len(labels))
     stay, held = [], []
-    for label, members in enumerate(_by_class(labels, seed)):
+    for label, members in enumerate(by_class(labels, seed)):
         if len(members) < 2:
             if not members:
                 continue
@@ -87,7 +87,7 @@ def draw_per_class(labels: Sequence[int], count: int, seed: int, names: Sequence
         UserError: a class has fewer.
     """
     chosen: list[int] = []
-    for label, members in enumerate(_by_class(labels, seed)):
+    for label, members in enumerate(by_class(labels, seed)):
         if len(members) < count:
             name = names[label] if names else str(label)
             raise UserError(
@@ -105,7 +105,7 @@ def draw_share(labels: Sequence[int], share: float, seed: int) -> list[int]:
         UserError: the share leaves a class without an image.
     """
     chosen: list[int] = []
-    for label, members in enumerate(_by_class(labels, seed)):
+    for label, members in enumerate(by_class(labels, seed)):
         count = round(share * len(members))
         if count == 0:
             raise UserError(
@@ -126,7 +126,7 @@ def as_tensor(labels: Sequence[int]) -> Tensor:
     return torch.tensor(labels, dtype=torch.long)
 
 
-def _by_class(labels: Sequence[int], seed: int) -> list[list[int]]:
+def by_class(labels: Sequence[int], seed: int) -> list[list[int]]:
     """Numbers of each class's images, shuffled."""
     members: list[list[int]] = [[] for _ in range(max(labels) + 1)]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -51,8 +51,8 @@ class LinearConfig:
             raise UserError(f"lrs is {self.lrs}, but must be one rate or more, each above 0.")
         if not (self.epochs > 0 and self.batch_size >= 1 and 0 < self.held_out < 1):
             raise UserError(
-                f"epochs {self.epochs:g}, batch_size {self.batch_size} and held_out {self.held_out:g} were given; epochs "
-                "and batch_size must be above 0, held_out between 0 and 1."
+                f"epochs {self.epochs:g}, batch_size {self.batch_size} and held_out {self.held_out:g} were given; "
+                "epochs and batch_size must be above 0, held_out between 0 and 1."
             )
 
     def steps(self, images: int) -> int:
@@ -172,4 +172,4 @@ def _fresh_batches(
 
 @torch.no_grad()
 def _scores(head: nn.Linear, values: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([head(block.to(device)).cpu() for block in values.split(8192)])
+    return torch.cat([head(block.to(device)).cpu() for block in torch.split(values, 8192)])

@@ -9,7 +9,7 @@ to their principal axes once, where the Hessian is nearly diagonal; each fit sca
 Hessian where it starts; and it starts where the path so far points to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -103,9 +103,7 @@ class Problem:
     def _nothing(self) -> Tensor:
         return torch.zeros(self.classes, self.turned.shape[1] + 1, device=self.turned.device)
 
-    def _descend(
-        self, l2: float, start: Tensor, precision: torch.dtype, tolerance: float
-    ) -> tuple[Tensor, float, int]:
+    def _descend(self, l2: float, start: Tensor, precision: torch.dtype, tolerance: float) -> tuple[Tensor, float, int]:
         """From weights and biases (C, axes + 1), the optimum as such, its objective, and passes taken."""
         x, ridge = self.turned.to(precision), l2 / len(self.turned)
         scale = self._scale(x, start.to(precision), ridge)
@@ -169,11 +167,12 @@ def principal_axes(centred: Tensor) -> Tensor:
     """
     count, size = centred.shape
     if count >= size:
-        _, axes = torch.linalg.eigh((centred.T @ centred).double())
+        axes: Tensor = torch.linalg.eigh((centred.T @ centred).double()).eigenvectors
         return axes.to(centred)
-    values, left = torch.linalg.eigh((centred.double() @ centred.double().T))
+    values, left = torch.linalg.eigh(centred.double() @ centred.double().T)
     keep = values > 1e-10 * values[-1].clamp_min(1e-30)
     if not keep.any():
         keep[-1] = True
         return torch.zeros(size, 1, dtype=centred.dtype, device=centred.device)
-    return (centred.T.double() @ (left[:, keep] / values[keep].sqrt())).to(centred)
+    spanned: Tensor = centred.T.double() @ (left[:, keep] / values[keep].sqrt())
+    return spanned.to(centred)

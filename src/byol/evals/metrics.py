@@ -38,7 +38,7 @@ def average_precision(scores: Tensor, truth: Tensor, *, eleven_points: bool = Fa
 
 
 def area_under_ranking(hits: Tensor, positives: int, *, eleven_points: bool) -> float:
-    """Average precision of a ranking: (N,) 1 for a hit and 0 for a miss, best first, of so many that are to be found."""
+    """Average precision of a ranking (N,), best first, 1 for a hit and 0 for a miss, of so many to be found."""
     if positives == 0:
         return float("nan")
     found = hits.double().cumsum(0)
@@ -55,14 +55,14 @@ def area_under_ranking(hits: Tensor, positives: int, *, eleven_points: bool) -> 
 
 
 def mean_average_precision(scores: Tensor, truth: Tensor, *, eleven_points: bool = True) -> float:
-    """Mean over classes of `average_precision`, for scores and truth (N, C); classes without a true image are left out."""
+    """Mean over classes of `average_precision`, for scores and truth (N, C); classes that never occur are left out."""
     each = [average_precision(scores[:, c], truth[:, c], eleven_points=eleven_points) for c in range(scores.shape[1])]
     there = [value for value in each if value == value]
     return sum(there) / len(there) if there else float("nan")
 
 
 def confusion(predicted: Tensor, truth: Tensor, classes: int, ignore: int) -> Tensor:
-    """Counts (classes, classes) int64 of pixels by truth (rows) and prediction (columns); `ignore` in truth is left out."""
+    """Pixels by truth (rows) and prediction (columns), (classes, classes) int64, where truth is not `ignore`."""
     keep = truth != ignore
     joint = truth[keep].long() * classes + predicted[keep].long()
     return torch.bincount(joint, minlength=classes * classes).view(classes, classes)

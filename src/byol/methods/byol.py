@@ -72,6 +72,6 @@ class BYOL(nn.Module):
 
         Batch-norm statistics are buffers, not weights: each network keeps its own.
         """
-        target = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
-        online = [*self.encoder.parameters(), *self.projector.parameters()]
+        target: list[Tensor] = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
+        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
         torch._foreach_lerp_(target, online, 1 - tau)

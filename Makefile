@@ -1,0 +1,40 @@
+# Everything a person types; each target makes its own .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check bench docs clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## train on embedded photographs for two minutes, and see what it bought
+	$(BIN)/byol demo
+
+test: $(STAMP)  ## the tests, in a few minutes
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP)  ## lint, types, import rules, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --quiet --strict
+
+bench: $(STAMP)  ## throughput, and the peers side by side
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/peers.py
+
+docs: $(STAMP)  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site dist build

@@ -1,0 +1,81 @@
+"""A result on the disk, with all that is needed to make it again."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import sklearn
+
+import byol.machine
+from byol.checkpoint import write_atomically
+from byol.data.sources import Source
+from byol.evals.encoders import OpenedEncoder
+
+
+def make_record(
+    evaluation: str,
+    opened: OpenedEncoder,
+    sources: Mapping[str, Source],
+    config: object,
+    result: Mapping[str, Any],
+    *,
+    command: str = "",
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """What was done and what came out, as JSON values.
+
+    Args:
+        evaluation: `knn`, `linear` and so on.
+        opened: the encoder; its name, fingerprint and transform are kept.
+        sources: the parts by role, `train` and `test`; their names, counts and fingerprints are kept.
+        config: the evaluation's dataclass, seeds included.
+        result: what `evaluate` gave back.
+        command: what the user typed.
+        seconds: how long it took.
+    """
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
+    return {
+        "evaluation": evaluation,
+        "result": dict(result),
+        "encoder": {
+            "name": opened.name,
+            "fingerprint": opened.fingerprint,
+            "transform": dataclasses.asdict(opened.transform),
+            "blueprint": None if opened.blueprint is None else dataclasses.asdict(opened.blueprint),
+        },
+        "data": {
+            role: {"name": source.name, "images": len(source), "fingerprint": source.fingerprint()}
+            for role, source in sources.items()
+        },
+        "config": dataclasses.asdict(config),
+        "command": command,
+        "seconds": seconds,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": {**byol.machine.describe(), "scikit-learn": sklearn.__version__},
+    }
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    text = json.dumps(_plain(record), indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN, and no paths: the one becomes null, the other text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return str(value) if isinstance(value, Path) else value

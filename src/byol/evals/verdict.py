@@ -1,0 +1,211 @@
+"""Was it worth it? One encoder beside what could be had without it, at the numbers of labels that a person has."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
+from byol.evals.encoders import OpenedEncoder, open_encoder
+from byol.evals.fewshot import FEW_L2, draw_seed, few, level, many
+from byol.evals.finetune import Setting, Trial
+from byol.evals.labels import as_tensor, class_names, draw_per_class, smallest_class
+from byol.evals.verdict_words import paragraph
+from byol.evals.views import training_views
+
+ALL = "all"
+"""Name of the column with every label."""
+RUN, PIXELS, RANDOM, SCRATCH, IMAGENET = "this run", "pixels", "random encoder", "from scratch", "ImageNet weights"
+"""Names of the rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictConfig:
+    """How an encoder is judged; ours, as the paper has no such table."""
+
+    per_class: tuple[int, ...] = (1, 5, 10)
+    """Labels per class; the last column has all labels. Numbers that the rarest class does not have are left out."""
+    draws: int = 5
+    """Random draws of the labels, the same for every row; the spread is their standard deviation."""
+    l2: float = FEW_L2
+    """Penalty of the linear classifier at few labels, see `fewshot`; with all labels it is chosen on a tenth of them."""
+    scratch: bool = True
+    """Train the same architecture from untrained weights on the same labels."""
+    scratch_draws: int = 2
+    """Draws for that row, which costs most."""
+    scratch_epochs: float = 20
+    """Passes over the labels for that row."""
+    scratch_steps: int = 200
+    """Updates for that row at least."""
+    scratch_batch: int = 64
+    """Images per update for that row."""
+    scratch_lr: float = 0.05
+    """Rate for that row, falling along half a cosine; with weight decay 5e-4 what is usual for small ResNets."""
+    imagenet: bool = True
+    """Compare with the same architecture's supervised ImageNet weights, where timm can fetch them."""
+    seed: int = 0
+    """Of the draws and of the untrained weights."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+    def __post_init__(self) -> None:
+        if not self.per_class or min(self.per_class) < 1:
+            raise UserError(f"per_class is {self.per_class}, but must be one number or more, each 1 or more.")
+        if min(self.draws, self.scratch_draws, self.scratch_steps) < 1 or self.scratch_batch < 2:
+            raise UserError("draws, scratch_draws and scratch_steps must be 1 or more, scratch_batch 2 or more.")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy over draws of the labels, in [0, 1]."""
+
+    mean: float
+    std: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The table, and what it says."""
+
+    table: dict[str, dict[str, Score]]
+    """Row (`this run`, `pixels`, ...) to column (`1`, `5`, ..., `all`) to score."""
+    labels: dict[str, float]
+    """Column to the mean number of labels per class."""
+    chance: float
+    """Accuracy of a guess."""
+    paragraph: str
+    notes: tuple[str, ...]
+    """What was left out, and why."""
+
+    def as_dict(self) -> dict[str, object]:
+        """For a result file."""
+        return dataclasses.asdict(self)
+
+
+def evaluate(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    config: VerdictConfig,
+    device: torch.device,
+    progress: Progress = silent,
+    *,
+    history: Sequence[float] = (),
+) -> Verdict:
+    """Linear classifiers on this encoder's features, on pixels, on an untrained encoder and on ImageNet weights, and
+    training from scratch, each on the same draws of the labels.
+
+    Args:
+        opened: the encoder to judge.
+        train: labelled images that labels are drawn from.
+        test: labelled images that all figures are about.
+        config: numbers of labels, draws, budgets.
+        device: where it runs.
+        progress: told what is done.
+        history: k-NN accuracies over the run, evenly spaced, from which is read whether it was still rising.
+
+    Raises:
+        UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
+    """
+    names = class_names(train, test)
+    opened.check(train)
+    assert train.labels is not None
+    rarest = smallest_class(train.labels)
+    counts = [count for count in config.per_class if count <= rarest]
+    columns = [str(count) for count in counts] + [ALL]
+    notes = []
+    if len(counts) < len(config.per_class):
+        notes.append(f"Larger numbers of labels were left out: the rarest class has {rarest} images.")
+
+    rows = {RUN: opened, PIXELS: open_encoder("pixels", in_chans=train.channels)}
+    if opened.blueprint is not None:
+        rows[RANDOM] = opened.untrained(config.seed)
+    if config.imagenet and opened.blueprint is not None:
+        try:
+            rows[IMAGENET] = open_encoder(f"timm:{opened.blueprint.encoder}", in_chans=opened.blueprint.in_chans)
+        except UserError as error:
+            notes.append(f"No row for ImageNet weights. {error}")
+    table: dict[str, dict[str, Score]] = {}
+    for row, encoder in rows.items():
+        scores = _probe(encoder, train, test, counts, len(names), config, device, progress, row)
+        table[row] = dict(zip(columns, scores, strict=True))
+    if config.scratch and opened.blueprint is not None:
+        scores = _scratch(opened, train, test, counts, len(names), config, device, progress)
+        table[SCRATCH] = dict(zip(columns, scores, strict=True))
+
+    labels = dict(zip(columns, [*map(float, counts), len(train) / len(names)], strict=True))
+    means = {row: {column: (s.mean, s.std) for column, s in scores.items()} for row, scores in table.items()}
+    return Verdict(table, labels, 1 / len(names), paragraph(means, labels, history), tuple(notes))
+
+
+def _probe(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    counts: list[int],
+    classes: int,
+    config: VerdictConfig,
+    device: torch.device,
+    progress: Progress,
+    row: str,
+) -> list[Score]:
+    """Linear classifiers on frozen features at each number of labels, and with all."""
+    seen = cached_features(opened, train, config.features, device, progress)
+    asked = cached_features(opened, test, config.features, device, progress)
+    assert seen.labels is not None
+    assert asked.labels is not None
+    values, queries = level(seen.values.to(device), asked.values.to(device))
+    scores = []
+    for number, count in enumerate(counts):
+        found = []
+        for draw in range(config.draws):
+            rows = draw_per_class(seen.labels.tolist(), count, draw_seed(config.seed, draw))
+            found.append(few(values[rows], seen.labels[rows], queries, asked.labels, classes, config.l2))
+        scores.append(_score(found))
+        progress(f"verdict: {row}", number + 1, len(counts) + 1)
+    scores.append(_score([many(values, seen.labels, queries, asked.labels, classes, config.seed)]))
+    progress(f"verdict: {row}", len(counts) + 1, len(counts) + 1)
+    return scores
+
+
+def _scratch(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    counts: list[int],
+    classes: int,
+    config: VerdictConfig,
+    device: torch.device,
+    progress: Progress,
+) -> list[Score]:
+    """The same architecture trained on the labels alone, at each number of labels, and with all."""
+    assert train.labels is not None
+    views = training_views(train, as_tensor(train.labels), opened.transform, device)
+    labels = views.labels.tolist()
+    scores = []
+    for count in [*counts, None]:
+        found = []
+        for draw in range(config.scratch_draws if count else 1):
+            seed = draw_seed(config.seed, draw)
+            rows = views.subset(draw_per_class(labels, count, seed)) if count else views
+            batch = min(config.scratch_batch, len(rows))
+            steps = max(config.scratch_steps, round(config.scratch_epochs * len(rows) / batch))
+            trial = Trial(opened.untrained(seed), classes, config.features.precision, seed, device, progress)
+            setting = Setting(config.scratch_lr, 5e-4, steps, batch, 0.9)
+            found.append(trial.test(trial.train(setting, rows), test)["top1"])
+        scores.append(_score(found))
+        progress(f"verdict: {SCRATCH}", len(scores), len(counts) + 1)
+    return scores
+
+
+def _score(found: list[float]) -> Score:
+    return Score(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0.0, len(found))
+
+
+def quick(config: VerdictConfig) -> VerdictConfig:
+    """A subset in minutes: three draws, no row from scratch, no ImageNet weights."""
+    return replace(config, draws=3, scratch=False, imagenet=False)

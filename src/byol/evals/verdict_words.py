@@ -1,0 +1,115 @@
+"""The verdict's one paragraph: plain words, and nothing in them but the numbers of the table."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+Scores = Mapping[str, Mapping[str, tuple[float, float]]]
+"""Row to column to mean and standard deviation, in [0, 1]."""
+
+RISING = 0.005
+"""Rise of the k-NN accuracy over the last quarter of a run from which longer training is said to help."""
+CLEAR = 2.0
+"""Standard errors that a difference must have to be called one."""
+
+
+def paragraph(scores: Scores, labels: Mapping[str, float], history: Sequence[float] = ()) -> str:
+    """What pretraining bought, and where more training, more images or more labels would help.
+
+    Args:
+        scores: a row `this run`, and others to compare with.
+        labels: columns in order, to labels per class; the last has all.
+        history: k-NN accuracies over the run, evenly spaced.
+    """
+    sentences = [_bought(scores, column, labels[column]) for column in _ends(labels)]
+    sentences += [
+        text for text in (_saved(scores, labels), _more_labels(scores, labels), _more_training(history)) if text
+    ]
+    return " ".join(sentences)
+
+
+def _ends(labels: Mapping[str, float]) -> list[str]:
+    """The last number of labels before all, and all."""
+    columns = list(labels)
+    return columns[-2:] if len(columns) > 1 else columns
+
+
+def _words(column: str, count: float) -> str:
+    if column == "all":
+        return f"all labels ({count:,.0f} per class)"
+    return "one label per class" if count == 1 else f"{count:g} labels per class"
+
+
+def _bought(scores: Scores, column: str, count: float) -> str:
+    """The run beside the best of what needs no pretraining."""
+    mean, std = scores["this run"][column]
+    others = {row: cells[column] for row, cells in scores.items() if row != "this run"}
+    start = f"With {_words(column, count)} this run's features reach {_percent(mean, std)}"
+    if not others:
+        return start + "."
+    plain = {row: cell for row, cell in others.items() if row != "ImageNet weights"}
+    text = start
+    if plain:
+        best = max(plain, key=lambda row: plain[row][0])
+        gain = mean - plain[best][0]
+        error = CLEAR * math.hypot(std, plain[best][1])
+        listed = ", ".join(f"{row} {_percent(*cell)}" for row, cell in plain.items())
+        if gain > error:
+            text += f" ({listed}): pretraining bought {100 * gain:.1f} points over the best of these, {best}"
+        elif gain < -error:
+            text += f" ({listed}): pretraining did not pay, {best} is {-100 * gain:.1f} points better"
+        else:
+            text += f" ({listed}): no clear difference to {best} ({100 * gain:+.1f} points, within the spread)"
+    if "ImageNet weights" in others:
+        gap = 100 * (mean - others["ImageNet weights"][0])
+        text += f"; weights trained on ImageNet's labels are {abs(gap):.1f} points {'worse' if gap > 0 else 'better'}"
+    return text + "."
+
+
+def _saved(scores: Scores, labels: Mapping[str, float]) -> str:
+    """How many labels training from scratch needs to reach what the run reaches with few."""
+    columns = list(labels)
+    if "from scratch" not in scores or len(columns) < 2:
+        return ""
+    few = columns[-2]
+    mean = scores["this run"][few][0]
+    enough = [column for column in columns if scores["from scratch"][column][0] >= mean]
+    words = _words(few, labels[few])
+    if not enough:
+        return f"Training from scratch does not reach with all labels what this run reaches with {words}."
+    if labels[enough[0]] <= labels[few]:
+        return ""
+    ratio = labels[enough[0]] / labels[few]
+    return f"Training from scratch needs more than {words} to get there, at most {ratio:,.0f} times as many."
+
+
+def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
+    columns = list(labels)
+    if len(columns) < 2:
+        return ""
+    cells = scores["this run"]
+    gains = [
+        (cells[after][0] - cells[before][0]) / math.log2(labels[after] / labels[before])
+        for before, after in zip(columns, columns[1:], strict=False)
+        if labels[after] > labels[before]
+    ]
+    if not gains:
+        return ""
+    last = 100 * gains[-1]
+    advice = "more labels still help" if last >= 1 else "more labels help little"
+    return f"From {columns[-2]} labels per class on, each doubling of the labels brings {last:.1f} points: {advice}."
+
+
+def _more_training(history: Sequence[float]) -> str:
+    """Whether the run was still rising when it ended; nothing is said of fewer than four readings."""
+    if len(history) < 4:
+        return ""
+    start = history[-1 - max(1, len(history) // 4)]
+    rise = history[-1] - start
+    change = f"k-NN accuracy went from {100 * start:.1f} to {100 * history[-1]:.1f} % over the last quarter of the run"
+    if rise >= RISING:
+        return f"{change}: longer training would help."
+    return f"{change}: it had levelled off, so more images or a larger encoder would help more than longer training."
+
+
+def _percent(mean: float, std: float) -> str:
+    return f"{100 * mean:.1f} %" if std == 0 else f"{100 * mean:.1f} ± {100 * std:.1f} %"
