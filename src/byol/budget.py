@@ -20,6 +20,9 @@ REHEARSAL_SECONDS = (2.0, 30.0)
 RESERVE = 0.06
 """Part of the budget kept for checkpoints, readings, and a machine that slows down as it warms up."""
 
+LEAST_UPDATES = 20
+"""Updates below which a run is not worth starting."""
+
 UNITS = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
 
 
@@ -71,14 +74,16 @@ def epochs_within(
     """Epochs whose whole schedule ends in time.
 
     Raises:
-        UserError: not even one pass over the images fits in.
+        UserError: not even a few updates fit in.
     """
     left = budget_minutes * 60 * (1 - RESERVE) - spent_seconds
-    epochs = left / step_seconds * config.batch_size / images
-    if left <= 0 or epochs < 1:
-        needed = (images / config.batch_size * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
+    updates = left / step_seconds
+    if updates < LEAST_UPDATES:
+        needed = (LEAST_UPDATES * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
         raise UserError(
-            f"One pass over {images} images takes {needed:.1f} minutes here, more than the budget of "
-            f"{budget_minutes:g}; give more time, fewer images, a smaller --encoder or a smaller --image-size."
+            f"An update takes {step_seconds:.2g} s here after {spent_seconds:.0f} s of preparation, so the budget of "
+            f"{budget_minutes:g} minutes is too short to learn anything; give {needed:.1f} minutes or more, or a "
+            "smaller --encoder, --image-size or --batch-size."
         )
-    return round(epochs, 2)
+    # six digits, not three places: of many images a few updates are a small part of an epoch
+    return float(f"{updates * config.batch_size / images:.6g}")

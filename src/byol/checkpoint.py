@@ -64,30 +64,40 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> Path:
-    """Write the state after `step` updates and drop all but the last two."""
+    """Write the state after `step` updates; of earlier ones the last is kept, torn later ones go."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:09d}.safetensors"
     checksum = save_tensors(path, tensors)
     content = {"step": step, "crc32": checksum, "bytes": path.stat().st_size, "extra": extra}
     write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
-    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    names = _names(folder)
+    here = names.index(path.stem)
+    # what is later than this state was torn, or it would have been taken: it must not push whole ones out
+    for old in names[: max(0, here + 1 - KEPT)] + names[here + 1 :]:
+        (folder / f"{old}.json").unlink(missing_ok=True)
+        (folder / f"{old}.safetensors").unlink(missing_ok=True)
     return path
+
+
+def _names(folder: Path) -> list[str]:
+    """Checkpoints in a folder, whole or torn, the earliest first."""
+    return sorted({file.stem for file in folder.glob("step-*") if file.suffix in (".json", ".safetensors")})
 
 
 def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, or None, and a message for each torn one that was passed over."""
     messages: list[str] = []
-    for path in sorted(folder.glob("step-*.json"), reverse=True):
-        tensors_path = path.with_suffix(".safetensors")
+    for name in reversed(_names(folder)):
+        path, tensors_path = folder / f"{name}.json", folder / f"{name}.safetensors"
         try:
+            if not path.is_file():
+                raise ValueError(f"{path.name} is missing")
             content = json.loads(path.read_text())
             if zlib.crc32(tensors_path.read_bytes()) != content["crc32"]:
                 raise ValueError("its checksum is wrong")
             return Checkpoint(content["step"], load_file(tensors_path), content["extra"]), messages
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            messages.append(f"Checkpoint {tensors_path.name} is torn ({error}); trying the one before it.")
+            messages.append(f"Checkpoint {tensors_path.name} is torn ({error}); it is passed over.")
     return None, messages
 
 
@@ -107,13 +117,20 @@ def restore_state(method: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
         UserError: the tensors belong to another network or another optimiser.
     """
     weights = {k.removeprefix("method."): v for k, v in tensors.items() if k.startswith("method.")}
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     try:
         method.load_state_dict(weights, strict=True)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, number, key = name.split(".", 2)
+                if int(number) >= len(trained) or value.shape not in (trained[int(number)].shape, ()):
+                    raise ValueError(f"{name} of shape {tuple(value.shape)} fits no weight")
                 state.setdefault(int(number), {})[key] = value
+            elif not name.startswith("method."):
+                raise ValueError(f"{name} is neither a weight nor an optimiser's")
+        if len({frozenset(memory) for memory in state.values()}) > 1 or len(state) not in (0, len(trained)):
+            raise ValueError("the optimiser's memory is not whole")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         for weight, memory in optimizer.state.items():

@@ -197,7 +197,7 @@ def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
         )
     if outcome.interrupted:
         return INTERRUPTED
-    return UNHEALTHY if outcome.verdict is not None and outcome.verdict.stops else 0
+    return UNHEALTHY if outcome.stopped else 0
 
 
 def _views(command: Views, settings: dict[str, Any]) -> int:

@@ -5,6 +5,7 @@ An unknown key is an error, a derived value is a method, and no field stands her
 
 import dataclasses
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ class OptimConfig:
     """Largest norm of the whole gradient; none in the paper."""
 
     def __post_init__(self) -> None:
-        _require(self.lr > 0, "lr", self.lr, "a number above 0")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
         _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
         _require(self.trust > 0, "trust", self.trust, "a number above 0")
@@ -245,7 +246,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 images or more (batch norm needs them)")
-        _require(self.epochs > 0, "epochs", self.epochs, "more than 0")
+        _require(0 < self.epochs < math.inf, "epochs", self.epochs, "a number above 0")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         micro, rest = divmod(self.batch_size, self.optim.accumulate)
         _require(
@@ -292,6 +293,8 @@ def from_json(cls: type[Config], values: Mapping[str, Any], path: str = "") -> C
 
 def _typed(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):
+            return value
         if not isinstance(value, Mapping):
             raise UserError(f"{path} is {value!r}, but is a section of settings.")
         return from_json(hint, value, path + ".")
@@ -307,6 +310,8 @@ def _typed(hint: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{path} is {value!r}, but is a list of values.")
+        if args[-1] is not Ellipsis and len(value) != len(args):
+            raise UserError(f"{path} is {value!r}, but is a list of {len(args)} values.")
         return tuple(_typed(args[0], v, path) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -319,7 +324,7 @@ def replace(config: Config, **changes: Any) -> Config:
     """A copy with some settings changed; `section__key=value` reaches into a section.
 
     Raises:
-        UserError: a key that does not exist.
+        UserError: a key that does not exist, or a value of the wrong kind.
     """
     hints = get_type_hints(type(config))
     flat: dict[str, Any] = {}
@@ -331,7 +336,7 @@ def replace(config: Config, **changes: Any) -> Config:
         if rest:
             nested.setdefault(head, {})[rest] = value
         else:
-            flat[head] = value
+            flat[head] = _typed(hints[head], value, head)
     for head, inner in nested.items():
         flat[head] = replace(flat.get(head, getattr(config, head)), **inner)
     return dataclasses.replace(config, **flat)  # type: ignore[type-var]

@@ -122,7 +122,7 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
             return super().forward(input)
         dims = [0] if input.ndim == 2 else [0, 2, 3]
         shape = [1, -1] + [1] * (input.ndim - 2)
-        x = input.float()
+        x = input if input.dtype == torch.float64 else input.float()
         # sum, then sum of squares around the common mean: two small reductions, and no cancellation
         mean = _AllMean.apply(x.mean(dims))
         centred = x - mean.view(shape)

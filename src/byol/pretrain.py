@@ -1,34 +1,32 @@
 """The main verb: from stored images to a trained encoder, watched, resumable, and judged in words."""
 
-import signal
+import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from byol import budget as budgets
 from byol import checkpoint, distributed, machine
 from byol.choose import Facts
 from byol.config import PretrainConfig, replace
-from byol.data.loader import Loader, shrink_side
-from byol.data.memory import fits, hold
-from byol.data.sources import Source, TensorSource, open_source
-from byol.data.survey import Survey, survey
+from byol.data.sources import Source, open_source
+from byol.data.survey import survey
 from byol.encoder_file import EncoderCard, load_encoder, save_encoder
 from byol.errors import UserError
-from byol.evals.features import Transform
-from byol.health import PROBE_IMAGES, Health, Verdict
+from byol.health import Verdict
+from byol.keeper import Keeper, restore_watch, signals
 from byol.log import RunLog, cut_metrics
-from byol.monitor import Monitor, Reading, split
+from byol.monitor import Reading
 from byol.networks import parameter_count
+from byol.prepare import Run, check, describe_data, prepare, probe
 from byol.recipes import recipe_named
-from byol.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+from byol.run_folder import RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.train import State, Watch, build, train
 
 
@@ -44,6 +42,8 @@ class Outcome:
     untrained: Reading | None = None
     """The same for a random encoder."""
     interrupted: bool = False
+    stopped: bool = False
+    """Whether it was stopped because it had collapsed or diverged."""
 
     def encoder(self) -> nn.Module:
         """The trained encoder, in evaluation mode."""
@@ -74,7 +74,8 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    asked = replace(PretrainConfig(), **{k: v for k, v in settings.items() if "__" not in k or k.startswith("data__")})
+    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith("data__")}
+    asked = replace(PretrainConfig(), **flat)
     device, why_device = machine.choose_device(asked.device)
     with distributed.processes(device):
         started = time.perf_counter()
@@ -90,36 +91,60 @@ def pretrain(
             given=frozenset(settings),
             values=asked,
         )
-        plan = recipe_named(recipe).make(facts)
+        chosen = recipe_named(recipe)
+        plan = chosen.make(facts)
+        precision, why_precision = machine.choose_precision(asked.precision, device)
+        settings = {**settings, "device": device.type, "precision": precision}
         config = replace(plan.config, **settings)
-        precision, why_precision = machine.choose_precision(config.precision, device)
-        config = replace(config, device=device.type, precision=precision)
-        _check(config, source, device)
-        folder = new_run_folder(out, source.name) if distributed.is_first() else None
-        log = RunLog(folder.path if folder else None, config.watch, quiet=quiet, name=source.name)
-        try:
-            log.say(_describe_data(source, seen))
-            log.say(f"recipe {recipe}")
-            for reason in plan.reasons:
-                log.say(f"  {reason}")
-            log.say(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
-            run = _prepare(config, source, watched, seen, device, folder, log)
-            minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
-            if minutes is not None:
-                run.config = run.loader.config = _fit_budget(run, minutes, time.perf_counter() - started, log)
-            planned = RunPlan(
-                config=run.config,
-                recipe=recipe,
-                data=source.name,
-                monitor=None if watched is None else watched.name,
-                images=run.images,
-                fingerprint=run.loader.source.fingerprint(),
-            )
-            if folder is not None:
-                save_plan(folder, planned, machine.describe())
-            return _run(run, build(run.config, source.channels, device), Watch(), log)
-        finally:
-            log.close()
+        check(config, source)
+        minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
+        with _new_folder(out, source.name) as folder:
+            log = RunLog(folder.path if folder else None, config.watch, quiet=quiet, name=source.name)
+            try:
+                log.say(describe_data(source, seen))
+                log.say("\n  ".join([f"recipe {recipe}", *plan.reasons]))
+                log.say(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
+                run = prepare(config, source, watched, seen, device, folder, log)
+                if minutes is not None:
+                    most = config.epochs if budget is None else None  # a budget of our own only shortens
+                    epochs = _epochs_within(run, minutes, most, time.perf_counter() - started, log)
+                    # a run of another length is another run: tau, warm-up and the rest follow
+                    given = replace(asked, epochs=epochs)
+                    again = chosen.make(dataclasses.replace(facts, given=facts.given | {"epochs"}, values=given))
+                    log.say("\n".join(f"  {reason}" for reason in again.reasons if reason not in plan.reasons))
+                    memory = run.config.data.memory
+                    config = replace(again.config, **{**settings, "epochs": epochs, "data__memory": memory})
+                    run.config = run.loader.config = config
+                planned = RunPlan(
+                    config=run.config,
+                    recipe=recipe,
+                    data=_absolute(source.name),
+                    monitor=None if watched is None else _absolute(watched.name),
+                    images=run.images,
+                    fingerprint=run.loader.source.fingerprint(),
+                )
+                if folder is not None:
+                    save_plan(folder, planned, machine.describe())
+                return _run(run, build(run.config, source.channels, device), Watch(), log)
+            finally:
+                log.close()
+
+
+@contextmanager
+def _new_folder(out: str | Path | None, data: str) -> Iterator[RunFolder | None]:
+    """A new run's folder, in the process that writes; it goes again if the run never began."""
+    folder = new_run_folder(out, data) if distributed.is_first() else None
+    try:
+        yield folder
+    except BaseException:
+        if folder is not None and not folder.config.exists():
+            folder.discard()
+        raise
+
+
+def _absolute(name: str) -> str:
+    """A path that also holds from another working directory; names of known data sets pass."""
+    return str(Path(name).expanduser().resolve()) if Path(name).expanduser().exists() else name
 
 
 def resume(
@@ -146,7 +171,7 @@ def resume(
             saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
             for message in messages:
                 log.say(message)
-            run = _prepare(
+            run = prepare(
                 config, source, watched, survey(source), device, folder if distributed.is_first() else None, log
             )
             if run.loader.source.fingerprint() != plan.fingerprint:
@@ -158,7 +183,7 @@ def resume(
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
                 state.step = saved.step
-                _restore_watch(watch, saved.extra)
+                restore_watch(watch, saved.extra)
             if distributed.is_first():
                 cut_metrics(folder.metrics, state.step)
             log.say(f"going on with {folder.path} after {state.step} of {config.total_steps(run.images)} updates")
@@ -167,128 +192,23 @@ def resume(
             log.close()
 
 
-@dataclass
-class _Run:
-    """What stays the same while a run goes on."""
-
-    config: PretrainConfig
-    device: torch.device
-    loader: Loader
-    monitor: Monitor | None
-    folder: RunFolder | None
-    """None in processes that write nothing."""
-    bad: BadImages
-    channels: int
-
-    @property
-    def images(self) -> int:
-        return len(self.loader.source)
-
-    @property
-    def autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _check(config: PretrainConfig, source: Source, device: torch.device) -> None:
-    """What can be known to be wrong before anything is decoded."""
-    if len(source) < config.batch_size:
-        raise UserError(
-            f"{source.name!r} has {len(source)} images, fewer than one batch of {config.batch_size}; "
-            f"give --batch-size {max(2, len(source) // 2)} or less, or more images."
-        )
-    parts = config.optim.accumulate * distributed.world_size()
-    if config.batch_size % parts or config.batch_size // parts < 2:
-        raise UserError(
-            f"A batch of {config.batch_size} cannot be split among {distributed.world_size()} processes with "
-            f"{config.optim.accumulate} micro-batches each; give a multiple of {parts}, at least {2 * parts}."
-        )
-    if len(config.augment.mean) != source.channels:
-        raise UserError(
-            f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
-            "--data.channels 3, or --augment.mean and --augment.std with a value per channel."
-        )
-
-
-def _prepare(
-    config: PretrainConfig,
-    source: Source,
-    watched: Source | None,
-    seen: Survey,
-    device: torch.device,
-    folder: RunFolder | None,
-    log: RunLog,
-) -> _Run:
-    """Decide what is kept aside for the monitor, and bring the images into memory if they fit."""
-    workers = config.data.workers or min(16, machine.cores())
-    kept, bank, queries, sentence = split(source, watched, config.seed)
-    training = source if kept is None else source.subset(kept)
-    log.say(f"monitor: {sentence}")
-    bad = BadImages(None if folder is None else folder.bad_images)
-    held: Tensor | list[Tensor] | None = None
-    if isinstance(training, TensorSource):
-        held = training.images
-    else:
-        enough, why = _wanted_in_memory(config, seen)
-        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
-        config = replace(config, data__memory="always" if enough else "never")
-        if enough:
-            began = time.perf_counter()
-            result = hold(training, workers, shrink_side(config.image_size))
-            for line in result.bad:
-                bad.add(line)
-            if bank is source or kept is not None:  # what votes is what is in memory
-                bank = result.source
-            held, training = result.images, result.source
-            log.say(f"images: {why}; decoded once in {time.perf_counter() - began:.1f} s")
-        else:
-            log.say(f"images: {why}; decoded anew each epoch by {workers} threads")
-    if bad:
-        where = f", listed in {folder.bad_images}" if folder is not None else ""
-        log.say(f"{len(bad)} image{'s' if len(bad) > 1 else ''} cannot be read and left out{where}", style="yellow")
-    _check(config, training, device)
-    if isinstance(held, Tensor) and bank is training:
-        bank = TensorSource(held, training.labels, training.classes, name=training.name)
-    loader = Loader(
-        source=training,
-        config=config,
-        device=device,
-        workers=workers,
-        held=held,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-        on_bad=bad.add,
-    )
-    monitor = None
-    if bank is not None and queries is not None:
-        transform = Transform(image_size=config.image_size, mean=config.augment.mean, std=config.augment.std)
-        monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
-    return _Run(config, device, loader, monitor, folder, bad, source.channels)
-
-
-def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
-    """Whether images are decoded once and kept, and why; the same answer in every process."""
-    if config.data.memory != "auto":
-        return config.data.memory == "always", f"data.memory is {config.data.memory}"
-    enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
-    return not distributed.agree(not enough, torch.device(config.device)), why
-
-
-def _fit_budget(run: _Run, minutes: float, spent: float, log: RunLog) -> PretrainConfig:
-    """The config with as many epochs as fit in the time."""
+def _epochs_within(run: Run, minutes: float, most: float | None, spent: float, log: RunLog) -> float:
+    """As many epochs as fit in the time, measured on this machine; no more than `most`."""
     began = time.perf_counter()
     state = build(run.config, run.channels, run.device)
     step = budgets.seconds_per_step(state, run.loader, run.config, run.autocast, minutes)
-    step = distributed.mean(torch.tensor(step, device=run.device)).item()
-    spent = distributed.mean(torch.tensor(spent + time.perf_counter() - began, device=run.device)).item()
+    spent += time.perf_counter() - began
+    step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
     epochs = budgets.epochs_within(minutes, spent, step, run.config, run.images)
     rate = run.config.batch_size / step
+    if most is not None and epochs >= most:
+        log.say(f"epochs {most:g}: {rate:.0f} images/s here, so less than {minutes:g} minutes")
+        return most
     log.say(f"epochs {epochs:g}: {minutes:g} minutes at {rate:.0f} images/s, measured here on a few updates")
-    return replace(run.config, epochs=epochs)
+    return epochs
 
 
-def _run(run: _Run, state: State, watch: Watch, log: RunLog) -> Outcome:
+def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     """Train to the end or to an interruption, then keep what there is."""
     config, total = run.config, run.config.total_steps(run.images)
     warmup = config.warmup_steps(run.images)
@@ -299,8 +219,8 @@ def _run(run: _Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     )
     where = run.folder.path if run.folder is not None else Path()
     log.say(f"run {where}", style="bold")
-    keeper = _Keeper(run, state, watch, log, total)
-    with _signals() as stopping:
+    keeper = Keeper(run, state, watch, log, total)
+    with signals() as stopping:
         keeper.stopping = stopping
         verdict = train(
             state,
@@ -310,7 +230,7 @@ def _run(run: _Run, state: State, watch: Watch, log: RunLog) -> Outcome:
             warmup_steps=warmup,
             autocast=run.autocast,
             log=log,
-            probe=_probe(run),
+            probe=probe(run),
             watch=watch,
             each_step=keeper,
         )
@@ -320,15 +240,15 @@ def _run(run: _Run, state: State, watch: Watch, log: RunLog) -> Outcome:
         log.say(f"interrupted after {state.step} of {total} updates; go on with: byol pretrain --resume {where}")
         return Outcome(where, None, interrupted=True)
     reading, untrained = _last_words(run, encoder, verdict, state.step, log)
-    if run.folder is not None and not verdict.stops:
+    if run.folder is not None and state.step == total:
         path = save_encoder(run.folder.path, encoder, _card(run, encoder))
         log.say(f"encoder {path}", style="bold")
     distributed.barrier()
-    return Outcome(where, verdict, reading, untrained)
+    return Outcome(where, verdict, reading, untrained, stopped=verdict.stops and config.watch.stop_on_collapse)
 
 
 def _last_words(
-    run: _Run, encoder: nn.Module, verdict: Verdict, step: int, log: RunLog
+    run: Run, encoder: nn.Module, verdict: Verdict, step: int, log: RunLog
 ) -> tuple[Reading | None, Reading | None]:
     """Say whether it worked, and whether it was worth it."""
     style = {"healthy": "bold green", "weak": "bold yellow"}.get(verdict.word, "bold red")
@@ -350,74 +270,7 @@ def _last_words(
     return reading, untrained
 
 
-class _Keeper:
-    """After each update: checkpoints by the clock, k-NN readings by the epoch, and an ear for signals."""
-
-    def __init__(self, run: _Run, state: State, watch: Watch, log: RunLog, total: int) -> None:
-        self.run, self.state, self.watch, self.log, self.total = run, state, watch, log, total
-        self.saved_at = time.monotonic()
-        self.stopping: dict[Literal["signal"], int] = {}
-        every = run.config.watch.knn_every_epochs
-        self.read_every = max(1, run.config.steps(every, run.images) if every else total // 4)
-
-    def __call__(self, step: int) -> bool:
-        """Whether to go on."""
-        ended = step == self.total
-        if self.run.monitor is not None and step % self.read_every == 0 and not ended:
-            reading = self.run.monitor.read(self.state.method.encoder, full=False)
-            self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy})
-            self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
-        asked = bool(self.stopping)
-        if distributed.world_size() > 1:  # all processes must stop at the same step
-            due = step % self.run.config.watch.log_every == 0
-            asked = due and distributed.agree(asked, self.run.device)
-        if not ended and not asked and time.monotonic() - self.saved_at > 60 * self.run.config.watch.checkpoint_minutes:
-            self.save()
-        return ended or not asked
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        if self.run.folder is not None:
-            tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
-            checkpoint.save_checkpoint(
-                self.run.folder.checkpoints, self.state.step, tensors, _watch_as_json(self.watch)
-            )
-        self.saved_at = time.monotonic()
-
-
-@contextmanager
-def _signals() -> Iterator[dict[Literal["signal"], int]]:
-    """Note SIGINT and SIGTERM instead of dying of them; a second one kills as usual."""
-    seen: dict[Literal["signal"], int] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen["signal"] = number
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            before[name] = signal.signal(name, note)
-    except ValueError:  # not the main thread: whoever started us listens
-        before.clear()
-    try:
-        yield seen
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-
-def _probe(run: _Run) -> tuple[Tensor, Tensor]:
-    """Two views of the same images, always the same: what the health measures look at."""
-    count = min(PROBE_IMAGES, run.images)
-    config = replace(run.config, batch_size=count, seed=0, optim__accumulate=1)
-    loader = Loader(run.loader.source, config, run.device, run.loader.workers, run.loader.held, on_bad=run.bad.add)
-    batch = next(loader.batches(0, 1))[0]
-    return batch.views(config.augment, config.image_size)
-
-
-def _card(run: _Run, encoder: nn.Module) -> EncoderCard:
+def _card(run: Run, encoder: nn.Module) -> EncoderCard:
     config = run.config
     return EncoderCard(
         encoder=config.encoder,
@@ -433,27 +286,3 @@ def _card(run: _Run, encoder: nn.Module) -> EncoderCard:
         seed=config.seed,
         images=run.images,
     )
-
-
-def _watch_as_json(watch: Watch) -> dict[str, Any]:
-    return {
-        "losses": watch.losses[-100:],
-        "gradient_norms": watch.gradient_norms[-100:],
-        "health": [asdict(h) for h in watch.health[-10:]],
-        "since": watch.sums.tolist(),
-        "counted": watch.counted,
-    }
-
-
-def _restore_watch(watch: Watch, extra: dict[str, Any]) -> None:
-    watch.losses, watch.gradient_norms = list(extra["losses"]), list(extra["gradient_norms"])
-    watch.health = [Health(**values) for values in extra["health"]]
-    watch.sums, watch.counted = torch.tensor(extra["since"]), extra["counted"]
-
-
-def _describe_data(source: Source, seen: Survey) -> str:
-    size = f"{seen.width_median} x {seen.height_median} px" + ("" if seen.same_size else " in the median")
-    labels = "" if source.labels is None else f", {len(set(source.labels))} classes"
-    bad = f", {seen.bad} of {seen.sampled} looked at cannot be read" if seen.bad else ""
-    colour = {1: "grey", 3: "colour"}.get(seen.channels, f"{seen.channels} channels")
-    return f"{source.name}: {seen.count} images, {size}, {colour}, {seen.depth}{labels}{bad}"

@@ -5,6 +5,7 @@ config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safet
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ class RunFolder:
     def bad_images(self) -> Path:
         """A line for each image that could not be read: where it is, a tab, why."""
         return self.path / "bad_images.txt"
+
+    def discard(self) -> None:
+        """Remove what a run that never began has written, and the folder if nothing else is in it."""
+        for file in (self.metrics, self.bad_images, self.path / "log.txt"):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            with suppress(OSError):  # not empty: somebody else's files
+                folder.rmdir()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,9 +157,8 @@ class Trial:
         The paper does not name the schedule; the released code's evaluation has this cosine without a warm-up.
         """
         encoder = self.opened.copy()
-        model = nn.Sequential(encoder, new_head(encoder, self.classes)).to(
-            self.device, memory_format=torch.channels_last
-        )
+        model = nn.Sequential(encoder, new_head(encoder, self.classes)).to(self.device)
+        model = model.to(memory_format=torch.channels_last)
         set_batch_norm(model, len(views) / setting.batch_size)
         optimizer = torch.optim.SGD(
             model.parameters(),

@@ -66,6 +66,11 @@ class SemiConfig:
         """Images per update where so many are labelled: a few updates an epoch at least."""
         return max(2, min(self.batch_size, images // 4))
 
+    def setting(self, lr: float, epochs: float, images: int) -> Setting:
+        """One run of the grid over so many labelled images."""
+        batch = self.batch(images)
+        return Setting(lr * batch / 256, 0.0, max(1, round(epochs * images / batch)), batch, self.momentum)
+
 
 def evaluate(
     opened: OpenedEncoder,
@@ -97,15 +102,7 @@ def evaluate(
         labelled = usable.subset(rows)
         assert labelled.labels is not None
         views = training_views(labelled, as_tensor(labelled.labels), opened.transform, device)
-        batch = config.batch(len(views))
-        grid = {
-            Setting(lr * batch / 256, 0.0, max(1, round(epochs * len(views) / batch)), batch, config.momentum): (
-                lr,
-                epochs,
-            )
-            for lr in config.lrs
-            for epochs in config.epochs
-        }
+        grid = {config.setting(lr, epochs, len(views)): (lr, epochs) for lr in config.lrs for epochs in config.epochs}
         for prefix, start in starts(opened, config.baseline, config.seed).items():
             trial = Trial(start, len(names), config.precision, config.seed, device, progress)
             best, score = trial.choose(list(grid), views, train.subset(held))

@@ -103,7 +103,7 @@ def open_transfer(name: str, root: str | Path | None = None, channels: int = 3, 
     Args:
         name: a key of `TRANSFER_SETS`.
         root: a folder with local copies: `ROOT/NAME/train`, `valid` (or `val`, may be missing) and `test`, each a
-            folder with one sub-folder per class, or a Parquet file; `ROOT/voc2007` a VOC folder with its test annotations;
+            folder with one sub-folder per class, or a Parquet file; `ROOT/voc2007` a VOC folder with test annotations;
             `ROOT/caltech101` a folder with one sub-folder per category.
         channels: deliver so many.
         seed: of Caltech-101's random split.

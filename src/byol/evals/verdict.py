@@ -1,6 +1,7 @@
 """Was it worth it? One encoder beside what could be had without it, at the numbers of labels that a person has."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +45,7 @@ class VerdictConfig:
     scratch_batch: int = 64
     """Images per update for that row."""
     scratch_lr: float = 0.05
-    """Rate for that row, falling along half a cosine; with weight decay 5e-4 what is usual for small ResNets."""
+    """Rate for that row, falling along half a cosine, with weight decay 5e-4: usual for small ResNets."""
     imagenet: bool = True
     """Compare with the same architecture's supervised ImageNet weights, where timm can fetch them."""
     seed: int = 0
@@ -65,6 +66,10 @@ class Score:
     mean: float
     std: float
     draws: int
+
+    def error(self, images: int) -> float:
+        """Standard error of the mean, from the draws and from the number of test images."""
+        return math.sqrt(self.std**2 / self.draws + self.mean * (1 - self.mean) / images)
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,9 @@ def evaluate(
     *,
     history: Sequence[float] = (),
 ) -> Verdict:
-    """Linear classifiers on this encoder's features, on pixels, on an untrained encoder and on ImageNet weights, and
-    training from scratch, each on the same draws of the labels.
+    """Linear classifiers on this encoder's features, on pixels, on an untrained encoder and on ImageNet weights.
+
+    And training from scratch; each on the same draws of the labels.
 
     Args:
         opened: the encoder to judge.
@@ -138,7 +144,10 @@ def evaluate(
         table[SCRATCH] = dict(zip(columns, scores, strict=True))
 
     labels = dict(zip(columns, [*map(float, counts), len(train) / len(names)], strict=True))
-    means = {row: {column: (s.mean, s.std) for column, s in scores.items()} for row, scores in table.items()}
+    means = {
+        row: {column: (s.mean, s.std, s.error(len(test))) for column, s in scores.items()}
+        for row, scores in table.items()
+    }
     return Verdict(table, labels, 1 / len(names), paragraph(means, labels, history), tuple(notes))
 
 

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-Scores = Mapping[str, Mapping[str, tuple[float, float]]]
-"""Row to column to mean and standard deviation, in [0, 1]."""
+Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
+"""Row to column to mean, standard deviation over draws, and standard error, each in [0, 1]."""
 
 RISING = 0.005
 """Rise of the k-NN accuracy over the last quarter of a run from which longer training is said to help."""
@@ -41,7 +42,7 @@ def _words(column: str, count: float) -> str:
 
 def _bought(scores: Scores, column: str, count: float) -> str:
     """The run beside the best of what needs no pretraining."""
-    mean, std = scores["this run"][column]
+    mean, std, doubt = scores["this run"][column]
     others = {row: cells[column] for row, cells in scores.items() if row != "this run"}
     start = f"With {_words(column, count)} this run's features reach {_percent(mean, std)}"
     if not others:
@@ -51,8 +52,8 @@ def _bought(scores: Scores, column: str, count: float) -> str:
     if plain:
         best = max(plain, key=lambda row: plain[row][0])
         gain = mean - plain[best][0]
-        error = CLEAR * math.hypot(std, plain[best][1])
-        listed = ", ".join(f"{row} {_percent(*cell)}" for row, cell in plain.items())
+        error = CLEAR * math.hypot(doubt, plain[best][2])
+        listed = ", ".join(f"{row} {_percent(*cell[:2])}" for row, cell in plain.items())
         if gain > error:
             text += f" ({listed}): pretraining bought {100 * gain:.1f} points over the best of these, {best}"
         elif gain < -error:
@@ -89,7 +90,7 @@ def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
     cells = scores["this run"]
     gains = [
         (cells[after][0] - cells[before][0]) / math.log2(labels[after] / labels[before])
-        for before, after in zip(columns, columns[1:], strict=False)
+        for before, after in pairwise(columns)
         if labels[after] > labels[before]
     ]
     if not gains:

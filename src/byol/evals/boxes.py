@@ -1,0 +1,94 @@
+"""Images with boxes: Parquet with a box and a label column, or a VOC folder."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from byol.data.base import digest
+from byol.data.sources import Source, open_source
+from byol.errors import UserError
+from byol.evals.dense import WrappedSource
+from byol.evals.voc import VOC_CLASSES, Objects, voc_images, voc_names, voc_objects, voc_root
+
+BOX_NAMES = ("box", "boxes", "bbox")
+
+
+class BoxSource(WrappedSource):
+    """Images and the objects in each.
+
+    Args:
+        base: the images.
+        objects: boxes, classes and difficulty, one per image.
+        classes: names of the classes.
+    """
+
+    def __init__(self, base: Source, objects: list[Objects], classes: list[str]) -> None:
+        assert len(base) == len(objects), "one set of objects per image"
+        super().__init__(base)
+        self.objects = objects
+        self.labels, self.classes = None, classes
+
+    def check(self) -> None:
+        """See that every box lies in its image and has an area.
+
+        Raises:
+            UserError: one does not.
+        """
+        for index, objects in enumerate(self.objects):
+            header = self.header(index)
+            edges = torch.tensor([header.width, header.height, header.width, header.height])
+            inside = (objects.boxes >= 0) & (objects.boxes <= edges)
+            good = inside.all(dim=1) & (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(dim=1)
+            if not good.all():
+                box = [f"{edge:g}" for edge in objects.boxes[~good][0].tolist()]
+                raise UserError(
+                    f"{self.where(index)} is {header.width} x {header.height} px, but has the box {', '.join(box)} (left, "
+                    "top, right, bottom); boxes must lie in the image and have an area, so mend or drop it."
+                )
+
+    def fingerprint(self) -> str:
+        boxes = torch.cat([objects.boxes for objects in self.objects])
+        labels = torch.cat([objects.labels for objects in self.objects])
+        return digest([self._base.fingerprint(), boxes.numpy().tobytes(), labels.numpy().tobytes()])
+
+
+def open_boxes(data: str | Path, channels: int = 3) -> BoxSource:
+    """Images with boxes.
+
+    Args:
+        data: a Parquet file with an image, a label and a box column, the box as left, top, right, bottom in pixels from
+            0, all of them inside the object; or a VOC folder, with a part of ImageSets/Main after a colon
+            (`VOC2007:trainval`).
+        channels: deliver images with so many.
+
+    Raises:
+        UserError: there is nothing of the sort.
+    """
+    path, _, part = str(data).partition(":")
+    if not path.endswith(".parquet"):
+        root = voc_root(path)
+        names = voc_names(root, "Main", part or "trainval")
+        return BoxSource(
+            voc_images(root, names, channels), [voc_objects(root, name) for name in names], list(VOC_CLASSES)
+        )
+    base = open_source(path, channels)
+    names = pq.read_schema(path).names
+    column = next((name for name in BOX_NAMES if name in names), None)
+    if column is None or base.labels is None:
+        raise UserError(f"{path} needs a box and a label column, but has {', '.join(names)}.")
+    rows = pq.read_table(path, columns=[column]).column(column).to_pylist()
+    return BoxSource(base, [_objects(row, label) for row, label in zip(rows, base.labels, strict=True)], _names(base))
+
+
+def _objects(row: list[float] | list[list[float]], label: int) -> Objects:
+    """One box, or several of the image's class."""
+    boxes = torch.tensor(row, dtype=torch.float32).view(-1, 4)
+    boxes = boxes + torch.tensor([0.0, 0.0, 1.0, 1.0])  # the last pixel is inside, so the edge lies after it
+    count = len(boxes)
+    return Objects(boxes, torch.full((count,), label), torch.zeros(count, dtype=torch.bool))
+
+
+def _names(base: Source) -> list[str]:
+    assert base.labels is not None
+    return base.classes or [str(number) for number in range(max(base.labels) + 1)]

@@ -1,0 +1,167 @@
+"""What the dense tasks share: an encoder's feature maps, its dilated form, and images with a map or boxes each."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from byol.data.header import Header
+from byol.data.loader import generator_of, order_of_epoch
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.encoders import OpenedEncoder
+from byol.machine import cores
+
+IGNORE = 255
+"""Value of mask pixels that count nowhere (Pascal VOC's own)."""
+
+
+class WrappedSource(Source):
+    """A source's images, to which a subclass adds what is known of each."""
+
+    def __init__(self, base: Source) -> None:
+        self._base = base
+        self.name, self.channels, self.labels, self.classes = base.name, base.channels, base.labels, base.classes
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+    def read(self, index: int) -> bytes:
+        return self._base.read(index)
+
+    def where(self, index: int) -> str:
+        return self._base.where(index)
+
+    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
+        return self._base.image(index, shrink_to)
+
+    def header(self, index: int) -> Header:
+        return self._base.header(index)
+
+    def fingerprint(self) -> str:
+        return self._base.fingerprint()
+
+
+class MapSource(WrappedSource):
+    """Images with a map of the same height and width each: classes, or depths."""
+
+    @abstractmethod
+    def map(self, index: int) -> Tensor:
+        """(H, W): int64 classes with `IGNORE`, or float32 depths with 0 where none is known."""
+
+    def pair(self, index: int) -> tuple[Tensor, Tensor]:
+        """One image (C, H, W) float32 in [0, 1], and its map.
+
+        Raises:
+            UserError: the map has another size than the image.
+        """
+        image, answer = self.image(index), self.map(index)
+        if image.shape[1:] != answer.shape:
+            raise UserError(
+                f"{self.where(index)} is {image.shape[1]} x {image.shape[2]} px, but its map is {answer.shape[0]} x "
+                f"{answer.shape[1]}; give maps of the images' size."
+            )
+        return (image.float() / 255 if image.dtype == torch.uint8 else image.float()), answer
+
+
+Made = TypeVar("Made")
+
+
+def in_threads(make: Callable[[int], Made], numbers: Sequence[int], batch: int) -> Iterator[list[Made]]:
+    """`make` of each number, batch by batch, two batches ahead in threads."""
+    groups = [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
+    with ThreadPoolExecutor(cores()) as pool:
+        waiting = [[pool.submit(make, number) for number in group] for group in groups[:2]]
+        for following in range(2, len(groups) + 2):
+            futures = waiting.pop(0) if waiting else []
+            if following < len(groups):
+                waiting.append([pool.submit(make, number) for number in groups[following]])
+            if futures:
+                yield [future.result() for future in futures]
+
+
+def order(images: int, count: int, seed: int) -> list[int]:
+    """Numbers of images for `count` draws, epoch after epoch."""
+    epochs = -(-count // images)
+    return torch.cat([order_of_epoch(epoch, seed=seed, images=images) for epoch in range(epochs)])[:count].tolist()
+
+
+def uniforms(seed: int, number: int, count: int) -> list[float]:
+    """Random numbers in [0, 1) for one training image: a pure function of the seed and its place in the run."""
+    return torch.rand(count, generator=generator_of(seed, "dense", number)).tolist()
+
+
+def held_out(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of images that stay and that are held out, at random; one of each at least.
+
+    Raises:
+        UserError: there is one image only.
+    """
+    if images < 2:
+        raise UserError("Choosing a rate takes two training images at least; give more images, or one rate only.")
+    shuffled = torch.randperm(images, generator=generator_of(seed, "held out")).tolist()
+    count = min(max(1, round(share * images)), images - 1)
+    return sorted(shuffled[count:]), sorted(shuffled[:count])
+
+
+class Maps(nn.Module):
+    """An encoder's last feature map: (N, C, H, W) -> (N, D, h, w).
+
+    Args:
+        opened: the encoder; a copy is taken.
+        frozen: leave its weights and its batch-norm statistics as they are.
+        dilate: keep the last stage at the resolution of the one before, with dilated convolutions (FCN, output stride
+            16 for a standard ResNet).
+
+    Raises:
+        UserError: an encoder without such maps, or one that cannot be dilated.
+    """
+
+    def __init__(self, opened: OpenedEncoder, *, frozen: bool, dilate: bool) -> None:
+        super().__init__()
+        self.encoder = opened.copy()
+        self.frozen = frozen
+        if dilate:
+            dilate_last_stage(self.encoder, opened.name)
+        if frozen:
+            self.encoder.requires_grad_(False)
+        forward = getattr(self.encoder, "forward_features", None)
+        assert opened.blueprint is not None, "copy() has seen to it"
+        probe = torch.zeros(1, opened.blueprint.in_chans, opened.transform.image_size, opened.transform.image_size)
+        with torch.no_grad():
+            answer = self.encoder.eval().forward_features(probe) if callable(forward) else None  # type: ignore[operator]
+        if not isinstance(answer, Tensor) or answer.ndim != 4:
+            raise UserError(f"The encoder {opened.name} has no feature maps (N, D, h, w); give a convolutional one.")
+        self.features = answer.shape[1]
+
+    def train(self, mode: bool = True) -> "Maps":
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            answer: Tensor = self.encoder.forward_features(images)  # type: ignore[operator]
+        return answer
+
+
+def dilate_last_stage(encoder: nn.Module, name: str) -> None:
+    """Give the 3x3 convolutions of a ResNet's last stage stride 1 and dilation 2 (arXiv:2006.07733, Appendix D.4).
+
+    Raises:
+        UserError: the encoder is no plain ResNet.
+    """
+    if not isinstance(encoder, ResNet):
+        raise UserError(f"The encoder {name} is no ResNet, so its last stage cannot be dilated; give --no-dilate.")
+    for layer in encoder.layer4.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+            if layer.kernel_size == (3, 3):
+                layer.dilation, layer.padding = (2, 2), (2, 2)
+        elif isinstance(layer, nn.AvgPool2d) and layer.kernel_size != 1:
+            raise UserError(f"The encoder {name} pools inside its last stage; give --no-dilate.")

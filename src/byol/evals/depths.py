@@ -1,0 +1,133 @@
+"""Images with a depth for every pixel: NYUv2's labelled file, a folder of pairs, or scikit-image's stereo picture."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from byol.data.base import TensorSource, digest
+from byol.data.decode import decode
+from byol.data.sources import Source, open_source
+from byol.errors import BadImage, UserError
+from byol.evals.dense import MapSource
+
+TILE = 96
+"""Side of the squares that the stereo picture is cut into, in pixels."""
+FOCAL, BASELINE, OFFSET = 994.978, 0.193001, 31.086
+"""Of the stereo picture: focal length and disparity offset in pixels, baseline in metres (`skimage.data` documents them,
+after Scharstein et al. 2014)."""
+
+
+class DepthSource(MapSource):
+    """Images and depths held in memory.
+
+    Args:
+        base: the images.
+        depths: (H, W) float32 in metres each; 0, NaN or infinite where none is known.
+    """
+
+    def __init__(self, base: Source, depths: list[Tensor]) -> None:
+        assert len(base) == len(depths), "one depth map per image"
+        super().__init__(base)
+        self.labels = None
+        self._depths = depths
+
+    def map(self, index: int) -> Tensor:
+        """(H, W) float32 in metres, 0 where none is known."""
+        depth = torch.nan_to_num(self._depths[index].float(), nan=0.0, posinf=0.0, neginf=0.0)
+        return depth.clamp_min(0)
+
+    def fingerprint(self) -> str:
+        return digest([self._base.fingerprint(), *(depth.numpy().tobytes() for depth in self._depths)])
+
+
+def open_depths(data: str | Path, channels: int = 3) -> DepthSource:
+    """Images with depths.
+
+    Args:
+        data: NYUv2's labelled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split where
+            `splits.mat` lies beside it; a folder with `images` and `depths` (`.npy` in metres, or 16-bit PNG in
+            millimetres, of the same names); or `motorcycle:train` and `motorcycle:test`, squares of scikit-image's stereo
+            picture, every other one.
+        channels: deliver images with so many.
+
+    Raises:
+        UserError: there is nothing of the sort.
+    """
+    path, _, part = str(data).partition(":")
+    if path == "motorcycle":
+        return _motorcycle(part or "train", channels)
+    if path.endswith(".mat"):
+        return _nyu(Path(path), part, channels)
+    folder = Path(path)
+    if not (folder / "images").is_dir() or not (folder / "depths").is_dir():
+        raise UserError(f"{path!r} has no images and depths folders; give such a folder, NYUv2's .mat, or motorcycle.")
+    base = open_source(folder / "images", channels)
+    return DepthSource(base, [_read(folder / "depths", Path(base.where(index)).stem) for index in range(len(base))])
+
+
+def _read(folder: Path, stem: str) -> Tensor:
+    array, image = folder / f"{stem}.npy", folder / f"{stem}.png"
+    try:
+        if array.is_file():
+            return torch.from_numpy(np.load(array, allow_pickle=False).astype(np.float32))
+        return decode(image.read_bytes(), 1)[0].float() * 65.535  # 65535 millimetres
+    except (OSError, BadImage, ValueError) as error:
+        raise UserError(
+            f"There is no depth for {stem!r} in {folder} ({error}); give {stem}.npy or {stem}.png."
+        ) from error
+
+
+def _motorcycle(part: str, channels: int) -> DepthSource:
+    from skimage.data import stereo_motorcycle
+
+    if part not in ("train", "test") or channels != 3:
+        raise UserError("Give motorcycle:train or motorcycle:test, with 3 channels.")
+    left, _, disparity = stereo_motorcycle()
+    image = torch.from_numpy(left.copy()).permute(2, 0, 1)
+    depth = torch.from_numpy(FOCAL * BASELINE / (disparity.astype(np.float64) + OFFSET)).float()
+    depth[~torch.from_numpy(np.isfinite(disparity))] = 0
+    images, depths = [], []
+    for row in range(image.shape[1] // TILE):
+        for column in range(image.shape[2] // TILE):
+            if (row + column) % 2 == (part == "test"):
+                window = (slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE))
+                images.append(image[(slice(None), *window)])
+                depths.append(depth[window].clone())
+    return DepthSource(TensorSource(torch.stack(images), name=f"motorcycle:{part}"), depths)
+
+
+class _File(Protocol):
+    def __getitem__(self, key: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]": ...
+
+
+def _nyu(path: Path, part: str, channels: int) -> DepthSource:
+    """The 1,449 labelled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in metres."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError("Reading NYUv2's .mat takes h5py; run: pip install h5py.") from error
+    try:
+        with h5py.File(path) as file:
+            images, depths = np.asarray(file["images"]), np.asarray(file["depths"], dtype=np.float32)
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path} is not NYUv2's labelled file ({error}).") from error
+    chosen = np.arange(len(images))
+    if part:
+        chosen = _nyu_split(path.with_name("splits.mat"), part)
+    stacked = torch.from_numpy(images[chosen].transpose(0, 1, 3, 2).copy())
+    if channels != 3:
+        raise UserError(f"NYUv2 has 3 channels; {channels} were asked for.")
+    return DepthSource(TensorSource(stacked, name=str(path)), [torch.from_numpy(depths[i].T.copy()) for i in chosen])
+
+
+def _nyu_split(path: Path, part: str) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    from scipy.io import loadmat
+
+    key = {"train": "trainNdxs", "test": "testNdxs"}.get(part)
+    if key is None or not path.is_file():
+        raise UserError(f"The part {part!r} needs {path} and must be train or test.")
+    numbers: np.ndarray[tuple[int], np.dtype[np.int64]] = loadmat(str(path))[key].astype(np.int64).ravel() - 1
+    return numbers

@@ -1,0 +1,286 @@
+"""Detection: Faster R-CNN with the encoder as its C4 backbone (arXiv:2006.07733, Appendix D.5)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.boxes import BoxSource
+from byol.evals.cache import Progress, silent
+from byol.evals.dense import in_threads, order, uniforms
+from byol.evals.encoders import OpenedEncoder
+from byol.evals.metrics import IOU_HALF, area_under_ranking, box_iou
+from byol.evals.voc import Objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """The VOC2007 protocol (arXiv:2006.07733, Appendix D.5): one worker and a batch instead of nine asynchronous ones."""
+
+    longest: tuple[int, int] = (480, 1024)
+    """Images are scaled so that their longest edge lies between these (D.5), in pixels."""
+    steps: int = 1_500_000
+    """Updates (D.5)."""
+    drops: tuple[float, ...] = (1 / 1.5, 1.2 / 1.5)
+    """Parts of the run after which the rate falls to a tenth: 1 and 1.2 of 1.5 million (D.5)."""
+    lr: float = 1e-3
+    """The first rate (D.5)."""
+    batch_size: int = 2
+    """Images per update; the paper does not say, torchvision's reference has 2 per device."""
+    momentum: float = 0.9
+    """The paper does not say; torchvision's reference."""
+    weight_decay: float = 1e-4
+    """The paper does not say; torchvision's reference."""
+    anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Sides of the anchors in pixels, each in the ratios 1:2, 1:1, 2:1 (Detectron's C4 model)."""
+    proposals: int = 300
+    """Regions that are looked at in the test (Faster R-CNN, arXiv:1506.01497, Section 4.1)."""
+    pooled: int = 14
+    """Side of the pooled region that enters the last stage (Detectron's C4 model)."""
+    frozen: bool = False
+    """Train all but the encoder. D.5 says the representation is frozen, Section 4 that it is fine-tuned."""
+    flip: float = 0.0
+    """Probability of a mirrored training image; D.5 has scaling only."""
+    seed: int = 0
+    """Of the order, the flips and the first weights."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.longest[0] <= self.longest[1] or min(self.steps, self.batch_size, self.proposals) < 1:
+            raise UserError("longest must be two sizes, low <= high; steps, batch_size and proposals 1 or more.")
+        if not self.lr > 0 or not self.anchors or not 0 <= self.flip <= 1:
+            raise UserError("lr must be above 0, anchors one side or more, flip a probability.")
+
+    def quick(self) -> "DetectionConfig":
+        """As MoCo trains this model (arXiv:1911.05722): 24,000 steps, here with a rate for its smaller batch."""
+        return replace(self, steps=24_000, lr=2.5e-3)
+
+    def left_out(self) -> str:
+        """What differs from the paper, in words; empty where nothing does."""
+        full = DetectionConfig()
+        if (self.steps, self.lr, self.longest) == (full.steps, full.lr, full.longest):
+            return ""
+        return (
+            f"{self.steps:,} of {full.steps:,} steps, rate {self.lr:g} for {full.lr:g}, longest edge {self.longest} px"
+        )
+
+
+class Trunk(nn.Module):
+    """A ResNet up to its third stage ("conv4"): (N, C, H, W) -> (N, out_channels, h, w)."""
+
+    def __init__(self, encoder: ResNet, out_channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(encoder.conv1, encoder.bn1, encoder.act1, encoder.maxpool)
+        self.stages = nn.Sequential(encoder.layer1, encoder.layer2, encoder.layer3)
+        self.out_channels = out_channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.stages(self.stem(images))
+        return answer
+
+
+class BoxHead(nn.Module):
+    """A ResNet's last stage ("conv5") and global pooling: (R, C, P, P) -> (R, D)."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, regions: Tensor) -> Tensor:
+        answer: Tensor = self.stage(regions).mean(dim=(2, 3))
+        return answer
+
+
+def evaluate(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    config: DetectionConfig,
+    device: torch.device,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """AP50 on the test images after training on the others.
+
+    Args: `train` and `test` come from `open_boxes`.
+
+    Returns:
+        `ap50`, the mean over classes of the area under precision over recall at an overlap of one half, and
+        `ap50_11`, the same by VOC 2007's eleven points; in [0, 1].
+
+    Raises:
+        UserError: sources without boxes, boxes out of their image, parts whose classes differ, or an encoder that is no
+            plain ResNet.
+    """
+    if not isinstance(train, BoxSource) or not isinstance(test, BoxSource):
+        raise UserError(f"{train.name} or {test.name} has no boxes; open both with open_boxes.")
+    if train.classes != test.classes or not train.classes:
+        raise UserError(f"The classes of {train.name} and {test.name} differ; give parts of one data set.")
+    opened.check(train)
+    train.check()
+    test.check()
+    model = _train(opened, train, config, device, progress)
+    found = _detect(model, test, config, device, progress)
+    with_objects = [
+        c for c in range(len(train.classes)) if any((o.labels[~o.difficult] == c).any() for o in test.objects)
+    ]
+    if not with_objects:
+        raise UserError(f"{test.name} has no object to find; give a test part with boxes.")
+    result = {}
+    for name, eleven in (("ap50", False), ("ap50_11", True)):
+        each = [voc_average_precision(found, test.objects, c, eleven_points=eleven) for c in with_objects]
+        result[name] = sum(each) / len(each)
+    return result
+
+
+def faster_rcnn(opened: OpenedEncoder, classes: int, config: DetectionConfig) -> FasterRCNN:
+    """The C4 model: one feature map, from which regions are pooled and sent through the encoder's last stage.
+
+    Batch norm keeps its statistics and weights, as usual where two images make a batch.
+
+    Raises:
+        UserError: the encoder is no plain ResNet.
+    """
+    encoder = opened.copy()
+    if not isinstance(encoder, ResNet):
+        raise UserError(f"The encoder {opened.name} is no ResNet, so it cannot be split for C4; give a ResNet.")
+    size = opened.transform.image_size
+    assert opened.blueprint is not None, "copy() has seen to it"
+    trunk = Trunk(encoder, out_channels=0)
+    with torch.no_grad():
+        trunk.out_channels = trunk.eval()(torch.zeros(1, opened.blueprint.in_chans, size, size)).shape[1]
+    head = BoxHead(encoder.layer4)
+    ratios = (0.5, 1.0, 2.0)
+    model = FasterRCNN(
+        trunk,
+        rpn_anchor_generator=AnchorGenerator((config.anchors,), (ratios,)),
+        box_roi_pool=MultiScaleRoIAlign(["0"], config.pooled, sampling_ratio=2),
+        box_head=head,
+        box_predictor=FastRCNNPredictor(encoder.num_features, classes + 1),
+        image_mean=list(opened.transform.mean),
+        image_std=list(opened.transform.std),
+        rpn_post_nms_top_n_test=config.proposals,
+        box_score_thresh=0.0,
+        _skip_resize=True,
+    )
+    if config.frozen:
+        trunk.requires_grad_(False)
+        head.requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.requires_grad_(False)
+    return model
+
+
+def _train(
+    opened: OpenedEncoder, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
+) -> FasterRCNN:
+    assert source.classes is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # torchvision draws its samples of regions from the global generator
+        model = faster_rcnn(opened, len(source.classes), config).to(device).train()
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.SGD(weights, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        usable = [i for i, objects in enumerate(source.objects) if len(objects.boxes)]
+        if not usable:
+            raise UserError(f"{source.name} has no box to learn from.")
+        drawn = order(len(usable), config.steps * config.batch_size, config.seed)
+
+        def make(place: int) -> tuple[Tensor, dict[str, Tensor]]:
+            index = usable[drawn[place]]
+            image, factor = scaled(source.image(index), config.longest)
+            boxes = source.objects[index].boxes * factor
+            if uniforms(config.seed, place, 1)[0] < config.flip:
+                image = image.flip(2)
+                boxes = torch.stack(
+                    [image.shape[2] - boxes[:, 2], boxes[:, 1], image.shape[2] - boxes[:, 0], boxes[:, 3]], dim=1
+                )
+            return image, {"boxes": boxes, "labels": source.objects[index].labels + 1}  # 0 is the background
+
+        for step, pairs in enumerate(in_threads(make, range(len(drawn)), config.batch_size)):
+            factor = 0.1 ** sum(step >= round(drop * config.steps) for drop in config.drops)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * factor
+            images = [image.to(device) for image, _ in pairs]
+            targets = [{key: value.to(device) for key, value in target.items()} for _, target in pairs]
+            loss = torch.stack(list(model(images, targets).values())).sum()
+            if not torch.isfinite(loss):
+                raise UserError(f"Detection diverged at step {step}; give a rate (--lr) below {config.lr:g}.")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if step % 20 == 0 or step == config.steps - 1:
+                progress("detection", step + 1, config.steps)
+    return model.eval()
+
+
+def scaled(image: Tensor, longest: tuple[int, int]) -> tuple[Tensor, float]:
+    """An image (C, H, W) float32 in [0, 1] whose longest edge lies between two sizes, and the factor."""
+    image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    edge = max(image.shape[1:])
+    wanted = min(max(edge, longest[0]), longest[1])
+    if wanted == edge:
+        return image, 1.0
+    factor = wanted / edge
+    size = [max(1, math.floor(side * factor + 0.5)) for side in image.shape[1:]]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0], factor
+
+
+Found = Sequence[dict[str, Tensor]]
+"""For each image the `boxes` (K, 4), `labels` (K,) from 0 and `scores` (K,) that a detector gives."""
+
+
+@torch.no_grad()
+def _detect(
+    model: FasterRCNN, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
+) -> list[dict[str, Tensor]]:
+    found: list[dict[str, Tensor]] = []
+    batches = in_threads(
+        lambda index: scaled(source.image(index), config.longest), range(len(source)), config.batch_size
+    )
+    for pairs in batches:
+        for answer, (_, factor) in zip(model([image.to(device) for image, _ in pairs]), pairs, strict=True):
+            boxes, labels, scores = (answer[key].cpu() for key in ("boxes", "labels", "scores"))
+            found.append({"boxes": boxes / factor, "labels": labels - 1, "scores": scores})
+        progress("detecting", len(found), len(source))
+    return found
+
+
+def voc_average_precision(
+    found: Found, truth: Sequence[Objects], label: int, *, eleven_points: bool, overlap: float = IOU_HALF
+) -> float:
+    """Average precision of one class over all images, by VOC's rules.
+
+    The surest box first, each object may be found once; a box goes with the object it overlaps most, and is a hit if
+    by more than half; what is matched to a difficult object is neither hit nor miss.
+    """
+    ranked: list[tuple[float, bool]] = []
+    positives = 0
+    for answer, objects in zip(found, truth, strict=True):
+        here = objects.labels == label
+        boxes, difficult = objects.boxes[here], objects.difficult[here]
+        positives += int((~difficult).sum())
+        mine = answer["labels"] == label
+        order_by_score = answer["scores"][mine].argsort(descending=True, stable=True)
+        taken = [False] * len(boxes)
+        overlaps = box_iou(answer["boxes"][mine][order_by_score], boxes)
+        for row, score in zip(overlaps, answer["scores"][mine][order_by_score].tolist(), strict=True):
+            best = int(row.argmax()) if len(boxes) else -1
+            if best < 0 or float(row[best]) < overlap:
+                ranked.append((score, False))
+            elif not difficult[best]:
+                ranked.append((score, not taken[best]))
+                taken[best] = True
+    ranked.sort(key=lambda pair: -pair[0])
+    return area_under_ranking(torch.tensor([float(hit) for _, hit in ranked]), positives, eleven_points=eleven_points)

@@ -1,0 +1,233 @@
+"""Segmentation: a fully convolutional head on a dilated encoder (arXiv:2006.07733, Appendix D.4)."""
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from byol.data.sources import Source
+from byol.errors import UserError
+from byol.evals.cache import Progress, silent
+from byol.evals.dense import IGNORE, Maps, MapSource, held_out, in_threads, order, uniforms
+from byol.evals.encoders import OpenedEncoder
+from byol.evals.metrics import confusion, mean_iou, pixel_accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationConfig:
+    """The VOC2012 protocol (arXiv:2006.07733, Appendix D.4), FCN as in MoCo (arXiv:1911.05722)."""
+
+    crop: int = 513
+    """Side of the square that is trained on, and of the central one that is tested (D.4), in pixels; smaller images
+    are filled up with pixels that count nowhere."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Random scale of a training image (D.4)."""
+    batch_size: int = 16
+    """Images per update (D.4)."""
+    steps: int = 30_000
+    """Updates (D.4)."""
+    drops: tuple[float, ...] = (0.7, 0.9)
+    """Parts of the run after which the rate falls to a tenth (D.4)."""
+    lrs: tuple[float, ...] = tuple(10.0 ** (-3 + k / 2) for k in range(5))
+    """Rates that are tried: 5 from 1e-3 to 1e-1, evenly over their logarithm (D.4)."""
+    momentum: float = 0.9
+    """The paper does not say; MoCo's, whose model this is."""
+    weight_decay: float = 1e-4
+    """D.4."""
+    width: int = 256
+    """Channels of the two 3x3 convolutions of the head, with dilation 6 (D.4)."""
+    dilate: bool = True
+    """Stride 1 and dilation 2 in the encoder's last stage (D.4)."""
+    frozen: bool = False
+    """Train the head only; the paper fine-tunes."""
+    held_out: float = 0.2
+    """Share of the training images on which the rate is chosen (D.4 has 2,119 of 10,582 beside the training part)."""
+    seeds: int = 5
+    """Runs, each with its own crops and first weights (D.4)."""
+    seed: int = 0
+    """The first of them."""
+
+    def __post_init__(self) -> None:
+        if not self.lrs or min(self.lrs) <= 0 or min(self.steps, self.batch_size, self.seeds, self.crop) < 1:
+            raise UserError("lrs must be one rate or more above 0; steps, batch_size, seeds and crop 1 or more.")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f"scale is {self.scale}, but must be two factors, 0 < low <= high.")
+
+    def quick(self) -> "SegmentationConfig":
+        """One rate, three seeds and a tenth of the steps."""
+        return replace(self, lrs=(1e-2,), seeds=3, steps=max(1, self.steps // 10))
+
+    def left_out(self) -> str:
+        """What differs from the paper, in words; empty where nothing does."""
+        full = SegmentationConfig()
+        same = (self.lrs, self.seeds, self.steps, self.crop) == (full.lrs, full.seeds, full.steps, full.crop)
+        return (
+            ""
+            if same
+            else (
+                f"{len(self.lrs)} of {len(full.lrs)} rates, {self.seeds} of {full.seeds} seeds, {self.steps} of "
+                f"{full.steps} steps, crops of {self.crop} instead of {full.crop} px"
+            )
+        )
+
+
+class FCN(nn.Module):
+    """Encoder, two dilated 3x3 convolutions, a 1x1 classifier: (N, C, H, W) -> (N, classes, H, W)."""
+
+    def __init__(self, maps: Maps, width: int, classes: int) -> None:
+        super().__init__()
+        self.maps = maps
+        layers: list[nn.Module] = []
+        for size in (maps.features, width):
+            layers += [
+                nn.Conv2d(size, width, 3, padding=6, dilation=6, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(True),
+            ]
+        self.head = nn.Sequential(*layers, nn.Conv2d(width, classes, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.interpolate(self.head(self.maps(images)), images.shape[2:], mode="bilinear", align_corners=False)
+
+
+def evaluate(
+    opened: OpenedEncoder,
+    train: Source,
+    test: Source,
+    config: SegmentationConfig,
+    device: torch.device,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Test mIoU of the best rate: chosen on held-out images, trained again on all, over seeds.
+
+    Args: `train` and `test` come from `open_masks`.
+
+    Returns:
+        `miou` and `pixel_accuracy` in [0, 1], means over seeds, with `miou_std`; the chosen `lr`.
+
+    Raises:
+        UserError: sources without masks, masks of another size or with numbers that are no class, parts whose classes
+            differ, or an encoder without feature maps.
+    """
+    if not isinstance(train, MapSource) or not isinstance(test, MapSource) or not train.classes:
+        raise UserError(f"{train.name} or {test.name} has no masks; open both with open_masks.")
+    if train.classes != test.classes or len(train.classes) < 2:
+        raise UserError(
+            f"{train.name} has {len(train.classes)} classes and {test.name} has {len(test.classes or [])}; give parts "
+            "with the same two classes or more."
+        )
+    opened.check(train)
+    for source in (train, test):
+        for _ in in_threads(lambda index, s=source: s.pair(index)[1].shape, range(len(source)), 64):  # type: ignore[misc]
+            pass  # every mask is looked at before any work is done
+    everything = list(range(len(train)))
+    best = config.lrs[0]
+    if len(config.lrs) > 1:
+        stay, held = held_out(len(train), config.held_out, config.seed)
+        scores = []
+        for lr in config.lrs:
+            counts = _test(
+                _train(opened, train, stay, lr, config.seed, config, device, progress),
+                opened,
+                train,
+                held,
+                config,
+                device,
+            )
+            scores.append(mean_iou(counts))
+        best = max(zip(scores, config.lrs, strict=True))[1]
+    ious, right = [], []
+    for seed in range(config.seed, config.seed + config.seeds):
+        model = _train(opened, train, everything, best, seed, config, device, progress)
+        counts = _test(model, opened, test, list(range(len(test))), config, device)
+        ious.append(mean_iou(counts))
+        right.append(pixel_accuracy(counts))
+    return {
+        "miou": statistics.fmean(ious),
+        "miou_std": statistics.stdev(ious) if len(ious) > 1 else 0.0,
+        "pixel_accuracy": statistics.fmean(right),
+        "lr": best,
+    }
+
+
+def _train(
+    opened: OpenedEncoder,
+    source: MapSource,
+    numbers: list[int],
+    lr: float,
+    seed: int,
+    config: SegmentationConfig,
+    device: torch.device,
+    progress: Progress,
+) -> nn.Module:
+    assert source.classes is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        maps = Maps(opened, frozen=config.frozen, dilate=config.dilate)
+        model = FCN(maps, config.width, len(source.classes)).to(device).train()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    drawn = order(len(numbers), config.steps * config.batch_size, seed)
+
+    def make(place: int) -> tuple[Tensor, Tensor]:
+        image, mask = source.pair(numbers[drawn[place]])
+        return _augment(image, mask, config, uniforms(seed, place, 4))
+
+    for step, pairs in enumerate(in_threads(make, range(len(drawn)), config.batch_size)):
+        factor = 0.1 ** sum(step >= round(drop * config.steps) for drop in config.drops)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor
+        images, masks = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
+        logits = model(opened.transform.normalise(images))
+        known = int((masks != IGNORE).sum())
+        loss = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / max(known, 1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 0 or step == config.steps - 1:
+            progress(f"segmentation (rate {lr:g}, seed {seed})", step + 1, config.steps)
+    return model.eval()
+
+
+def _augment(image: Tensor, mask: Tensor, config: SegmentationConfig, u: list[float]) -> tuple[Tensor, Tensor]:
+    """Random scale, crop and flip of one image and its mask, from four uniform numbers."""
+    low, high = config.scale
+    scale = low + (high - low) * u[0]
+    size = [max(1, round(side * scale)) for side in mask.shape]
+    image = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    mask = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].long()
+    image, mask = _crop(image, mask, config.crop, u[1], u[2])
+    return (image.flip(2), mask.flip(1)) if u[3] < 0.5 else (image, mask)
+
+
+def _crop(image: Tensor, mask: Tensor, side: int, down: float, right: float) -> tuple[Tensor, Tensor]:
+    """A square window, placed between 0 (first) and 1 (last place); what lies outside the image counts nowhere."""
+    height, width = mask.shape
+    top, left = (math.floor(at * (max(0, size - side) + 1)) for at, size in ((down, height), (right, width)))
+    image, mask = image[:, top : top + side, left : left + side], mask[top : top + side, left : left + side]
+    fill = (0, side - mask.shape[1], 0, side - mask.shape[0])
+    return F.pad(image, fill, value=0.5), F.pad(mask, fill, value=IGNORE)
+
+
+@torch.no_grad()
+def _test(
+    model: nn.Module,
+    opened: OpenedEncoder,
+    source: MapSource,
+    numbers: list[int],
+    config: SegmentationConfig,
+    device: torch.device,
+) -> Tensor:
+    """Confusion counts over the central crops of some images."""
+    assert source.classes is not None
+    counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.long)
+    for pairs in in_threads(
+        lambda number: _crop(*source.pair(number), config.crop, 0.499, 0.499), numbers, config.batch_size
+    ):
+        images, masks = (torch.stack(part) for part in zip(*pairs, strict=True))
+        predicted = model(opened.transform.normalise(images.to(device))).argmax(dim=1).cpu()
+        counts += confusion(predicted, masks, len(source.classes), IGNORE)
+    return counts

@@ -1,0 +1,89 @@
+"""While a run goes on: checkpoints by the clock, k-NN readings by the epoch, an ear for signals."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+
+from byol import checkpoint, distributed
+from byol.health import Health
+from byol.log import RunLog
+from byol.prepare import Run
+from byol.train import State, Watch
+
+
+class Keeper:
+    """After each update: checkpoints by the clock, k-NN readings by the epoch, and an ear for signals."""
+
+    def __init__(self, run: Run, state: State, watch: Watch, log: RunLog, total: int) -> None:
+        self.run, self.state, self.watch, self.log, self.total = run, state, watch, log, total
+        self.saved_at = time.monotonic()
+        self.stopping: dict[Literal["signal"], int] = {}
+        every = run.config.watch.knn_every_epochs
+        self.read_every = max(1, run.config.steps(every, run.images) if every else total // 4)
+
+    def __call__(self, step: int) -> bool:
+        """Whether to go on."""
+        ended = step == self.total
+        if self.run.monitor is not None and step % self.read_every == 0 and not ended:
+            reading = self.run.monitor.read(self.state.method.encoder, full=False)
+            self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy})
+            self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
+        asked = bool(self.stopping)
+        if distributed.world_size() > 1:  # all processes must stop at the same step
+            due = step % self.run.config.watch.log_every == 0
+            asked = due and distributed.agree(asked, self.run.device)
+        if not ended and not asked and time.monotonic() - self.saved_at > 60 * self.run.config.watch.checkpoint_minutes:
+            self.save()
+        return ended or not asked
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if self.run.folder is not None:
+            tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
+            checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, watch_as_json(self.watch))
+        self.saved_at = time.monotonic()
+
+
+@contextmanager
+def signals() -> Iterator[dict[Literal["signal"], int]]:
+    """Note SIGINT and SIGTERM instead of dying of them; a second one kills as usual."""
+    seen: dict[Literal["signal"], int] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen["signal"] = number
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            before[name] = signal.signal(name, note)
+    except ValueError:  # not the main thread: whoever started us listens
+        before.clear()
+    try:
+        yield seen
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def watch_as_json(watch: Watch) -> dict[str, Any]:
+    return {
+        "losses": watch.losses[-100:],
+        "gradient_norms": watch.gradient_norms[-100:],
+        "health": [asdict(h) for h in watch.health[-10:]],
+        "since": watch.sums.tolist(),
+        "counted": watch.counted,
+    }
+
+
+def restore_watch(watch: Watch, extra: dict[str, Any]) -> None:
+    watch.losses, watch.gradient_norms = list(extra["losses"]), list(extra["gradient_norms"])
+    watch.health = [Health(**values) for values in extra["health"]]
+    watch.sums, watch.counted = torch.tensor(extra["since"]), extra["counted"]

@@ -1,0 +1,150 @@
+"""Before the first step: what can be known to be wrong, what is kept aside, and what fits into memory."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from byol import distributed, machine
+from byol.config import PretrainConfig, replace
+from byol.data.loader import Loader, shrink_side
+from byol.data.memory import fits, hold
+from byol.data.sources import Source, TensorSource
+from byol.data.survey import Survey
+from byol.errors import UserError
+from byol.evals.features import Transform
+from byol.health import PROBE_IMAGES
+from byol.log import RunLog
+from byol.monitor import Monitor, split
+from byol.networks import make_encoder
+from byol.run_folder import BadImages, RunFolder
+
+
+@dataclass
+class Run:
+    """What stays the same while a run goes on."""
+
+    config: PretrainConfig
+    device: torch.device
+    loader: Loader
+    monitor: Monitor | None
+    folder: RunFolder | None
+    """None in processes that write nothing."""
+    bad: BadImages
+    channels: int
+
+    @property
+    def images(self) -> int:
+        return len(self.loader.source)
+
+    @property
+    def autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def check(config: PretrainConfig, source: Source) -> None:
+    """What can be known to be wrong before anything is decoded."""
+    if len(source) < config.batch_size:
+        raise UserError(
+            f"{source.name!r} has {len(source)} images, fewer than one batch of {config.batch_size}; "
+            f"give --batch-size {max(2, len(source) // 2)} or less, or more images."
+        )
+    parts = config.optim.accumulate * distributed.world_size()
+    if config.batch_size % parts or config.batch_size // parts < 2:
+        raise UserError(
+            f"A batch of {config.batch_size} cannot be split among {distributed.world_size()} processes with "
+            f"{config.optim.accumulate} micro-batches each; give a multiple of {parts}, at least {2 * parts}."
+        )
+    network = config.network
+    with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
+        make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
+    if len(config.augment.mean) != source.channels:
+        raise UserError(
+            f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
+            "--data.channels 3, or --augment.mean and --augment.std with a value per channel."
+        )
+
+
+def prepare(
+    config: PretrainConfig,
+    source: Source,
+    watched: Source | None,
+    seen: Survey,
+    device: torch.device,
+    folder: RunFolder | None,
+    log: RunLog,
+) -> Run:
+    """Decide what is kept aside for the monitor, and bring the images into memory if they fit."""
+    workers = config.data.workers or min(16, machine.cores())
+    kept, bank, queries, sentence = split(source, watched, config.seed)
+    training = source if kept is None else source.subset(kept)
+    log.say(f"monitor: {sentence}")
+    bad = BadImages(None if folder is None else folder.bad_images)
+    held: Tensor | list[Tensor] | None = None
+    if isinstance(training, TensorSource):
+        held = training.images
+    else:
+        enough, why = _wanted_in_memory(config, seen)
+        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
+        config = replace(config, data__memory="always" if enough else "never")
+        if enough:
+            began = time.perf_counter()
+            result = hold(training, workers, shrink_side(config.image_size))
+            for line in result.bad:
+                bad.add(line)
+            if bank is source or kept is not None:  # what votes is what is in memory
+                bank = result.source
+            held, training = result.images, result.source
+            log.say(f"images: {why}; decoded once in {time.perf_counter() - began:.1f} s")
+        else:
+            log.say(f"images: {why}; decoded anew each epoch by {workers} threads")
+    if bad:
+        where = f", listed in {folder.bad_images}" if folder is not None else ""
+        log.say(f"{len(bad)} image{'s' if len(bad) > 1 else ''} cannot be read and left out{where}", style="yellow")
+    check(config, training)
+    if isinstance(held, Tensor) and bank is training:
+        bank = TensorSource(held, training.labels, training.classes, name=training.name)
+    loader = Loader(
+        source=training,
+        config=config,
+        device=device,
+        workers=workers,
+        held=held,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        on_bad=bad.add,
+    )
+    monitor = None
+    if bank is not None and queries is not None:
+        transform = Transform(image_size=config.image_size, mean=config.augment.mean, std=config.augment.std)
+        monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
+    return Run(config, device, loader, monitor, folder, bad, source.channels)
+
+
+def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
+    """Whether images are decoded once and kept, and why; the same answer in every process."""
+    if config.data.memory != "auto":
+        return config.data.memory == "always", f"data.memory is {config.data.memory}"
+    enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
+    return not distributed.agree(not enough, torch.device(config.device)), why
+
+
+def probe(run: Run) -> tuple[Tensor, Tensor]:
+    """Two views of the same images, always the same: what the health measures look at."""
+    count = min(PROBE_IMAGES, run.images)
+    config = replace(run.config, batch_size=count, seed=0, optim__accumulate=1)
+    loader = Loader(run.loader.source, config, run.device, run.loader.workers, run.loader.held, on_bad=run.bad.add)
+    batch = next(loader.batches(0, 1))[0]
+    return batch.views(config.augment, config.image_size)
+
+
+def describe_data(source: Source, seen: Survey) -> str:
+    size = f"{seen.width_median} x {seen.height_median} px" + ("" if seen.same_size else " in the median")
+    labels = "" if source.labels is None else f", {len(set(source.labels))} classes"
+    bad = f", {seen.bad} of {seen.sampled} looked at cannot be read" if seen.bad else ""
+    colour = {1: "grey", 3: "colour"}.get(seen.channels, f"{seen.channels} channels")
+    return f"{source.name}: {seen.count} images, {size}, {colour}, {seen.depth}{labels}{bad}"

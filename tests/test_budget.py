@@ -1,0 +1,97 @@
+"""A budget of time: how it is read, and how many epochs fit."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byol import budget
+from byol.budget import LEAST_UPDATES, RESERVE, epochs_within, minutes, seconds_per_step
+from byol.config import PretrainConfig, replace
+from byol.data.loader import Loader
+from byol.data.sources import TensorSource
+from byol.errors import UserError
+from byol.train import build
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90s", 1.5), ("20m", 20), ("20min", 20), ("2h", 120), ("1h30m", 90), ("1d", 1440), ("0.5h", 30), (" 2 H ", 120)],
+)
+def test_times(text: str, expected: float) -> None:
+    assert minutes(text) == pytest.approx(expected)
+
+
+@given(st.integers(0, 9), st.integers(0, 59), st.integers(0, 59))
+def test_times_of_several_parts_add_up(h: int, m: int, s: int) -> None:
+    text = f"{h}h{m}m{s}s"
+    if h == m == s == 0:
+        with pytest.raises(UserError, match="no time at all"):
+            minutes(text)
+    else:
+        assert minutes(text) == pytest.approx(60 * h + m + s / 60)
+        assert minutes(f"{h}h {m}m {s}s") == minutes(text)
+
+
+@given(st.text(alphabet="0123456789smhdin .-xe", max_size=8))
+def test_anything_else_is_refused_in_words(text: str) -> None:
+    try:
+        value = minutes(text)
+    except UserError as error:
+        assert repr(text) in str(error)
+    else:
+        assert value > 0
+        compact = text.replace(" ", "")
+        assert compact[0].isdigit()
+        assert compact[-1] in "smhdn"
+        assert not set(compact) & set("-xe")
+
+
+@pytest.mark.parametrize("text", ["", "h", "20", "2x", "-2h", "2h-", "1e3s", "2 hours", "soon"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(UserError, match="is no time"):
+        minutes(text)
+
+
+@given(
+    budget_minutes=st.floats(0.5, 600),
+    spent=st.floats(0, 100),
+    step=st.floats(1e-3, 20),
+    batch=st.integers(2, 512),
+    images=st.integers(600, 2_000_000),
+)
+def test_the_whole_schedule_ends_in_time(
+    budget_minutes: float, spent: float, step: float, batch: int, images: int
+) -> None:
+    config = PretrainConfig(batch_size=batch)
+    usable = budget_minutes * 60 * (1 - RESERVE)
+    try:
+        epochs = epochs_within(budget_minutes, spent, step, config, images)
+    except UserError as error:
+        assert LEAST_UPDATES * step + spent > usable * 0.999
+        assert f"budget of {budget_minutes:g} minutes" in str(error)
+        return
+    updates = replace(config, epochs=epochs).total_steps(images)
+    assert updates * step + spent <= usable * 1.00001
+    assert (updates + 1.01) * step + spent >= usable * 0.9999, "and uses what there is"
+
+
+def test_error_says_what_would_do() -> None:
+    needed = LEAST_UPDATES / 60 / (1 - RESERVE)
+    with pytest.raises(UserError, match=rf"give {needed:.1f} minutes or more"):
+        epochs_within(needed / 2, 0.0, 1.0, PretrainConfig(batch_size=10), 6000)
+
+
+def test_rehearsal_leaves_the_run_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "REHEARSAL_SECONDS", (0.05, 0.1))
+    config = PretrainConfig(encoder="resnet18", image_size=16, batch_size=8, epochs=1, device="cpu")
+    config = replace(config, network__width=0.125, network__hidden=8, network__output=8)
+    state = build(config, 3, torch.device("cpu"))
+    before = {k: v.clone() for k, v in state.method.state_dict().items()}
+    images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)
+    loader = Loader(TensorSource(images), config, torch.device("cpu"), 1, held=images)
+    taken = seconds_per_step(state, loader, config, torch.autocast("cpu", enabled=False), 1)
+    assert 0 < taken < 1
+    assert state.step == 0
+    assert not state.optimizer.state
+    assert all(torch.equal(v, before[k]) for k, v in state.method.state_dict().items())
