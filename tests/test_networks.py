@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from byol.config import PretrainConfig
-from byol.encoder_file import EncoderCard, load_encoder, save_encoder
+from byol.encoder_file import EncoderCard, load_encoder, read_encoder, save_encoder
 from byol.errors import UserError
 from byol.networks import MLP, initialise, make_encoder, parameter_count
 
@@ -216,13 +216,13 @@ def test_file_loads_strictly_into_timm_and_torchvision(name: str, tmp_path: Path
     in_torchvision = getattr(torchvision.models, name)()
     in_torchvision.fc = nn.Identity()
     in_torchvision.load_state_dict(weights, strict=True)
-    ours, read = load_encoder(tmp_path)
+    ours, read = read_encoder(tmp_path)
 
     with torch.no_grad():
         expected = encoder(images)
         assert expected.std() > 0.01
         for other in (in_timm.eval(), in_torchvision.eval(), ours):
-            torch.testing.assert_close(other(images), expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(other(images), expected, rtol=1e-3, atol=1e-3)
     assert read.encoder == name
     assert not ours.training
 
@@ -233,7 +233,7 @@ def test_file_of_a_narrow_grey_network_comes_back(stem: str, tmp_path: Path) -> 
     written = card(encoder, width=0.25, stem=stem, in_chans=1, mean=(0.5,), std=(0.25,))
     path = save_encoder(tmp_path, encoder, written)
     for where in (tmp_path, path, str(path)):
-        again, read = load_encoder(where)
+        again, read = read_encoder(where)
         assert read == written
         images = torch.randn(2, 1, 32, 32)
         torch.testing.assert_close(again(images), encoder(images))

@@ -129,7 +129,7 @@ def restore_state(method: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
                 state.setdefault(int(number), {})[key] = value
             elif not name.startswith("method."):
                 raise ValueError(f"{name} is neither a weight nor an optimiser's")
-        if len({frozenset(memory) for memory in state.values()}) > 1 or len(state) not in (0, len(trained)):
+        if len({frozenset(memory) for memory in state.values()}) > 1:
             raise ValueError("the optimiser's memory is not whole")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -179,11 +179,13 @@ def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
     from byol.pretrain import pretrain, resume
 
     if command.resume is not None:
-        if settings or command.images is not None:
-            given = ", ".join([*(["DATA"] if command.images else []), *settings])
+        typed = {"DATA": command.images, "--monitor": command.monitor, "--out": command.out, "--budget": command.budget}
+        given = [name for name, value in typed.items() if value is not None] + sorted(settings)
+        given += ["--recipe"] if command.recipe != "auto" else []
+        if given:
             raise UserError(
-                f"--resume goes on with a run as it was started, so {given} cannot be given with it; leave that out, "
-                "or start a new run."
+                f"--resume goes on with a run as it was started, so {', '.join(given)} cannot be given with it; leave "
+                "that out, or start a new run."
             )
         outcome = resume(command.resume)
     else:

@@ -47,12 +47,24 @@ class EncoderCard:
 def save_encoder(folder: Path, encoder: nn.Module, card: EncoderCard) -> Path:
     """Write an encoder and its card into a folder, atomically; returns the path of the weights."""
     path = folder / WEIGHTS
-    save_tensors(path, dict(encoder.state_dict()), {"format": "pt"})
     write_atomically(folder / CARD, json.dumps(asdict(card), indent=2) + "\n")
+    save_tensors(path, dict(encoder.state_dict()), {"format": "pt"})  # last: where it lies, all is there
     return path
 
 
-def load_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
+def load_encoder(path: str | Path) -> nn.Module:
+    """A trained encoder, in evaluation mode: normalised images (N, C, H, W) -> features (N, D).
+
+    Args:
+        path: a run's folder, or an `encoder.safetensors` with its `encoder.json` beside it.
+
+    Raises:
+        UserError: no such file, no card beside it, or weights that do not fit the card.
+    """
+    return read_encoder(path)[0]
+
+
+def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     """A trained encoder, in evaluation mode, and its card.
 
     Args:

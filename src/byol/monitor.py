@@ -58,7 +58,12 @@ class Monitor:
         network = config.network
         torch.manual_seed(0)
         encoder = make_encoder(
-            config.encoder, width=network.width, stem=network.stem, in_chans=self.bank.channels, init=network.init
+            config.encoder,
+            width=network.width,
+            stem=network.stem,
+            in_chans=self.bank.channels,
+            init=network.init,
+            zero_init_last=network.zero_init_last,
         )
         return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
 

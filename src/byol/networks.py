@@ -87,6 +87,8 @@ def make_encoder(
         raise UserError(
             f"timm cannot build {name!r} with {in_chans} input channels and width {width:g}: {error}"
         ) from error
+    # what comes out: some families (MobileNet, VGG) widen the pooled features once more
+    encoder.num_features = getattr(encoder, "head_hidden_size", None) or encoder.num_features
     if isinstance(encoder, ResNet):
         if width != 1:
             _widen_stem(encoder, _scaled(64, width))

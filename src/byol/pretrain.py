@@ -17,7 +17,7 @@ from byol.choose import Facts
 from byol.config import PretrainConfig, replace
 from byol.data.sources import Source, open_source
 from byol.data.survey import survey
-from byol.encoder_file import EncoderCard, load_encoder, save_encoder
+from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
 from byol.errors import UserError
 from byol.health import Verdict
 from byol.keeper import Keeper, restore_watch, signals
@@ -47,7 +47,7 @@ class Outcome:
 
     def encoder(self) -> nn.Module:
         """The trained encoder, in evaluation mode."""
-        return load_encoder(self.folder)[0]
+        return load_encoder(self.folder)
 
 
 def pretrain(
@@ -161,6 +161,8 @@ def resume(
         UserError: no run there, nothing to go on from, or other images than it was started with.
     """
     folder, plan = load_plan(path)
+    if (folder.path / WEIGHTS).is_file():
+        raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     device, _ = machine.choose_device(config.device)
     with distributed.processes(device):
@@ -241,7 +243,7 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
         return Outcome(where, None, interrupted=True)
     reading, untrained = _last_words(run, encoder, verdict, state.step, log)
     if run.folder is not None and state.step == total:
-        path = save_encoder(run.folder.path, encoder, _card(run, encoder))
+        path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
         log.say(f"encoder {path}", style="bold")
     distributed.barrier()
     return Outcome(where, verdict, reading, untrained, stopped=verdict.stops and config.watch.stop_on_collapse)

@@ -56,6 +56,8 @@ def write_views(
             rows.append(_row(source.image(index), config, seed, index))
         except BadImage:
             continue
+    if not rows:
+        raise UserError(f"None of the {count} images of {source.name!r} that were tried can be read; check the files.")
     picture = _grid(rows, config.image_size)
     path = Path(out)
     try:

@@ -1,5 +1,6 @@
 """Images with boxes: Parquet with a box and a label column, or a VOC folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -43,9 +44,14 @@ class BoxSource(WrappedSource):
             if not good.all():
                 box = [f"{edge:g}" for edge in objects.boxes[~good][0].tolist()]
                 raise UserError(
-                    f"{self.where(index)} is {header.width} x {header.height} px, but has the box {', '.join(box)} (left, "
-                    "top, right, bottom); boxes must lie in the image and have an area, so mend or drop it."
+                    f"{self.where(index)} is {header.width} x {header.height} px, but has the box {', '.join(box)} "
+                    "(left, top, right, bottom); boxes must lie in the image and have an area, so mend or drop it."
                 )
+
+    def subset(self, indices: Sequence[int]) -> "BoxSource":
+        """These images with their boxes."""
+        assert self.classes is not None
+        return BoxSource(self._base.subset(indices), [self.objects[index] for index in indices], self.classes)
 
     def fingerprint(self) -> str:
         boxes = torch.cat([objects.boxes for objects in self.objects])

@@ -1,6 +1,7 @@
 """Depth: fast up-projections on the encoder's maps, the reverse Huber loss (arXiv:2006.07733, Appendix D.6)."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ class DepthConfig:
             or not self.scale > 0
             or not self.filters
         ):
-            raise UserError("steps, batch_size and crop must be 1 or more, lr and scale above 0, filters one or more.")
+            raise UserError("steps, batch_size and crop must be 1 or more, lr and scale above 0, filters one at least.")
 
     def quick(self) -> "DepthConfig":
         """A tenth of the steps, with a sixteenth of the batch."""
@@ -126,7 +127,7 @@ class DepthNet(nn.Module):
         super().__init__()
         self.maps = maps
         sizes = (maps.features, *filters)
-        self.up = nn.Sequential(*(UpProjection(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.up = nn.Sequential(*(UpProjection(a, b) for a, b in pairwise(sizes)))
         self.last = nn.Conv2d(sizes[-1], 1, 3, padding=1)
         assert self.last.bias is not None
         nn.init.constant_(self.last.bias, mean)  # start from the mean depth
@@ -178,7 +179,8 @@ def evaluate(
     answers = []
     with torch.no_grad():
         for batch in in_threads(lambda index: _window(test, index, config)[0], range(len(test)), config.batch_size):
-            answers.append(model(opened.transform.normalise(torch.stack(batch).to(device))).cpu())
+            images = opened.transform.normalise(torch.stack(batch).to(device))
+            answers.append(model(images).cpu())
     predicted = torch.cat(answers).clamp_min(LEAST_DEPTH)
     return depth_errors(predicted[asked > 0], asked[asked > 0])
 

@@ -1,7 +1,8 @@
 """Images with a depth for every pixel: NYUv2's labelled file, a folder of pairs, or scikit-image's stereo picture."""
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from byol.evals.dense import MapSource
 TILE = 96
 """Side of the squares that the stereo picture is cut into, in pixels."""
 FOCAL, BASELINE, OFFSET = 994.978, 0.193001, 31.086
-"""Of the stereo picture: focal length and disparity offset in pixels, baseline in metres (`skimage.data` documents them,
-after Scharstein et al. 2014)."""
+"""Of the stereo picture: focal length in pixels, baseline in metres, disparity offset in pixels (the documentation of
+`skimage.data.stereo_motorcycle`)."""
 
 
 class DepthSource(MapSource):
@@ -39,6 +40,10 @@ class DepthSource(MapSource):
         depth = torch.nan_to_num(self._depths[index].float(), nan=0.0, posinf=0.0, neginf=0.0)
         return depth.clamp_min(0)
 
+    def subset(self, indices: Sequence[int]) -> "DepthSource":
+        """These images with their depths."""
+        return DepthSource(self._base.subset(indices), [self._depths[index] for index in indices])
+
     def fingerprint(self) -> str:
         return digest([self._base.fingerprint(), *(depth.numpy().tobytes() for depth in self._depths)])
 
@@ -47,10 +52,10 @@ def open_depths(data: str | Path, channels: int = 3) -> DepthSource:
     """Images with depths.
 
     Args:
-        data: NYUv2's labelled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split where
-            `splits.mat` lies beside it; a folder with `images` and `depths` (`.npy` in metres, or 16-bit PNG in
-            millimetres, of the same names); or `motorcycle:train` and `motorcycle:test`, squares of scikit-image's stereo
-            picture, every other one.
+        data: NYUv2's labelled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split, where
+            `splits.mat` lies beside; a folder with `images` and `depths` (`.npy` in metres, or 16-bit PNG in
+            millimetres, of the same names); or `motorcycle:train` and `motorcycle:test`, every other square of
+            scikit-image's stereo picture.
         channels: deliver images with so many.
 
     Raises:
@@ -85,7 +90,7 @@ def _motorcycle(part: str, channels: int) -> DepthSource:
 
     if part not in ("train", "test") or channels != 3:
         raise UserError("Give motorcycle:train or motorcycle:test, with 3 channels.")
-    left, _, disparity = stereo_motorcycle()
+    left, _, disparity = stereo_motorcycle()  # type: ignore[no-untyped-call]
     image = torch.from_numpy(left.copy()).permute(2, 0, 1)
     depth = torch.from_numpy(FOCAL * BASELINE / (disparity.astype(np.float64) + OFFSET)).float()
     depth[~torch.from_numpy(np.isfinite(disparity))] = 0
@@ -99,14 +104,10 @@ def _motorcycle(part: str, channels: int) -> DepthSource:
     return DepthSource(TensorSource(torch.stack(images), name=f"motorcycle:{part}"), depths)
 
 
-class _File(Protocol):
-    def __getitem__(self, key: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]": ...
-
-
 def _nyu(path: Path, part: str, channels: int) -> DepthSource:
     """The 1,449 labelled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in metres."""
     try:
-        import h5py
+        h5py = importlib.import_module("h5py")
     except ImportError as error:
         raise UserError("Reading NYUv2's .mat takes h5py; run: pip install h5py.") from error
     try:
@@ -124,10 +125,10 @@ def _nyu(path: Path, part: str, channels: int) -> DepthSource:
 
 
 def _nyu_split(path: Path, part: str) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    from scipy.io import loadmat
-
     key = {"train": "trainNdxs", "test": "testNdxs"}.get(part)
     if key is None or not path.is_file():
         raise UserError(f"The part {part!r} needs {path} and must be train or test.")
-    numbers: np.ndarray[tuple[int], np.dtype[np.int64]] = loadmat(str(path))[key].astype(np.int64).ravel() - 1
+    numbers: np.ndarray[tuple[int], np.dtype[np.int64]] = (
+        importlib.import_module("scipy.io").loadmat(str(path))[key].astype(np.int64).ravel() - 1
+    )
     return numbers

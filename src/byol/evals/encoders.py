@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from byol.config import IMAGENET_MEAN, IMAGENET_STD
 from byol.data.base import digest
 from byol.data.sources import Source
-from byol.encoder_file import WEIGHTS, load_encoder
+from byol.encoder_file import WEIGHTS, read_encoder
 from byol.errors import UserError, nearest
 from byol.evals.features import Transform
 from byol.networks import Stem, make_encoder
@@ -151,7 +151,7 @@ def _bytes(value: Tensor) -> bytes:
 
 
 def _from_file(path: str) -> tuple[nn.Module, Blueprint, Transform]:
-    module, card = load_encoder(path)
+    module, card = read_encoder(path)
     blueprint = Blueprint(encoder=card.encoder, width=card.width, stem=card.stem, in_chans=card.in_chans)
     return module, blueprint, Transform(image_size=card.image_size, mean=card.mean, std=card.std)
 

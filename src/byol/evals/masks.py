@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ class MaskSource(MapSource):
         ignore: numbers that count nowhere, `IGNORE` besides.
     """
 
-    def __init__(self, base: Source, masks: list[bytes] | list[Path], classes: list[str], ignore: set[int]) -> None:
+    def __init__(self, base: Source, masks: Sequence[bytes | Path], classes: list[str], ignore: set[int]) -> None:
         assert len(base) == len(masks), "one mask per image"
         super().__init__(base)
         self._masks = masks
@@ -65,6 +66,12 @@ class MaskSource(MapSource):
                 f"but there are {len(self.classes)} classes, 0 to {len(self.classes) - 1}, and {IGNORE} for none."
             )
         return values
+
+    def subset(self, indices: Sequence[int]) -> "MaskSource":
+        """These images with their masks."""
+        assert self.classes is not None
+        masks = [self._masks[index] for index in indices]
+        return MaskSource(self._base.subset(indices), masks, self.classes, self._ignore)
 
     def fingerprint(self) -> str:
         sizes = [str(mask.stat().st_size if isinstance(mask, Path) else len(mask)) for mask in self._masks]

@@ -129,15 +129,8 @@ def evaluate(
         stay, held = held_out(len(train), config.held_out, config.seed)
         scores = []
         for lr in config.lrs:
-            counts = _test(
-                _train(opened, train, stay, lr, config.seed, config, device, progress),
-                opened,
-                train,
-                held,
-                config,
-                device,
-            )
-            scores.append(mean_iou(counts))
+            model = _train(opened, train, stay, lr, config.seed, config, device, progress)
+            scores.append(mean_iou(_test(model, opened, train, held, config, device)))
         best = max(zip(scores, config.lrs, strict=True))[1]
     ious, right = [], []
     for seed in range(config.seed, config.seed + config.seeds):
@@ -185,7 +178,7 @@ def _train(
         known = int((masks != IGNORE).sum())
         loss = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / max(known, 1)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0 or step == config.steps - 1:
             progress(f"segmentation (rate {lr:g}, seed {seed})", step + 1, config.steps)
@@ -222,11 +215,13 @@ def _test(
     device: torch.device,
 ) -> Tensor:
     """Confusion counts over the central crops of some images."""
+
+    def make(number: int) -> tuple[Tensor, Tensor]:
+        return _crop(*source.pair(number), config.crop, 0.499, 0.499)
+
     assert source.classes is not None
     counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.long)
-    for pairs in in_threads(
-        lambda number: _crop(*source.pair(number), config.crop, 0.499, 0.499), numbers, config.batch_size
-    ):
+    for pairs in in_threads(make, numbers, config.batch_size):
         images, masks = (torch.stack(part) for part in zip(*pairs, strict=True))
         predicted = model(opened.transform.normalise(images.to(device))).argmax(dim=1).cpu()
         counts += confusion(predicted, masks, len(source.classes), IGNORE)

@@ -33,7 +33,7 @@ class VerdictConfig:
     draws: int = 5
     """Random draws of the labels, the same for every row; the spread is their standard deviation."""
     l2: float = FEW_L2
-    """Penalty of the linear classifier at few labels, see `fewshot`; with all labels it is chosen on a tenth of them."""
+    """Penalty of the linear classifier at few labels, see `fewshot`; with all it is chosen on a tenth of them."""
     scratch: bool = True
     """Train the same architecture from untrained weights on the same labels."""
     scratch_draws: int = 2
