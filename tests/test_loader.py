@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from byol.augment.crop import crop_window
+from byol.augment.draw import draw_view
 from byol.config import PretrainConfig, replace
 from byol.data.decode import BadImage
-from byol.data.loader import Loader, crop_one, generator_of, order_of_epoch, seed_of, shrink_side
-from byol.data.sources import FolderSource, Source, TensorSource, open_source
+from byol.data.loader import Batch, Loader, crop_one, generator_of, order_of_epoch, seed_of, shrink_side
+from byol.data.sources import FolderSource, TensorSource, open_source
 
 CPU = torch.device("cpu")
 CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5)
@@ -48,17 +49,13 @@ KINDS = pytest.mark.parametrize("kind", ["whole", "list", "not held"])
 
 def flat(loader: Loader, first: int, last: int) -> list[Tensor]:
     """All pixels of both views' crops or images of each step, in the order of the batch."""
-    steps = []
-    for batches in loader.batches(first, last):
-        steps.append(
-            torch.cat(
-                [
-                    torch.cat(views)
-                    for views in zip(*[b.views(loader.config.augment, loader.config.image_size) for b in batches], strict=True)
-                ]
-            )
-        )
-    return steps
+    config = loader.config
+
+    def pixels(batches: list[Batch]) -> Tensor:
+        views = [batch.views(config.augment, config.image_size) for batch in batches]
+        return torch.cat([torch.cat(view) for view in zip(*views, strict=True)])
+
+    return [pixels(batches) for batches in loader.batches(first, last)]
 
 
 @KINDS
@@ -145,8 +142,6 @@ def test_small_images_are_cropped_as_a_batch_large_ones_one_by_one() -> None:
 @settings(deadline=None, max_examples=30)
 def test_one_crop_is_its_window_enlarged(seed: int, height: int, width: int) -> None:
     """An image that is its own coordinates tells which window was cut."""
-    from byol.augment.draw import draw_view
-
     params = draw_view(CONFIG.augment.view1, 1, generator_of(seed))
     rows = torch.linspace(0, 1, height).view(1, -1, 1).expand(1, height, width)
     columns = torch.linspace(0, 1, width).view(1, 1, -1).expand(1, height, width)
@@ -162,8 +157,6 @@ def test_one_crop_is_its_window_enlarged(seed: int, height: int, width: int) -> 
 
 
 def test_crops_of_bytes_stay_bytes_and_do_not_alias() -> None:
-    from byol.augment.draw import draw_view
-
     # a pattern of one-pixel stripes shrunk eight times is even grey, not other stripes
     stripes = (torch.arange(256) % 2 * 255).to(torch.uint8).expand(3, 256, 256)
     view = replace(CONFIG.augment.view1, area=(1.0, 1.0), aspect=(1.0, 1.0))
@@ -200,7 +193,7 @@ def test_bytes_among_deep_images_keep_their_brightness(tmp_path: Path) -> None:
     (batch,) = next(Loader(source, CONFIG, CPU, 2).batches(0, 1))
     assert batch.images[0].dtype == torch.float32
     wanted = order_of_epoch(0, seed=CONFIG.seed, images=8).tolist()
-    deep = torch.tensor(["deep" in source.where(number) for number in wanted])
+    deep = torch.tensor(["deep" in Path(source.where(number)).name for number in wanted])
     expected = torch.where(deep, 0.6, 0.2).view(-1, 1, 1, 1).expand(8, 1, 12, 12)
     torch.testing.assert_close(batch.images[0], expected, atol=1e-6, rtol=0)
 
@@ -253,11 +246,6 @@ def test_jpegs_are_decoded_no_smaller_than_twice_the_view() -> None:
 
 def test_seeds_are_fixed_for_all_time() -> None:
     """Should these numbers change, no earlier run can be made again."""
-    assert seed_of(0, "weights") == seed_of(0, "weights") != seed_of("0/weights ")
-    assert {seed_of(0, "order", 1), seed_of(0, "order", 2), seed_of(1, "order", 1), seed_of(0, "views", 1)}.__len__() == 4
+    assert seed_of(0, "weights") == 7388263408636359099
+    assert len({seed_of(0, "order", 1), seed_of(0, "order", 2), seed_of(1, "order", 1), seed_of(0, "views", 1)}) == 4
     assert all(0 <= seed_of(n, "x") < 2**63 for n in range(100))
-    assert seed_of(0, "weights") == 1  # placeholder
-
-
-def test_source_type() -> None:
-    assert isinstance(TensorSource(textured()), Source)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from byol.data.base import digest
 from byol.data.sources import Source, open_source
 from byol.errors import UserError
 from byol.evals.dense import WrappedSource
+from byol.evals.metrics import IOU_HALF, area_under_ranking, box_iou
 from byol.evals.voc import VOC_CLASSES, Objects, voc_images, voc_names, voc_objects, voc_root
 
 BOX_NAMES = ("box", "boxes", "bbox")
@@ -98,3 +100,36 @@ def _objects(row: list[float] | list[list[float]], label: int) -> Objects:
 def _names(base: Source) -> list[str]:
     assert base.labels is not None
     return base.classes or [str(number) for number in range(max(base.labels) + 1)]
+
+
+Found = Sequence[dict[str, Tensor]]
+"""For each image the `boxes` (K, 4), `labels` (K,) from 0 and `scores` (K,) that a detector gives."""
+
+
+def voc_average_precision(
+    found: Found, truth: Sequence[Objects], label: int, *, eleven_points: bool, overlap: float = IOU_HALF
+) -> float:
+    """Average precision of one class over all images, by VOC's rules.
+
+    The surest box first, each object may be found once; a box goes with the object it overlaps most, and is a hit if
+    by more than half; what is matched to a difficult object is neither hit nor miss.
+    """
+    ranked: list[tuple[float, bool]] = []
+    positives = 0
+    for answer, objects in zip(found, truth, strict=True):
+        here = objects.labels == label
+        boxes, difficult = objects.boxes[here], objects.difficult[here]
+        positives += int((~difficult).sum())
+        mine = answer["labels"] == label
+        order_by_score = answer["scores"][mine].argsort(descending=True, stable=True)
+        taken = [False] * len(boxes)
+        overlaps = box_iou(answer["boxes"][mine][order_by_score], boxes)
+        for row, score in zip(overlaps, answer["scores"][mine][order_by_score].tolist(), strict=True):
+            best = int(row.argmax()) if len(boxes) else -1
+            if best < 0 or float(row[best]) < overlap:
+                ranked.append((score, False))
+            elif not difficult[best]:
+                ranked.append((score, not taken[best]))
+                taken[best] = True
+    ranked.sort(key=lambda pair: -pair[0])
+    return area_under_ranking(torch.tensor([float(hit) for _, hit in ranked]), positives, eleven_points=eleven_points)

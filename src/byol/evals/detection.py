@@ -1,7 +1,6 @@
 """Detection: Faster R-CNN with the encoder as its C4 backbone (arXiv:2006.07733, Appendix D.5)."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +15,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from byol.data.sources import Source
 from byol.errors import UserError
-from byol.evals.boxes import BoxSource
+from byol.evals.boxes import BoxSource, voc_average_precision
 from byol.evals.cache import Progress, silent
 from byol.evals.dense import in_threads, order, uniforms
 from byol.evals.encoders import OpenedEncoder
-from byol.evals.metrics import IOU_HALF, area_under_ranking, box_iou
-from byol.evals.voc import Objects
 
 LEAST_SCORE = 0.01
 """Score from which a box is kept: below it precision is lost already, and time is won."""
@@ -106,7 +103,7 @@ class BoxHead(nn.Module):
         return answer
 
 
-class Normalise(GeneralizedRCNNTransform):
+class Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's first and last step without its resize, as images come in at the size they should have."""
 
     def __init__(self, opened: OpenedEncoder) -> None:
@@ -146,7 +143,7 @@ def evaluate(
     model = _train(opened, train, config, device, progress)
     found = _detect(model, test, config, device, progress)
     wanted = torch.cat([objects.labels[~objects.difficult] for objects in test.objects])
-    with_objects = wanted.unique().tolist()
+    with_objects = torch.unique(wanted).tolist()
     if not with_objects:
         raise UserError(f"{test.name} has no object to find; give a test part with boxes.")
     result = {}
@@ -251,10 +248,6 @@ def scaled(image: Tensor, longest: tuple[int, int]) -> tuple[Tensor, float]:
     return F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0], factor
 
 
-Found = Sequence[dict[str, Tensor]]
-"""For each image the `boxes` (K, 4), `labels` (K,) from 0 and `scores` (K,) that a detector gives."""
-
-
 @torch.no_grad()
 def _detect(
     model: FasterRCNN, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
@@ -269,32 +262,3 @@ def _detect(
             found.append({"boxes": boxes / factor, "labels": labels - 1, "scores": scores})
         progress("detecting", len(found), len(source))
     return found
-
-
-def voc_average_precision(
-    found: Found, truth: Sequence[Objects], label: int, *, eleven_points: bool, overlap: float = IOU_HALF
-) -> float:
-    """Average precision of one class over all images, by VOC's rules.
-
-    The surest box first, each object may be found once; a box goes with the object it overlaps most, and is a hit if
-    by more than half; what is matched to a difficult object is neither hit nor miss.
-    """
-    ranked: list[tuple[float, bool]] = []
-    positives = 0
-    for answer, objects in zip(found, truth, strict=True):
-        here = objects.labels == label
-        boxes, difficult = objects.boxes[here], objects.difficult[here]
-        positives += int((~difficult).sum())
-        mine = answer["labels"] == label
-        order_by_score = answer["scores"][mine].argsort(descending=True, stable=True)
-        taken = [False] * len(boxes)
-        overlaps = box_iou(answer["boxes"][mine][order_by_score], boxes)
-        for row, score in zip(overlaps, answer["scores"][mine][order_by_score].tolist(), strict=True):
-            best = int(row.argmax()) if len(boxes) else -1
-            if best < 0 or float(row[best]) < overlap:
-                ranked.append((score, False))
-            elif not difficult[best]:
-                ranked.append((score, not taken[best]))
-                taken[best] = True
-    ranked.sort(key=lambda pair: -pair[0])
-    return area_under_ranking(torch.tensor([float(hit) for _, hit in ranked]), positives, eleven_points=eleven_points)

@@ -1,0 +1,305 @@
+"""Properties of the augmentation; its values are held by test_golden_augment.py and test_golden_crop.py."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from byol.augment import apply
+from byol.augment.apply import apply_color, as_float, crop_and_make_view, crop_views, make_view
+from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
+from byol.augment.crop import center_window, crop_window
+from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
+from byol.config import AugmentConfig, ViewConfig, replace
+
+T, T_PRIME = AugmentConfig().view1, AugmentConfig().view2
+NOTHING = ViewConfig(
+    area=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, vertical_flip=0.0, jitter=0.0, gray=0.0, blur=0.0, solarize=0.0
+)
+PLAIN = ((0.0,) * 3, (1.0,) * 3)
+"""A mean and a standard deviation that change nothing."""
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(n: int = 6, channels: int = 3, height: int = 24, width: int = 24, seed: int = 0) -> Tensor:
+    return torch.rand(n, channels, height, width, generator=seeded(seed))
+
+
+def test_a_view_of_nothing_is_the_image() -> None:
+    x = pictures()
+    params = draw_view(NOTHING, 6, seeded())
+    torch.testing.assert_close(crop_and_make_view(x, params, NOTHING, 24, *PLAIN), x, atol=1e-6, rtol=0)
+
+
+def test_bytes_and_floats_give_the_same_view() -> None:
+    stored = (pictures() * 255).round().to(torch.uint8)
+    params = draw_view(T, 6, seeded())
+    from_bytes = crop_and_make_view(stored, params, T, 16, *PLAIN)
+    torch.testing.assert_close(crop_and_make_view(stored.float() / 255, params, T, 16, *PLAIN), from_bytes)
+    assert from_bytes.dtype == torch.float32
+    assert from_bytes.shape == (6, 3, 16, 16)
+
+
+def test_sixteen_bits_are_not_rounded_to_eight() -> None:
+    steps = torch.arange(24 * 24).view(1, 1, 24, 24) / 65535  # neighbours that eight bits cannot tell apart
+    view = crop_and_make_view(steps, draw_view(NOTHING, 1, seeded()), NOTHING, 24, (0.0,), (1.0,))
+    assert len(view.unique()) == 24 * 24
+    torch.testing.assert_close(view, steps, atol=1e-8, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_other_channels_have_no_colour_but_all_else(channels: int) -> None:
+    x = pictures(8, channels)
+    view = ViewConfig(jitter=1.0, gray=1.0, blur=1.0, solarize=0.5)
+    params = draw_view(view, 8, seeded(3))
+    out = apply_color(x, params, view)
+    assert out.shape == x.shape
+    # the same with brightness and contrast alone
+    without = dataclasses.replace(
+        params,
+        gray=torch.zeros(8, dtype=torch.bool),
+        factors=params.factors * torch.tensor([1.0, 1.0, 0.0, 0.0]) + torch.tensor([0.0, 0.0, 1.0, 0.0]),
+    )
+    assert torch.equal(out, apply_color(x, without, view))
+    # channels do not mix: another value in one leaves the others alone
+    changed = x.clone()
+    changed[:, 0] = pictures(8, 1, seed=9)[:, 0]
+    assert torch.equal(apply_color(changed, params, view)[:, 1:], out[:, 1:])
+    assert not torch.equal(apply_color(changed, params, view)[:, 0], out[:, 0])
+
+
+@pytest.mark.parametrize("view", [T, T_PRIME], ids=["T", "T'"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_chunks_change_nothing(view: ViewConfig, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, params = pictures(11), draw_view(view, 11, seeded())
+
+    def make() -> Tensor:
+        if whole:
+            return crop_and_make_view(x, params, view, 20, *PLAIN)
+        return make_view(x, params, view, *PLAIN)
+
+    monkeypatch.setattr(apply, "CHUNK_BYTES", 1 << 30)
+    at_once = make()
+    for rows in (1, 3, 10):
+        monkeypatch.setattr(apply, "CHUNK_BYTES", rows * 4 * x[0].numel())
+        torch.testing.assert_close(make(), at_once, rtol=0, atol=2e-7)
+
+
+def test_an_image_does_not_depend_on_its_neighbours() -> None:
+    x, params = pictures(9), draw_view(T_PRIME, 9, seeded())
+    together = make_view(x, params, T_PRIME, *PLAIN)
+    for i in range(9):
+        alone = make_view(x[i : i + 1], params[i : i + 1], T_PRIME, *PLAIN)
+        torch.testing.assert_close(alone[0], together[i], rtol=0, atol=2e-7)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([T, T_PRIME]))
+@settings(deadline=None, max_examples=20)
+def test_same_numbers_same_pixels_in_range(seed: int, view: ViewConfig) -> None:
+    x = pictures(4, seed=seed)
+    before = x.clone()
+    params = draw_view(view, 4, seeded(seed))
+    kept = dataclasses.replace(params, **{f.name: getattr(params, f.name).clone() for f in dataclasses.fields(params)})
+    state = torch.get_rng_state()
+    first, again = (apply_color(x, params, view) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), state), "nothing random is drawn while applying"
+    assert torch.equal(x, before), "what is given is left alone"
+    for f in dataclasses.fields(params):
+        assert torch.equal(getattr(params, f.name), getattr(kept, f.name))
+    assert first.min() >= 0
+    assert first.max() <= 1
+    crops = crop_views(x, params, 12)
+    assert torch.equal(crops, crop_views(x, params, 12))
+    assert crops.min() >= 0
+    assert crops.max() <= 1
+
+
+def test_flips() -> None:
+    x = pictures(6)
+    view = replace(NOTHING, flip=0.5, vertical_flip=0.5)
+    params = draw_view(view, 6, seeded(1))
+    assert params.flip.any()
+    assert params.vertical_flip.any()
+    assert not torch.equal(params.flip, params.vertical_flip)
+    out = apply_color(x, params, view)
+    for i in range(6):
+        expected = x[i]
+        if params.flip[i]:
+            expected = expected[:, :, range(23, -1, -1)]  # left and right
+        if params.vertical_flip[i]:
+            expected = expected[:, range(23, -1, -1)]  # top and bottom
+        assert torch.equal(out[i], expected)
+
+
+def test_vertical_flips_are_off_unless_asked_for() -> None:
+    assert not draw_view(T, 2000, seeded()).vertical_flip.any()
+    assert draw_view(replace(T, vertical_flip=0.3), 20_000, seeded()).vertical_flip.float().mean() == pytest.approx(
+        0.3, abs=0.015
+    )
+
+
+@pytest.mark.parametrize("name", ["flip", "vertical_flip", "jitter", "gray", "blur", "solarize"])
+def test_probabilities_zero_and_one(name: str) -> None:
+    assert not getattr(draw_view(replace(T, **{name: 0.0}), 500, seeded()), name).any()
+    assert getattr(draw_view(replace(T, **{name: 1.0}), 500, seeded()), name).all()
+
+
+def test_one_setting_changes_no_other_number() -> None:
+    """Probabilities and ranges scale numbers that were drawn; they do not shift the sequence."""
+    plain, other = draw_view(T, 50, seeded()), draw_view(replace(T, gray=1.0, area=(0.5, 1.0)), 50, seeded())
+    for f in dataclasses.fields(plain):
+        if f.name not in ("gray", "area"):
+            assert torch.equal(getattr(plain, f.name), getattr(other, f.name)), f.name
+    u = (plain.area - 0.08) / 0.92
+    torch.testing.assert_close(other.area, 0.5 + 0.5 * u)
+
+
+def test_slices_of_numbers() -> None:
+    params = draw_view(T, 10, seeded())
+    part = params[3:7]
+    assert isinstance(part, ViewParams)
+    assert len(part) == 4
+    for f in dataclasses.fields(params):
+        assert torch.equal(getattr(part, f.name), getattr(params, f.name)[3:7])
+
+
+def only(code: int, factor: float) -> ViewParams:
+    """Jitter by one operation; the other three do nothing."""
+    params = draw_view(replace(NOTHING, jitter=1.0), 1, seeded())
+    neutral = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
+    neutral[0, code] = factor
+    return dataclasses.replace(params, factors=neutral)
+
+
+def test_each_operation_in_closed_form() -> None:
+    x = pictures(1) * 0.5 + 0.25
+    view = replace(NOTHING, jitter=1.0)
+    bright = apply_color(x, only(BRIGHTNESS, 0.2), view)
+    torch.testing.assert_close(bright, x + 0.2)
+    mean = x.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(apply_color(x, only(CONTRAST, 0.5), view), mean + 0.5 * (x - mean))
+    saturated = rgb_to_hsv(apply_color(x, only(SATURATION, 0.5), view))
+    hsv = rgb_to_hsv(x)
+    torch.testing.assert_close(saturated[:, 1], 0.5 * hsv[:, 1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(saturated[:, 2], hsv[:, 2])
+    turned = rgb_to_hsv(apply_color(x, only(HUE, 1 / 3), view))
+    torch.testing.assert_close(turned[:, 1:], hsv[:, 1:], atol=1e-5, rtol=0)
+    # a third of a turn: red goes where green was, green where blue was
+    torch.testing.assert_close(apply_color(x, only(HUE, 1 / 3), view), x[:, [2, 0, 1]], atol=1e-5, rtol=0)
+
+
+def test_order_matters_and_is_followed() -> None:
+    x = pictures(2) * 0.2 + 0.7
+    view = replace(NOTHING, jitter=1.0)
+    params = draw_view(view, 2, seeded())
+    factors = torch.tensor([[0.25, 0.5, 1.0, 0.0]]).expand(2, 4)
+    orders = torch.tensor([[0, 1, 2, 3], [1, 0, 2, 3]])
+    out = apply_color(x, dataclasses.replace(params, factors=factors, order=orders), view)
+    bright = (x[0] + 0.25).clamp(0, 1)
+    mean = bright.mean((1, 2), keepdim=True)
+    torch.testing.assert_close(out[0], mean + 0.5 * (bright - mean))
+    mean = x[1].mean((1, 2), keepdim=True)
+    torch.testing.assert_close(out[1], (mean + 0.5 * (x[1] - mean) + 0.25).clamp(0, 1))
+
+
+def test_grey_blur_and_solarise_in_closed_form() -> None:
+    x = pictures(2, height=40, width=40)
+    grey = apply_color(x, draw_view(replace(NOTHING, gray=1.0), 2, seeded()), NOTHING)
+    luminance = 0.2989 * x[:, 0] + 0.5870 * x[:, 1] + 0.1140 * x[:, 2]
+    for channel in range(3):
+        torch.testing.assert_close(grey[:, channel], luminance)
+    torch.testing.assert_close(to_grayscale(x), grey)
+
+    dark = apply_color(x, draw_view(replace(NOTHING, solarize=1.0), 2, seeded()), NOTHING)
+    torch.testing.assert_close(dark, torch.where(x < 0.5, x, 1 - x))
+    assert torch.equal(solarize(x, 0.8), torch.where(x < 0.8, x, 1 - x))
+
+    point = torch.zeros(1, 1, 41, 41)
+    point[0, 0, 20, 20] = 1.0
+    blurred = gaussian_blur(point, torch.tensor([1.5]), 9)[0, 0]
+    line = torch.exp(-torch.arange(-4, 5.0) ** 2 / (2 * 1.5**2))
+    line /= line.sum()
+    torch.testing.assert_close(blurred[16:25, 16:25], line.outer(line))
+    assert blurred.sum().item() == pytest.approx(1, abs=1e-5)
+    # outside the image lies black
+    assert gaussian_blur(torch.ones(1, 1, 41, 41), torch.tensor([1.5]), 9)[0, 0, 0, 20] < 0.7
+
+
+@pytest.mark.parametrize("height", [33, 48, 64, 130])
+def test_the_two_ways_to_blur_agree(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from byol.augment import color
+
+    x, sigma = pictures(3, 2, height, height + 7), torch.tensor([0.1, 0.7, 2.0])
+    monkeypatch.setattr(color, "SHORT_KERNEL", 0)
+    by_matrix = gaussian_blur(x, sigma, 7)
+    monkeypatch.setattr(color, "SHORT_KERNEL", 99)
+    torch.testing.assert_close(gaussian_blur(x, sigma, 7), by_matrix, atol=1e-6, rtol=1e-5)
+
+
+def test_small_images_have_no_blur() -> None:
+    x = pictures(2, height=16, width=16)
+    view = replace(NOTHING, blur=1.0)
+    assert torch.equal(apply_color(x, draw_view(view, 2, seeded()), view), x)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=60)
+def test_windows_lie_within_the_image(height: int, width: int, seed: int) -> None:
+    params = draw_view(T, 16, seeded(seed))
+    top, left, h, w = crop_window(params, height, width)
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (h >= 1).all()
+    assert (w >= 1).all()
+    assert (top + h <= height).all()
+    assert (left + w <= width).all()
+    inside = (h < height) & (w < width)  # where nothing was clipped, area and aspect are those drawn, to the rounding
+    expected_h = (params.area.double() * height * width / params.log_aspect.double().exp()).sqrt()
+    expected_w = (params.area.double() * height * width * params.log_aspect.double().exp()).sqrt()
+    assert ((h - expected_h).abs()[inside & (h > 1)] <= 0.5 + 1e-6).all()
+    assert ((w - expected_w).abs()[inside & (w > 1)] <= 0.5 + 1e-6).all()
+
+
+def test_windows_of_images_of_many_sizes_at_once() -> None:
+    params = draw_view(T, 3, seeded())
+    heights, widths = torch.tensor([10, 50, 333]), torch.tensor([20, 50, 100])
+    together = crop_window(params, heights, widths)
+    for i in range(3):
+        alone = crop_window(params[i : i + 1], int(heights[i]), int(widths[i]))
+        assert [int(t[0]) for t in alone] == [int(t[i]) for t in together]
+
+
+def test_central_window_is_seven_eighths() -> None:
+    assert center_window(256, 256) == (16, 16, 224)
+    assert center_window(400, 256) == (88, 16, 224)
+    assert center_window(1, 5) == (0, 2, 1)
+
+
+def test_normalisation_comes_last() -> None:
+    x, params = pictures(4), draw_view(T, 4, seeded())
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
+    plain = make_view(x, params, T, *PLAIN)
+    expected = (plain - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    torch.testing.assert_close(make_view(x, params, T, mean, std), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_as_float() -> None:
+    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    x = torch.tensor([0.3])
+    assert as_float(x) is x
+
+
+def test_areas_and_aspects_are_drawn_evenly() -> None:
+    params = draw_view(T, 50_000, seeded())
+    quarters = torch.quantile(params.area, torch.tensor([0.25, 0.5, 0.75]))
+    torch.testing.assert_close(quarters, 0.08 + 0.92 * torch.tensor([0.25, 0.5, 0.75]), atol=0.01, rtol=0)
+    assert params.log_aspect.mean().abs() < 0.005
+    assert params.log_aspect.abs().max() <= math.log(4 / 3) + 1e-6
