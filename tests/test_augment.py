@@ -225,7 +225,7 @@ def test_grey_blur_and_solarise_in_closed_form() -> None:
     point = torch.zeros(1, 1, 41, 41)
     point[0, 0, 20, 20] = 1.0
     blurred = gaussian_blur(point, torch.tensor([1.5]), 9)[0, 0]
-    line = torch.exp(-torch.arange(-4, 5.0) ** 2 / (2 * 1.5**2))
+    line = torch.exp(-(torch.arange(-4, 5.0) ** 2) / (2 * 1.5**2))
     line /= line.sum()
     torch.testing.assert_close(blurred[16:25, 16:25], line.outer(line))
     assert blurred.sum().item() == pytest.approx(1, abs=1e-5)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sk
+
 from byol.evals import metrics
 from byol.evals.boxes import voc_average_precision
 from byol.evals.voc import Objects
-from sklearn import metrics as sk
 
 
 @pytest.fixture
@@ -105,12 +106,17 @@ def objects(boxes: list[list[float]], difficult: list[bool] | None = None) -> Ob
     return Objects(
         torch.tensor(boxes).view(-1, 4).float(),
         torch.zeros(count, dtype=torch.long),
-        torch.tensor(difficult or [False] * count),
+        torch.tensor(difficult or [False] * count, dtype=torch.bool),
     )
 
 
+def two_boxes(boxes: list[list[float]]) -> list[dict[str, torch.Tensor]]:
+    """One image in which a detector found two boxes, the first surer."""
+    return [{"boxes": torch.tensor(boxes), "labels": torch.zeros(2), "scores": torch.tensor([0.9, 0.8])}]
+
+
 def test_detection_a_second_box_on_an_object_is_a_miss() -> None:
-    found = [{"boxes": torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]]), "labels": torch.zeros(2), "scores": torch.tensor([0.9, 0.8])}]
+    found = two_boxes([[0.0, 0, 10, 10], [0, 0, 10, 9]])
     truth = [objects([[0, 0, 10, 10], [50, 50, 60, 60]])]
     # ranks: hit, miss; recall 1/2 at precision 1
     assert voc_average_precision(found, truth, 0, eleven_points=False) == pytest.approx(0.5)
@@ -118,9 +124,31 @@ def test_detection_a_second_box_on_an_object_is_a_miss() -> None:
 
 
 def test_detection_difficult_objects_are_neither_hit_nor_miss() -> None:
-    found = [{"boxes": torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]]), "labels": torch.zeros(2), "scores": torch.tensor([0.9, 0.8])}]
+    found = two_boxes([[0.0, 0, 10, 10], [20, 20, 30, 30]])
     truth = [objects([[0, 0, 10, 10], [20, 20, 30, 30]], [True, False])]
     assert voc_average_precision(found, truth, 0, eleven_points=False) == pytest.approx(1)
+
+
+def test_detection_against_torchmetrics(generator: torch.Generator) -> None:
+    pytest.importorskip("torchmetrics.detection", reason="torchmetrics is not installed")
+    pytest.importorskip("pycocotools", reason="torchmetrics' detection needs pycocotools")
+    from torchmetrics.detection import MeanAveragePrecision
+
+    judge = MeanAveragePrecision(iou_thresholds=[0.5])
+    found, truth = [], []
+    for _ in range(40):
+        corner = torch.rand(4, 2, generator=generator) * 50
+        boxes = torch.cat([corner, corner + 5 + torch.rand(4, 2, generator=generator) * 20], dim=1)
+        moved = boxes + torch.randn(4, 4, generator=generator)
+        found.append({"boxes": moved, "labels": torch.zeros(4), "scores": torch.rand(4, generator=generator)})
+        truth.append(objects(boxes[:3].tolist()))
+    judge.update(
+        [{**f, "labels": f["labels"].long()} for f in found], [{"boxes": t.boxes, "labels": t.labels} for t in truth]
+    )
+    # COCO reads precision at 101 recalls, VOC takes the area
+    assert voc_average_precision(found, truth, 0, eleven_points=False) == pytest.approx(
+        float(judge.compute()["map_50"]), abs=0.01
+    )
 
 
 def test_detection_average_precision_is_that_of_the_matched_ranking(generator: torch.Generator) -> None:

@@ -105,9 +105,7 @@ def test_processes_and_micro_batches_change_nothing(kind: str, world: int, accum
             joined = torch.cat([found[rank][n].images[view] for n in range(accumulate) for rank in range(world)])
             assert torch.equal(joined, whole.images[view]), step
             for name in ("area", "offset", "order", "factors", "flip", "sigma", "gray"):
-                drawn = [
-                    getattr(found[rank][n].params[view], name) for n in range(accumulate) for rank in range(world)
-                ]
+                drawn = [getattr(found[rank][n].params[view], name) for n in range(accumulate) for rank in range(world)]
                 assert torch.equal(torch.cat(drawn), getattr(whole.params[view], name)), name
 
 

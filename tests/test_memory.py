@@ -45,7 +45,15 @@ def test_a_quarter_of_the_free_memory_may_be_taken() -> None:
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (9, "9 B"), (999, "999 B"), (1000, "1.0 kB"), (153_600_000, "154 MB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")],
+    [
+        (0, "0 B"),
+        (9, "9 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (153_600_000, "154 MB"),
+        (2.5e9, "2.5 GB"),
+        (3e12, "3.0 TB"),
+    ],
 )
 def test_bytes_in_words(count: float, text: str) -> None:
     assert human_bytes(count) == text

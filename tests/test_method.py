@@ -282,7 +282,9 @@ def test_optimisers_share_the_groups_and_take_the_rate_of_the_step() -> None:
         assert (weights["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
         assert all(p.ndim > 1 for p in weights["params"])
         assert all(p.ndim == 1 for p in rest["params"])
-        assert sum(len(g["params"]) for g in optimizer.param_groups) == sum(p.requires_grad for p in method.parameters())
+        assert sum(len(g["params"]) for g in optimizer.param_groups) == sum(
+            p.requires_grad for p in method.parameters()
+        )
     state = state_without_batch_norm()
     frozen = [p.clone() for p in state.method.parameters()]
     train_step(state, state.method, batches(1, 8), CONFIG, 0.0, 1.0, nullcontext())

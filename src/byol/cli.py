@@ -107,7 +107,24 @@ class Demo:
     """Folder of the run."""
 
 
-VERBS: dict[str, type[Any]] = {"pretrain": Pretrain, "views": Views, "recipes": Recipes, "demo": Demo}
+@dataclass(frozen=True, kw_only=True)
+class Eval:
+    """Measure what an encoder is worth: k-NN, linear, few labels, transfer, fine-tuning, dense tasks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeRun:
+    """Was it worth it? This run beside pixels, an untrained encoder and training from scratch, on your labels."""
+
+
+VERBS: dict[str, type[Any]] = {
+    "pretrain": Pretrain,
+    "views": Views,
+    "recipes": Recipes,
+    "demo": Demo,
+    "eval": Eval,
+    "verdict": JudgeRun,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -143,6 +160,10 @@ def _dispatch(arguments: list[str]) -> int:
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         raise UserError(f"There is no command {verb!r}.{nearest(verb, VERBS)} The commands are: {', '.join(VERBS)}.")
+    if verb in ("eval", "verdict"):  # their flags depend on which evaluation it is
+        from byol import cli_eval
+
+        return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
     command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=VERBS[verb].__doc__)
     return ACTIONS[verb](command, explicit(command, rest))
 

@@ -110,7 +110,7 @@ class NetworkConfig:
     projector_depth: int = 2
     """Linear layers of the projector."""
     predictor_depth: int = 2
-    """Linear layers of the predictor."""
+    """Linear layers of the predictor; 0 leaves it out, and the run collapses (Table 5b)."""
     hidden: int = 4096
     """Width of the heads' hidden layers."""
     output: int = 256
@@ -118,8 +118,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _require(self.width > 0, "width", self.width, "a number above 0")
-        for name in ("projector_depth", "predictor_depth", "hidden", "output"):
+        for name in ("projector_depth", "hidden", "output"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.predictor_depth >= 0, "predictor_depth", self.predictor_depth, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,9 +168,11 @@ def resume(
     with distributed.processes(device):
         source = data or open_source(plan.data, config.data.channels)
         watched = monitor or (None if plan.monitor is None else open_source(plan.monitor, source.channels))
+        saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
+        if distributed.is_first():
+            cut_metrics(folder.metrics, 0 if saved is None else saved.step)  # before the log opens it
         log = RunLog(folder.path if distributed.is_first() else None, config.watch, quiet=quiet, name=source.name)
         try:
-            saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
             for message in messages:
                 log.say(message)
             run = prepare(
@@ -186,8 +188,6 @@ def resume(
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
                 state.step = saved.step
                 restore_watch(watch, saved.extra)
-            if distributed.is_first():
-                cut_metrics(folder.metrics, state.step)
             log.say(f"going on with {folder.path} after {state.step} of {config.total_steps(run.images)} updates")
             return _run(run, state, watch, log)
         finally:

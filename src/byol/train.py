@@ -73,7 +73,9 @@ def _online_networks(config: PretrainConfig, in_chans: int) -> tuple[nn.Module, 
     return encoder, _head(network, int(encoder.num_features), network.projector_depth)  # type: ignore[arg-type]
 
 
-def _head(network: NetworkConfig, in_features: int, depth: int) -> MLP:
+def _head(network: NetworkConfig, in_features: int, depth: int) -> nn.Module:
+    if depth == 0:
+        return nn.Identity()
     head = MLP(in_features, network.hidden, network.output, depth)
     if network.init == "official":
         initialise(head)

@@ -68,7 +68,7 @@ def evaluate(
     labels = seen.labels.tolist()
     for count in config.per_class:
         draw_per_class(labels, count, config.seed, names)  # says what is missing before any work is done
-    values, queries = level(seen.values.to(device), asked.values.to(device))
+    values, queries = (part.to(device) for part in level(seen.values, asked.values))
     result: dict[str, float] = {}
     for count in config.per_class:
         found = []
@@ -91,8 +91,8 @@ def level(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
     One number for all features: which of them matter is left as the encoder has it. No label is used.
     """
-    mean = train.double().mean(dim=0).to(train)
-    size = (train - mean).square().sum(dim=1).double().mean().sqrt().clamp_min(1e-12).to(train)
+    mean = train.mean(dim=0, dtype=torch.float64).to(train)
+    size = (train - mean).square().sum(dim=1).mean(dtype=torch.float64).sqrt().clamp_min(1e-12).to(train)
     return (train - mean) / size, (test - mean) / size
 
 

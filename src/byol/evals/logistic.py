@@ -23,6 +23,8 @@ TOLERANCE = 1e-7
 """A fit ends when a step lowers the objective by less. It then lies within about 1e-6 of the optimum."""
 HISTORY = 10
 """Steps that L-BFGS remembers: scipy's default, and so scikit-learn's."""
+EXACT_AXES = 1024
+"""Features up to which the principal axes are computed in float64."""
 LEAST_CURVATURE = 1e-12
 """Floor of the Hessian's diagonal, for features that never change."""
 
@@ -62,9 +64,11 @@ class Problem:
     def __init__(self, features: Tensor, targets: Tensor, classes: int) -> None:
         if not torch.isfinite(features).all():
             raise UserError("Some features are NaN or infinite; the encoder has diverged, so give an earlier one.")
+        if features.device.type == "mps":  # which has no float64
+            features = features.cpu()
         self.classes = classes
         self.targets = targets.to(features.device)
-        self.mean = features.double().mean(dim=0)
+        self.mean = features.mean(dim=0, dtype=torch.float64)
         self.axes = principal_axes(features - self.mean.to(features))
         self.turned = (features - self.mean.to(features)) @ self.axes
 
@@ -129,7 +133,8 @@ class Problem:
             line_search_fn="strong_wolfe",
         )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-        return flat.detach().view_as(scale) * scale, values[-1], len(values)
+        # the line search keeps the best point it has seen
+        return flat.detach().view_as(scale) * scale, min(values), len(values)
 
     def _scale(self, x: Tensor, at: Tensor, ridge: float) -> Tensor:
         """One over the square root of the Hessian's diagonal, (C, axes + 1)."""
@@ -167,7 +172,9 @@ def principal_axes(centred: Tensor) -> Tensor:
     """
     count, size = centred.shape
     if count >= size:
-        axes: Tensor = torch.linalg.eigh((centred.T @ centred).double()).eigenvectors
+        gram = centred.T @ centred
+        # axes that are orthonormal to 1e-6 will do where float64 takes long
+        axes: Tensor = torch.linalg.eigh(gram if size > EXACT_AXES else gram.double()).eigenvectors
         return axes.to(centred)
     values, left = torch.linalg.eigh(centred.double() @ centred.double().T)
     keep = values > 1e-10 * values[-1].clamp_min(1e-30)

@@ -58,6 +58,10 @@ class VerdictConfig:
         if min(self.draws, self.scratch_draws, self.scratch_steps) < 1 or self.scratch_batch < 2:
             raise UserError("draws, scratch_draws and scratch_steps must be 1 or more, scratch_batch 2 or more.")
 
+    def quick(self) -> "VerdictConfig":
+        """A subset in minutes: three draws, no row from scratch, no ImageNet weights."""
+        return replace(self, draws=3, scratch=False, imagenet=False)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -167,7 +171,7 @@ def _probe(
     asked = cached_features(opened, test, config.features, device, progress)
     assert seen.labels is not None
     assert asked.labels is not None
-    values, queries = level(seen.values.to(device), asked.values.to(device))
+    values, queries = (part.to(device) for part in level(seen.values, asked.values))
     scores = []
     for number, count in enumerate(counts):
         found = []
@@ -213,8 +217,3 @@ def _scratch(
 
 def _score(found: list[float]) -> Score:
     return Score(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0.0, len(found))
-
-
-def quick(config: VerdictConfig) -> VerdictConfig:
-    """A subset in minutes: three draws, no row from scratch, no ImageNet weights."""
-    return replace(config, draws=3, scratch=False, imagenet=False)

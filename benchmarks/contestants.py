@@ -1,0 +1,283 @@
+"""One contestant of `peers.py`, in a process of its own: it gets ready, then measures each time it is told to.
+
+lightly and byol-pytorch run as their own examples and documentation set them up: their transforms, their modules, SGD
+or Adam as there, a DataLoader with two workers. What is the same for all: the images, the batch, the encoder, the
+sizes of the heads, and (where the library lets one choose) the strengths of the views.
+"""
+
+import copy
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from byol import machine
+from byol.config import ViewConfig
+from byol.networks import make_encoder
+from workloads import Images, Ours, Workload, load
+
+EPOCH = 1_000_000
+"""Images in an epoch of a peer's loader: small sets are repeated, so that restarting its workers costs it nothing."""
+
+
+class InMemory(Dataset[Any]):
+    """Decoded images as Pillow has them, the way torchvision's CIFAR10 keeps them."""
+
+    def __init__(self, images: Tensor, transform: Callable[[Image.Image], Any] | None = None) -> None:
+        self.images = images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = Image.fromarray(self.images[index])
+        return (image if self.transform is None else self.transform(image)), 0
+
+
+class JpegFolder(Dataset[Any]):
+    """Files opened with Pillow, as byol-pytorch's example does."""
+
+    def __init__(self, folder: str | Path, transform: Callable[[Image.Image], Any]) -> None:
+        self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert("RGB")), 0
+
+
+def encoder_for(workload: Workload) -> tuple[nn.Module, int]:
+    """The workload's encoder and the length of its features: torchvision's ResNets, or the narrow net that is ours."""
+    config = workload.config
+    if config.network.width != 1 or config.encoder not in ("resnet18", "resnet50"):
+        net = make_encoder(config.encoder, width=config.network.width, stem=config.network.stem)
+        return net, int(net.num_features)  # type: ignore[arg-type]
+    net = torchvision.models.get_model(config.encoder, weights=None)
+    features = net.fc.in_features
+    net.fc = nn.Identity()
+    if config.network.stem == "small":
+        net.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        net.maxpool = nn.Identity()
+    return net, features
+
+
+def _loader(dataset: Dataset[Any], workload: Workload, workers: int) -> DataLoader[Any]:
+    repeats = itertools.islice(itertools.cycle(range(len(dataset))), EPOCH)  # type: ignore[arg-type]
+    return DataLoader(
+        Subset(dataset, list(repeats)),
+        batch_size=workload.config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        # one tensor in shared memory a batch is the default; pinned memory is what both examples' GPUs would want
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+class Lightly:
+    """lightly's `examples/pytorch/byol.py` with this workload's net and data.
+
+    `helped` gives it what it does not do by itself: bf16 autocast and the channels-last layout.
+    """
+
+    def __init__(self, workload: Workload, images: Images, folder: str, workers: int, helped: bool = False) -> None:
+        from lightly.data import LightlyDataset
+        from lightly.loss import NegativeCosineSimilarity
+        from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+        from lightly.models.utils import deactivate_requires_grad, update_momentum
+        from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+
+        self.workload, self.helped, self.update_momentum = workload, helped, update_momentum
+        self.device = machine.choose_device("auto")[0]
+        config = workload.config
+        augment = config.augment
+        transform = BYOLTransform(
+            BYOLView1Transform(**_lightly_view(augment.view1, config.image_size)),
+            BYOLView2Transform(**_lightly_view(augment.view2, config.image_size)),
+        )
+        if images.held is None:
+            dataset = LightlyDataset(folder, transform=transform)
+        else:
+            assert isinstance(images.held, Tensor)
+            dataset = LightlyDataset.from_torch_dataset(InMemory(images.held), transform=transform)
+        self.batches = endless(_loader(dataset, workload, workers))
+        if not workload.steps:
+            return
+        self.backbone, features = encoder_for(workload)
+        hidden, output = config.network.hidden, config.network.output
+        self.projection_head = BYOLProjectionHead(features, hidden, output)
+        self.prediction_head = BYOLPredictionHead(output, hidden, output)
+        self.backbone_momentum = copy.deepcopy(self.backbone)
+        self.projection_head_momentum = copy.deepcopy(self.projection_head)
+        deactivate_requires_grad(self.backbone_momentum)
+        deactivate_requires_grad(self.projection_head_momentum)
+        everything = nn.ModuleList(
+            [
+                self.backbone,
+                self.projection_head,
+                self.prediction_head,
+                self.backbone_momentum,
+                self.projection_head_momentum,
+            ]
+        ).to(self.device)
+        if helped:
+            everything.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = NegativeCosineSimilarity()
+        self.optimizer = torch.optim.SGD(everything.parameters(), lr=0.06)
+
+    def next_batch(self) -> list[Tensor]:
+        views: list[Tensor] = next(self.batches)[0]
+        return views
+
+    def step(self) -> None:
+        """One update, in the order of the example."""
+        x0, x1 = (view.to(self.device) for view in self.next_batch())
+        if self.helped:
+            x0, x1 = (x.contiguous(memory_format=torch.channels_last) for x in (x0, x1))
+        self.update_momentum(self.backbone, self.backbone_momentum, m=0.99)
+        self.update_momentum(self.projection_head, self.projection_head_momentum, m=0.99)
+        with _autocast(self.device, self.helped):
+            p0, z0 = self._online(x0), self._momentum(x0)
+            p1, z1 = self._online(x1), self._momentum(x1)
+            loss = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _online(self, x: Tensor) -> Tensor:
+        prediction: Tensor = self.prediction_head(self.projection_head(self.backbone(x).flatten(start_dim=1)))
+        return prediction
+
+    def _momentum(self, x: Tensor) -> Tensor:
+        # the example makes no use of no_grad here; none of these weights asks for a gradient
+        projection: Tensor = self.projection_head_momentum(self.backbone_momentum(x).flatten(start_dim=1))
+        return projection.detach()
+
+
+def _lightly_view(view: ViewConfig, size: int) -> dict[str, Any]:
+    """Our numbers under lightly's names."""
+    return {
+        "input_size": size,
+        "cj_prob": view.jitter,
+        "cj_bright": view.brightness,
+        "cj_contrast": view.contrast,
+        "cj_sat": view.saturation,
+        "cj_hue": view.hue,
+        "min_scale": view.area[0],
+        "random_gray_scale": view.gray,
+        "gaussian_blur": view.blur,
+        "solarization_prob": view.solarize,
+        "sigmas": view.sigma,
+        "vf_prob": view.vertical_flip,
+        "hf_prob": view.flip,
+    }
+
+
+class ByolPytorch:
+    """byol-pytorch's learner as its README has it: its own augmentation, Adam, the target moved after each update.
+
+    Its simplicial embeddings are turned off: they are not part of BYOL, and would be other work.
+    """
+
+    def __init__(self, workload: Workload, images: Images, folder: str, workers: int) -> None:
+        from byol_pytorch import BYOL
+
+        config, transforms = workload.config, torchvision.transforms
+        self.device = machine.choose_device("auto")[0]
+        if images.held is None:
+            size = config.image_size
+            whole = transforms.Compose(
+                [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
+            )  # as its `examples/lightning/train.py`
+            dataset: Dataset[Any] = JpegFolder(folder, whole)
+        else:
+            assert isinstance(images.held, Tensor)
+            dataset = InMemory(images.held, transforms.ToTensor())
+        self.batches = endless(_loader(dataset, workload, workers))
+        net, _ = encoder_for(workload)
+        self.learner = BYOL(
+            net.to(self.device),
+            image_size=config.image_size,
+            hidden_layer=-1,
+            projection_size=config.network.output,
+            projection_hidden_size=config.network.hidden,
+            use_simplicial_embeddings=False,
+        )
+        self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=3e-4)
+
+    def next_batch(self) -> list[Tensor]:
+        return [next(self.batches)[0]]
+
+    def step(self) -> None:
+        """One update, in the order of the README."""
+        loss = self.learner(self.next_batch()[0].to(self.device))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.learner.update_moving_average()
+
+
+def endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Batch after batch, epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def _autocast(device: torch.device, on: bool) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if on else nullcontext()
+
+
+NAMES = ("byol", "lightly", "lightly, bf16 + channels_last", "byol-pytorch")
+"""Who takes part; the third is lightly given what it does not do by itself."""
+
+
+def measure_of(name: str, workload: Workload, small: str, folder: str, workers: int) -> Callable[[], float]:
+    """Get a contestant ready; what is returned measures images per second, two views each, once a call."""
+    images = load(workload, small, folder)
+    if name == "byol":
+        ours = Ours(workload, images)
+        return ours.together if workload.steps else ours.pipeline
+    peer: Lightly | ByolPytorch
+    if name == "byol-pytorch":
+        peer = ByolPytorch(workload, images, folder, workers)
+    else:
+        peer = Lightly(workload, images, folder, workers, helped=name != "lightly")
+    count, warm = (workload.steps, 1) if workload.steps else (workload.pipeline_batches, 2 * workers + 1)
+    act: Callable[[], object] = peer.step if workload.steps else peer.next_batch
+
+    def measure() -> float:
+        for _ in range(warm):  # what the workers had made ready while they waited is not counted
+            act()
+        _synchronise()
+        began = time.perf_counter()
+        for _ in range(count):
+            act()
+        _synchronise()
+        return count * workload.config.batch_size / (time.perf_counter() - began)
+
+    return measure
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def serve(measure: Callable[[], float]) -> None:
+    """Answer each line of the standard input with a measurement, until it ends."""
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(measure(), flush=True)

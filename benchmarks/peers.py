@@ -1,0 +1,165 @@
+"""byol beside lightly and byol-pytorch: the same work, in the same run, on this machine.
+
+    pip install 'byol[bench]'
+    python benchmarks/peers.py                     # everything, about 20 minutes on two cores
+    python benchmarks/peers.py --only resnet18-32 pipeline-32
+    python benchmarks/peers.py --quick             # does it run at all; writes nothing
+
+Each contestant is a process of its own, so that no worker or thread of one stands in another's way; they measure in
+turn, several rounds, and what is judged is the ratio in each round.
+"""
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+from byol import machine
+from contestants import NAMES, measure_of, serve
+from results_file import RESULTS, Row, in_rounds, ratios, show, write
+from throughput import quick
+from workloads import DATA, PIPELINES, WORKLOADS, Workload
+
+GOALS = {
+    "resnet18-32": 2.7,
+    "resnet50-224": 2.7,
+    "narrow-32": 2.5,
+    "pipeline-32": 8.0,
+    "pipeline-224": 2.5,
+}
+"""Times lightly's speed that byol wants to reach."""
+SETTLE_SECONDS = 2.0
+"""Pause after each measurement, in which a loader's workers fill their queue and fall asleep."""
+SLOW_STEPS = {"resnet18-32": 3, "resnet50-224": 3, "narrow-32": 12}
+"""Updates in one measurement: fewer than in `throughput.py`, since peers need longer for each."""
+PEER_PIPELINE_BATCHES = {"pipeline-32": 10, "pipeline-224": 20}
+
+
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Measure, print, and write `benchmarks/results/peers.json`."""
+    names = [*WORKLOADS, *PIPELINES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--against", nargs="+", choices=NAMES[1:], default=NAMES[1:], metavar="PEER")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=min(16, machine.cores()), help="of a peer's DataLoader")
+    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
+    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
+    parser.add_argument("--quick", action="store_true", help="one round of one tiny step; writes nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser.add_argument("--contestant", nargs=2, metavar=("WORK", "NAME"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.contestant:
+        work, name = options.contestant
+        warnings.simplefilter("ignore")
+        workload = _workload(work, name, options.quick)
+        serve(measure_of(name, workload, options.small, options.jpeg, options.workers))
+        return []
+    rows: list[Row] = []
+    for name in options.only:
+        rows += compare(name, options)
+    if not options.quick:
+        versions = {peer: version(peer) for peer in ("lightly", "byol-pytorch")}
+        print(f"written to {write('peers', rows, options.out, versions)}")
+    return rows
+
+
+def compare(work: str, options: argparse.Namespace) -> list[Row]:
+    """All contestants of one workload, in turn."""
+    names = ["byol", *(n for n in options.against if work in WORKLOADS or n == "lightly")]
+    contestants = {name: Contestant(work, name, options) for name in names}
+    try:
+        values = in_rounds(
+            {name: contestant.measure for name, contestant in contestants.items()},
+            1 if options.quick else options.rounds,
+        )
+    finally:
+        for contestant in contestants.values():
+            contestant.close()
+    rows = []
+    for name in names:
+        workload = _workload(work, name, options.quick)
+        rows.append(Row(work, name, "images/s", values[name], _about(name, workload, options.workers)))
+    for name in names[1:]:
+        goal = GOALS[work] if name == "lightly" and not options.quick else None
+        rows.append(Row(work, f"byol / {name}", "ratio", ratios(values["byol"], values[name]), goal=goal))
+    for row in rows:
+        show(row)
+    return rows
+
+
+class Contestant:
+    """A process that measures when asked."""
+
+    def __init__(self, work: str, name: str, options: argparse.Namespace) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), "--contestant", work, name]
+        command += ["--small", options.small, "--jpeg", options.jpeg, "--workers", str(options.workers)]
+        command += ["--quick"] if options.quick else []
+        self.name, self.settle = name, 0.2 if options.quick else SETTLE_SECONDS
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()  # nobody measures before all are ready
+
+    def measure(self) -> float:
+        """Images per second, once."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        value = float(self._answer())
+        time.sleep(self.settle)
+        return value
+
+    def close(self) -> None:
+        """End the process and whatever it started."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"The contestant {self.name!r} ended early; its messages stand above.")
+        return line.strip()
+
+
+def _workload(work: str, name: str, tiny: bool) -> Workload:
+    """The work, with as many steps as one measurement of this contestant takes."""
+    workload = {**WORKLOADS, **PIPELINES}[work]
+    if tiny:
+        return quick(workload)
+    if work in SLOW_STEPS:
+        return dataclasses.replace(workload, steps=SLOW_STEPS[work])
+    if name != "byol":
+        return dataclasses.replace(workload, pipeline_batches=PEER_PIPELINE_BATCHES[work])
+    return workload
+
+
+def _about(name: str, workload: Workload, workers: int) -> dict[str, object]:
+    config = workload.config
+    helped = name == NAMES[2]
+    device, _ = machine.choose_device("auto")
+    precision = machine.choose_precision("auto", device)[0] if name == "byol" else "bf16" if helped else "float32"
+    return {
+        "encoder": config.encoder,
+        "image_size": config.image_size,
+        "batch_size": config.batch_size,
+        "heads": [config.network.hidden, config.network.output],
+        "precision": precision,
+        "channels_last": name == "byol" or helped,
+        "workers": workers,
+        "batches": workload.steps or workload.pipeline_batches,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Figures on disk: each with its n, its spread, the machine, the commit, and the command that makes it again."""
+
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from byol import machine
+from byol.checkpoint import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+REPOSITORY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: what was measured, and its value in each round."""
+
+    group: str
+    """The work, `resnet18-32` for example; a table may show one group alone."""
+    name: str
+    """What of it: `step alone`, or who did it."""
+    unit: str
+    """`images/s`, or `ratio`."""
+    values: list[float]
+    """One per round."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """What was run."""
+    goal: float | None = None
+    """Least value wanted, if there is one."""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        values = [float(f"{value:.6g}") for value in self.values]
+        return {
+            "group": self.group,
+            "name": self.name,
+            "unit": self.unit,
+            "n": len(values),
+            "median": float(f"{self.median:.6g}"),
+            "min": min(values),
+            "max": max(values),
+            "values": values,
+            "goal": self.goal,
+            "config": self.config,
+        }
+
+
+def in_rounds(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Measure A B C A B C ...: a machine that slows down or is shared for a while slows all of them."""
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            values[name].append(measure())
+    return values
+
+
+def ratios(above: list[float], below: list[float]) -> list[float]:
+    """The ratio of two measurements, round by round."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def show(row: Row) -> None:
+    """A line on the terminal."""
+    low, high = min(row.values), max(row.values)
+    goal = "" if row.goal is None else f"  goal {row.goal:g}: {'met' if row.median >= row.goal else 'missed'}"
+    digits = ".3f" if row.unit == "ratio" else ",.1f"
+    print(
+        f"{row.group:14} {row.name:36} {row.median:{digits}} {row.unit}"
+        f"  ({low:{digits}} to {high:{digits}}, n = {len(row.values)}){goal}",
+        flush=True,
+    )
+
+
+def write(name: str, rows: list[Row], folder: Path = RESULTS, versions: Mapping[str, str] | None = None) -> Path:
+    """Write NAME.json, whole or not at all; rows of groups that were not measured again are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    origin = {"command": command(), "commit": commit(), "machine": {**machine.describe(), **(versions or {})}}
+    measured = {row.group for row in rows}
+    kept = [] if not path.is_file() else [r for r in json.loads(path.read_text())["rows"] if r["group"] not in measured]
+    content = {"name": name, "rows": kept + [{**row.as_json(), **origin} for row in rows]}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def command() -> str:
+    """The command line, as it can be typed at the root of the repository."""
+    script = Path(sys.argv[0])
+    if script.is_absolute() and script.is_relative_to(REPOSITORY):
+        script = script.relative_to(REPOSITORY)
+    return shlex.join(["python", str(script), *sys.argv[1:]])
+
+
+def commit() -> str:
+    """The commit that is checked out; `+ changes` where files differ from it, `unknown` outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
+        return git("rev-parse", "--short=12", "HEAD") + (" + changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

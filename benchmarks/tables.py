@@ -1,0 +1,127 @@
+"""Tables in the documents, made from the results files, so that no figure is typed by hand.
+
+    python benchmarks/tables.py            # write them
+    python benchmarks/tables.py --check    # exit 1 where a document says something else
+
+A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
+`benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `readme` are all figures that have
+a goal. A table without results stays as it is.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from results_file import REPOSITORY, RESULTS
+
+GOALS_ONLY = "readme"
+"""Name of the table of all figures that have a goal."""
+DOCUMENTS = ("README.md", "docs/results.md")
+MARKED = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)
+
+
+def render(name: str, folder: Path = RESULTS) -> str:
+    """The table of a results file, or of one group of it, and a line that says where it comes from.
+
+    Raises:
+        FileNotFoundError, KeyError: there is no such file, or no such group in it.
+    """
+    rows = _rows(name, folder)
+    goals = any(row["goal"] is not None for row in rows)
+    head = ["what", "measured", "median", "range", "n"] + (["goal"] if goals else [])
+    lines = [_line(head), _line(["---", "---", "---:", "---:", "---:"] + (["---:"] if goals else []))]
+    for row in rows:
+        unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
+        span = f"{_number(row, 'min')} to {_number(row, 'max')}"
+        cells = [row["group"], row["name"], _number(row, "median") + unit, span, str(row["n"])]
+        lines.append(_line([*cells, *([_goal(row)] if goals else [])]))
+    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(_origins(rows)) + "\n\n"
+
+
+def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
+    if name == GOALS_ONLY:
+        files = [file for file in ("throughput", "peers") if (folder / f"{file}.json").is_file()]
+        rows = [row for file in files for row in _read(file, folder) if row["goal"] is not None]
+    else:
+        file, _, group = name.partition("/")
+        rows = [row for row in _read(file, folder) if group in ("", row["group"])]
+    if not rows:
+        raise KeyError(name)
+    return rows
+
+
+def _read(file: str, folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / f"{file}.json").read_text())["rows"]
+    return rows
+
+
+def _goal(row: dict[str, Any]) -> str:
+    if row["goal"] is None:
+        return ""
+    return f"{row['goal']:,g} {'met' if row['median'] >= row['goal'] else 'missed'}"
+
+
+def _number(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if row["unit"] == "ratio":
+        return f"{value:.2f}" if value >= 2 else f"{value:.3f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _origins(rows: list[dict[str, Any]]) -> list[str]:
+    """Machine, versions, commit and command, once each."""
+    seen: dict[str, None] = {}
+    for row in rows:
+        m = row["machine"]
+        place = m["gpu"] or f"{m['cpu']}, {m['cores']} cores"
+        others = "".join(f", {name} {m[name]}" for name in ("lightly", "byol-pytorch") if name in m)
+        text = f"{place}; torch {m['torch']}{others}; {m['date']}; commit {row['commit']}; `{row['command']}`"
+        seen[f"*{text}*"] = None
+    return list(seen)
+
+
+def fill(text: str, folder: Path = RESULTS) -> str:
+    """A document with its tables made anew."""
+
+    def made_anew(found: re.Match[str]) -> str:
+        try:
+            return found[1] + render(found["name"], folder) + found[4]
+        except (FileNotFoundError, KeyError):
+            print(f"no results yet for the table {found['name']!r}; run the benchmark", file=sys.stderr)
+            return found[0]
+
+    return MARKED.sub(made_anew, text)
+
+
+def main(arguments: list[str] | None = None, root: Path = REPOSITORY, folder: Path = RESULTS) -> int:
+    """Write or check the documents; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail where a table is stale")
+    options = parser.parse_args(arguments)
+    stale = []
+    for name in DOCUMENTS:
+        path = root / name
+        if not path.is_file():
+            continue
+        old = path.read_text()
+        new = fill(old, folder)
+        if new != old and options.check:
+            stale.append(name)
+        elif new != old:
+            path.write_text(new)
+            print(f"{name}: tables made anew")
+    if stale:
+        print(f"Stale tables in {', '.join(stale)}; run: python benchmarks/tables.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""How fast byol is here: the input pipeline alone, the step alone on ready views, and both together.
+
+    python benchmarks/throughput.py                    # everything, about 8 minutes on two cores
+    python benchmarks/throughput.py --only resnet18-32 --rounds 7
+    python benchmarks/throughput.py --quick            # does it run at all; writes nothing
+
+The three are measured in turn, several rounds, on the same data; what is judged is their ratio in each round.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from byol.config import PretrainConfig, replace
+from results_file import RESULTS, Row, in_rounds, ratios, show, write
+from workloads import DATA, PIPELINES, WORKLOADS, Ours, Workload, load
+
+
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Measure, print, and write `benchmarks/results/throughput.json`."""
+    names = [*WORKLOADS, *PIPELINES]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
+    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
+    parser.add_argument("--quick", action="store_true", help="one round of one tiny step; writes nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    options = parser.parse_args(arguments)
+    rows: list[Row] = []
+    for name in options.only:
+        workload = {**WORKLOADS, **PIPELINES}[name]
+        rounds = options.rounds
+        if options.quick:
+            workload, rounds = quick(workload), 1
+        rows += measure(name, workload, rounds, options.small, options.jpeg)
+    if not options.quick:
+        print(f"written to {write('throughput', rows, options.out)}")
+    return rows
+
+
+def measure(name: str, workload: Workload, rounds: int, small: str, jpeg: str) -> list[Row]:
+    """All figures of one workload."""
+    ours = Ours(workload, load(workload, small, jpeg))
+    about = ours.describe()
+    if not workload.steps:
+        values = in_rounds({"pipeline alone": ours.pipeline}, rounds)
+        rows = [Row(name, "pipeline alone", "images/s", values["pipeline alone"], about, workload.goal)]
+    else:
+        values = in_rounds(
+            {"pipeline alone": ours.pipeline, "step alone": ours.step, "together": ours.together}, rounds
+        )
+        rows = [Row(name, what, "images/s", each, about) for what, each in values.items()]
+        shares = ratios(values["together"], values["step alone"])
+        rows.append(Row(name, "together / step alone", "ratio", shares, about, workload.goal))
+    for row in rows:
+        show(row)
+    return rows
+
+
+def quick(workload: Workload) -> Workload:
+    """The same work, tiny."""
+    config: PretrainConfig = replace(workload.config, batch_size=4, network__hidden=32, network__output=16)
+    if workload.from_files:
+        config = replace(config, image_size=32, encoder="resnet10t", network__stem="standard")
+    else:
+        config = replace(config, network__width=0.125)
+    return dataclasses.replace(workload, config=config, steps=min(workload.steps, 1), pipeline_batches=2, goal=None)
+
+
+if __name__ == "__main__":
+    main()

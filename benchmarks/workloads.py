@@ -1,0 +1,206 @@
+"""What is measured: three nets on two kinds of data, and our own side of each."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from byol import machine
+from byol.choose import small_on_cpu
+from byol.config import (
+    AugmentConfig,
+    DataConfig,
+    NetworkConfig,
+    OptimConfig,
+    PretrainConfig,
+    TargetConfig,
+    ViewConfig,
+)
+from byol.data.loader import Batch, Loader, shrink_side
+from byol.data.memory import hold
+from byol.data.sources import Source, open_source
+from byol.train import State, build, train_step
+
+DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+"""Where the small copies of CIFAR-10 and of ImageNet's validation photographs lie."""
+IMAGES_IN_MEMORY = 8192
+"""Images of a small set that are decoded: more would only make the benchmark start later."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One configuration, and how long it is measured."""
+
+    config: PretrainConfig
+    steps: int
+    """Updates in one measurement of a step."""
+    pipeline_batches: int
+    """Batches in one measurement of the pipeline alone."""
+    goal: float | None = None
+    """Least share of the step's speed that pipeline and step together must reach."""
+
+    @property
+    def from_files(self) -> bool:
+        return self.config.data.memory == "never"
+
+
+def resnet18_32() -> PretrainConfig:
+    """ResNet-18 with the small stem at batch 128; heads and views as lightly's example has them (no blur at 32 px)."""
+    return PretrainConfig(
+        encoder="resnet18",
+        image_size=32,
+        batch_size=128,
+        epochs=200,
+        network=NetworkConfig(stem="small", hidden=1024, output=256),
+        optim=OptimConfig(name="sgd", lr=0.06, weight_decay=5e-4),
+        target=TargetConfig(tau=0.99),
+        augment=AugmentConfig(view1=ViewConfig(blur=0.0), view2=ViewConfig(blur=0.0, solarize=0.2)),
+    )
+
+
+def resnet50_224() -> PretrainConfig:
+    """The paper's networks and views at a batch that a small machine bears; files are decoded anew each time."""
+    return PretrainConfig(
+        encoder="resnet50", image_size=224, batch_size=16, epochs=100, data=DataConfig(memory="never")
+    )
+
+
+def pipeline_32() -> PretrainConfig:
+    """The paper's two views of small images, blur and all, at batch 512; no network."""
+    return PretrainConfig(encoder="resnet18", image_size=32, batch_size=512, network=NetworkConfig(stem="small"))
+
+
+WORKLOADS = {
+    "resnet18-32": Workload(resnet18_32(), steps=4, pipeline_batches=60, goal=0.95),
+    "resnet50-224": Workload(resnet50_224(), steps=4, pipeline_batches=25, goal=0.9),
+    "narrow-32": Workload(small_on_cpu(epochs=30), steps=30, pipeline_batches=40, goal=0.95),
+}
+PIPELINES = {
+    "pipeline-32": Workload(pipeline_32(), steps=0, pipeline_batches=40, goal=20_000),
+    "pipeline-224": Workload(resnet50_224(), steps=0, pipeline_batches=30),
+}
+
+
+@dataclass
+class Images:
+    """The images of a workload: files, or decoded in memory."""
+
+    source: Source
+    held: Tensor | list[Tensor] | None
+
+
+def load(workload: Workload, small: str | Path, jpeg: str | Path) -> Images:
+    """Open what a workload reads: `small` images into memory, `jpeg` files as they are."""
+    if workload.from_files:
+        return Images(open_source(jpeg, 3), None)
+    source = open_source(small, 3)
+    source = source.subset(range(min(len(source), IMAGES_IN_MEMORY)))
+    held = hold(source, machine.cores(), shrink_side(workload.config.image_size))
+    return Images(held.source, held.images)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch whose views are made already."""
+
+    made: tuple[Tensor, Tensor]
+
+    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
+        return self.made
+
+
+@dataclass
+class Ours:
+    """byol's side of a workload: the loader and the step of a run, with the precision that a run would take here."""
+
+    workload: Workload
+    images: Images
+    device: torch.device = field(init=False)
+    precision: str = field(init=False)
+    loader: Loader = field(init=False)
+    state: State | None = field(init=False, default=None)
+    ready: list[Batch] = field(init=False)
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        config = self.workload.config
+        self.device, _ = machine.choose_device(config.device)
+        self.precision, _ = machine.choose_precision(config.precision, self.device)
+        workers = min(16, machine.cores())
+        self.loader = Loader(self.images.source, config, self.device, workers, self.images.held)
+        if self.workload.steps:
+            self.state = build(config, 3, self.device)
+            self.state.method.train()
+            views = next(self._batches(1))[0].views(config.augment, config.image_size)
+            self.ready = [Ready(views)]  # type: ignore[list-item]
+            self._step(self.ready)
+
+    def describe(self) -> dict[str, Any]:
+        """What was run, for the results file."""
+        config = self.workload.config
+        return {
+            "encoder": config.encoder,
+            "image_size": config.image_size,
+            "batch_size": config.batch_size,
+            "images": len(self.images.source),
+            "from": "files" if self.images.held is None else "memory",
+            "precision": self.precision,
+            "channels_last": True,
+            "workers": self.loader.workers,
+            "steps": self.workload.steps,
+            "pipeline_batches": self.workload.pipeline_batches,
+        }
+
+    def pipeline(self) -> float:
+        """Images per second, two normalised views each, with nobody training."""
+        config, count = self.workload.config, self.workload.pipeline_batches
+        batches = self._batches(count + 1)
+        next(batches)[0].views(config.augment, config.image_size)
+        began = time.perf_counter()
+        for parts in batches:
+            for batch in parts:
+                batch.views(config.augment, config.image_size)
+        return self._rate(count, began)
+
+    def step(self) -> float:
+        """Images per second of forward, backward, optimiser and target on views made before."""
+        began = time.perf_counter()
+        for _ in range(self.workload.steps):
+            self._step(self.ready)
+        return self._rate(self.workload.steps, began)
+
+    def together(self) -> float:
+        """Images per second as a run has them: loader, views and step."""
+        batches = self._batches(self.workload.steps + 1)
+        self._step(next(batches))
+        self._synchronise()
+        began = time.perf_counter()
+        for parts in batches:
+            self._step(parts)
+        return self._rate(self.workload.steps, began)
+
+    def _batches(self, count: int) -> Iterator[list[Batch]]:
+        first = self.position
+        self.position += count
+        return self.loader.batches(first, first + count)
+
+    def _step(self, parts: list[Batch]) -> None:
+        assert self.state is not None
+        train_step(self.state, self.state.method, parts, self.workload.config, 0.01, 0.99, self._autocast())
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def _rate(self, batches: int, began: float) -> float:
+        self._synchronise()
+        return batches * self.workload.config.batch_size / (time.perf_counter() - began)
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

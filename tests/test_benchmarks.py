@@ -1,0 +1,147 @@
+"""The benchmarks run, on tiny work; what they write becomes tables, and stale tables are noticed."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def path_to_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Twelve images of 32 px, and eight JPEGs of 96 x 64."""
+    root = tmp_path_factory.mktemp("images")
+    generator = torch.Generator().manual_seed(0)
+    for folder, suffix, count, shape in (("small", "png", 12, (32, 32, 3)), ("jpeg", "jpg", 8, (64, 96, 3))):
+        (root / folder).mkdir()
+        for i in range(count):
+            pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+            Image.fromarray(pixels.numpy()).save(root / folder / f"{i}.{suffix}")
+    return root / "small", root / "jpeg"
+
+
+def test_throughput_runs(images: tuple[Path, Path]) -> None:
+    small, jpeg = images
+    rows = script("throughput").main(["--quick", "--small", str(small), "--jpeg", str(jpeg)])
+    names = {(row.group, row.name) for row in rows}
+    for work in ("resnet18-32", "resnet50-224", "narrow-32"):
+        wanted = {"pipeline alone", "step alone", "together", "together / step alone"}
+        assert {name for group, name in names if group == work} == wanted
+    assert {("pipeline-32", "pipeline alone"), ("pipeline-224", "pipeline alone")} <= names
+    assert all(len(row.values) == 1 and row.values[0] > 0 for row in rows)
+    origin = {row.group: row.config["from"] for row in rows}
+    assert origin["resnet50-224"] == "files"
+    assert origin["resnet18-32"] == "memory"
+
+
+def test_throughput_writes_what_was_measured(
+    images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throughput = script("throughput")
+    monkeypatch.setitem(throughput.PIPELINES, "pipeline-32", throughput.quick(throughput.PIPELINES["pipeline-32"]))
+    small, jpeg = (str(folder) for folder in images)
+    throughput.main(
+        ["--only", "pipeline-32", "--rounds", "3", "--small", small, "--jpeg", jpeg, "--out", str(tmp_path)]
+    )
+    (row,) = json.loads((tmp_path / "throughput.json").read_text())["rows"]
+    assert row["n"] == len(row["values"]) == 3
+    assert row["min"] <= row["median"] <= row["max"]
+    assert row["machine"]["torch"] == torch.__version__
+    assert row["config"]["batch_size"] == 4
+    assert row["commit"]
+    assert row["command"].startswith("python ")
+
+
+def test_a_contestant_answers(images: tuple[Path, Path]) -> None:
+    """The process that measures, its questions and answers; our side needs no peer."""
+    options = argparse.Namespace(small=str(images[0]), jpeg=str(images[1]), workers=1, quick=True)
+    contestant = script("peers").Contestant("narrow-32", "byol", options)
+    try:
+        assert contestant.measure() > 0
+        assert contestant.measure() > 0
+    finally:
+        contestant.close()
+    assert contestant.process.returncode == 0
+
+
+def test_peers_run(images: tuple[Path, Path]) -> None:
+    pytest.importorskip("lightly", reason="needs the extra `bench`")
+    small, jpeg = (str(folder) for folder in images)
+    rows = script("peers").main(
+        ["--quick", "--only", "pipeline-32", "--workers", "1", "--small", small, "--jpeg", jpeg]
+    )
+    assert [row.name for row in rows] == ["byol", "lightly", "byol / lightly"]
+    assert rows[2].values[0] == pytest.approx(rows[0].values[0] / rows[1].values[0])
+
+
+def test_rounds_go_in_turn() -> None:
+    order: list[str] = []
+    values = script("results_file").in_rounds(
+        {name: lambda n=name: order.append(n) or float(len(order)) for name in "abc"}, 2
+    )
+    assert order == list("abcabc")
+    assert values == {"a": [1.0, 4.0], "b": [2.0, 5.0], "c": [3.0, 6.0]}
+
+
+def test_groups_measured_again_replace_themselves_only(tmp_path: Path) -> None:
+    results = script("results_file")
+    results.write("x", [results.Row("a", "n", "images/s", [1.0]), results.Row("b", "n", "images/s", [2.0])], tmp_path)
+    results.write("x", [results.Row("b", "n", "images/s", [3.0, 5.0, 9.0])], tmp_path)
+    rows = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert [(row["group"], row["median"]) for row in rows] == [("a", 1.0), ("b", 5.0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_tables_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, tables = script("results_file"), script("tables")
+    folder = tmp_path / "results"
+    speed = results.Row("resnet18-32", "together", "images/s", [1234.5, 1200.0, 1300.0])
+    share = results.Row("resnet18-32", "together / step alone", "ratio", [0.961, 0.94, 0.97], goal=0.95)
+    results.write("throughput", [speed, share, results.Row("other", "alone", "images/s", [7.0])], folder)
+    readme = tmp_path / "README.md"
+    marked = "<!-- results:throughput/resnet18-32 -->\n{}<!-- /results:throughput/resnet18-32 -->\n"
+    readme.write_text("before\n" + marked.format("old\n") + "after\n")
+
+    assert tables.main(["--check"], tmp_path, folder) == 1
+    assert "README.md" in capsys.readouterr().err
+    assert tables.main([], tmp_path, folder) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "1,234 images/s | 1,200 to 1,300 | 3 |" in text
+    assert "0.961 | 0.940 to 0.970 | 3 | 0.95 met |" in text
+    assert "other" not in text
+    assert tables.main(["--check"], tmp_path, folder) == 0
+    assert "0.961" in tables.render("readme", folder)
+    assert "1,234" not in tables.render("readme", folder)
+
+    results.write("throughput", [results.Row("resnet18-32", "together", "images/s", [99.0])], folder)
+    assert tables.main(["--check"], tmp_path, folder) == 1
+    assert readme.read_text() == text
+
+
+def test_tables_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "<!-- results:nothing -->\nas it was\n<!-- /results:nothing -->\n"
+    (tmp_path / "README.md").write_text(text)
+    assert script("tables").main(["--check"], tmp_path, tmp_path) == 0
+    assert "no results yet" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_tables_in_the_documents_are_not_stale() -> None:
+    assert script("tables").main(["--check"]) == 0

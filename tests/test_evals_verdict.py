@@ -1,0 +1,63 @@
+"""The verdict: its table, its words, its page."""
+
+from pathlib import Path
+
+import pytest
+
+from byol.evals import verdict
+from byol.evals.encoders import open_encoder
+from byol.evals.verdict import VerdictConfig
+from byol.evals.verdict_plot import write_plot
+from byol.evals.verdict_words import paragraph
+from evals_data import CPU, TINY, coloured
+
+LABELS = {"1": 1.0, "10": 10.0, "all": 1000.0}
+
+
+@pytest.fixture(autouse=True)
+def _features_below_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOL_HOME", str(tmp_path / "home"))
+
+
+def row(*means: float, std: float = 0.01) -> dict[str, tuple[float, float, float]]:
+    return {column: (mean, std, std) for column, mean in zip(LABELS, means, strict=True)}
+
+
+def test_a_tiny_verdict_and_its_page(tmp_path: Path) -> None:
+    config = VerdictConfig(per_class=(1, 4, 50), draws=3, scratch_steps=2, scratch_epochs=0.1, imagenet=False)
+    found = verdict.evaluate(open_encoder(TINY), coloured(10), coloured(8, seed=1), config, CPU)
+    assert set(found.table) == {verdict.RUN, verdict.PIXELS, verdict.RANDOM, verdict.SCRATCH}
+    assert list(found.labels.items()) == [("1", 1), ("4", 4), ("all", 10)]
+    assert "rarest class has 10" in found.notes[0]
+    assert found.table[verdict.RUN]["1"].draws == 3
+    assert found.chance == pytest.approx(1 / 3)
+    write_plot(tmp_path / "verdict.html", found, "Verdict on <toy>")
+    page = (tmp_path / "verdict.html").read_text()
+    assert page.count("<polyline") == 4
+    assert "&lt;toy&gt;" in page
+    assert "http" not in page
+
+
+def test_words_for_a_gain() -> None:
+    table = {"this run": row(0.3, 0.6, 0.8), "pixels": row(0.1, 0.2, 0.4), "from scratch": row(0.1, 0.2, 0.7)}
+    text = paragraph(table, LABELS, [0.1, 0.2, 0.3, 0.4])
+    assert "bought 40.0 points over the best of these, pixels" in text
+    assert "bought 10.0 points over the best of these, from scratch" in text
+    assert "at most 100 times as many" in text
+    assert "longer training would help" in text
+
+
+def test_words_for_no_gain_and_a_loss() -> None:
+    table = {"this run": row(0.1, 0.205, 0.3), "pixels": row(0.1, 0.2, 0.4)}
+    text = paragraph(table, LABELS, [0.4, 0.4, 0.4, 0.4])
+    assert "no clear difference to pixels" in text
+    assert "did not pay" in text
+    assert "levelled off" in text
+
+
+def test_words_beside_imagenet() -> None:
+    table = {"this run": row(0.3, 0.6, 0.8), "pixels": row(0.1, 0.2, 0.4), "ImageNet weights": row(0.3, 0.7, 0.75)}
+    text = paragraph(table, LABELS)
+    assert "weights trained on ImageNet's labels are 10.0 points better" in text
+    assert "weights trained on ImageNet's labels are 5.0 points worse" in text
+    assert "k-NN" not in text

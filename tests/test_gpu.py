@@ -1,0 +1,112 @@
+"""What needs a GPU: the same numbers as on the CPU, no waiting inside a step, bf16 near float32."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from byol.augment.apply import crop_and_make_view, make_view
+from byol.augment.draw import draw_view
+from byol.config import AugmentConfig, PretrainConfig, replace
+from byol.data.loader import Loader, generator_of
+from byol.data.sources import TensorSource
+from byol.methods.byol import distance
+from byol.train import State, build, train_step
+from golden_names import load
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+GPU = torch.device("cuda")
+CONFIG = replace(
+    PretrainConfig(encoder="resnet18", image_size=32, batch_size=64, epochs=10),
+    network__stem="small",
+    network__width=0.5,
+    network__hidden=256,
+    network__output=64,
+    optim__name="sgd",
+)
+
+
+@pytest.fixture(autouse=True)
+def _exact() -> Any:
+    """Full float32 in matrix products, to compare with the CPU."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+@pytest.mark.parametrize("case", [str(name) for name in load("loss")["case_names"]])
+def test_golden_loss_rows(case: str) -> None:
+    arrays = load("loss")
+    x, y = (torch.from_numpy(arrays[f"{case}/{key}"]).to(GPU) for key in "xy")
+    expected = torch.from_numpy(arrays[f"{case}/loss_rows"])
+    torch.testing.assert_close(distance(x, y).cpu(), expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("view", ["view1", "view2"])
+@pytest.mark.parametrize("size", [32, 96, 224])
+def test_views_equal_the_cpus(view: str, size: int) -> None:
+    augment = AugmentConfig()
+    config = getattr(augment, view)
+    images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
+    params = draw_view(config, 16, generator_of(1))
+    for make in (
+        lambda x: crop_and_make_view(x, params, config, size, augment.mean, augment.std),
+        lambda x: make_view(x, params, config, augment.mean, augment.std),
+    ):
+        here, there = make(images), make(images.to(GPU)).cpu()
+        wrong = (here - there).abs() > 1e-4
+        # a value at the threshold of solarising may fall on either side
+        assert wrong.float().mean() < 1e-4
+
+
+def batches(device: torch.device, steps: int) -> Any:
+    images = torch.randint(0, 256, (512, 3, 36, 36), dtype=torch.uint8, generator=generator_of(2))
+    return Loader(TensorSource(images), CONFIG, device, 2, held=images).batches(0, steps)
+
+
+def losses(device: torch.device, steps: int, autocast: Any = None) -> list[float]:
+    state = build(CONFIG, 3, device)
+    found: list[Tensor] = []
+    for batch in batches(device, steps):
+        loss, _ = train_step(state, state.method, batch, CONFIG, 0.02, 0.99, autocast or nullcontext())
+        found.append(loss)
+    return torch.stack(found).tolist()
+
+
+def test_first_losses_equal_the_cpus() -> None:
+    here, there = losses(torch.device("cpu"), 3), losses(GPU, 3)
+    assert there[0] == pytest.approx(here[0], rel=1e-4)
+    assert there == pytest.approx(here, rel=5e-3)
+
+
+def test_bf16_follows_float32() -> None:
+    full = losses(GPU, 50)
+    half = losses(GPU, 50, torch.autocast("cuda", torch.bfloat16))
+    assert half[0] == pytest.approx(full[0], rel=2e-2)
+    mean = [sum(values[i : i + 10]) / 10 for values in (full, half) for i in range(0, 50, 10)]
+    assert mean[5:] == pytest.approx(mean[:5], rel=0.1)
+    assert mean[4] < mean[0]
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
+def test_no_step_waits_for_the_device(optimizer: str) -> None:
+    config = replace(CONFIG, optim__name=optimizer, optim__clip=1.0)
+    state: State = build(config, 3, GPU)
+    autocast = torch.autocast("cuda", torch.bfloat16)
+    feed = batches(GPU, 6)
+    for _ in range(2):  # libraries set themselves up
+        train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(4):
+            train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

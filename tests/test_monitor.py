@@ -1,0 +1,182 @@
+"""k-NN readings: who votes about whom, and that labels never reach training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import byol
+from byol.config import PretrainConfig, replace
+from byol.data.sources import TensorSource
+from byol.errors import UserError
+from byol.evals.features import Transform
+from byol.monitor import Monitor, split
+from conftest import TINY
+
+
+def source(
+    labels: list[int] | None, count: int = 0, classes: list[str] | None = None, name: str = "data"
+) -> TensorSource:
+    n = count or len(labels or [])
+    images = torch.randint(0, 256, (n, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+    return TensorSource(images, labels, classes, name)
+
+
+def pixels(data: Any) -> set[bytes]:
+    return {data.image(i).numpy().tobytes() for i in range(len(data))}
+
+
+def test_a_tenth_of_labelled_data_is_kept_aside() -> None:
+    data = source([i % 3 for i in range(200)])
+    kept, bank, queries, sentence = split(data, None, seed=0)
+    assert kept is not None
+    assert bank is not None
+    assert queries is not None
+    assert (len(kept), len(bank), len(queries)) == (180, 180, 20)
+    assert pixels(bank) == pixels(data.subset(kept))
+    assert pixels(bank) | pixels(queries) == pixels(data)
+    assert not pixels(bank) & pixels(queries)
+    assert "20 labelled images kept out of training" in sentence
+    assert split(data, None, seed=0)[0] == kept
+    assert split(data, None, seed=1)[0] != kept
+    assert queries.labels is not None
+    for i, label in enumerate(queries.labels):  # images and labels still belong together
+        at = next(j for j in range(200) if torch.equal(data.image(j), queries.image(i)))
+        assert label == at % 3
+
+
+def test_no_more_than_two_thousand_are_kept_aside() -> None:
+    data = TensorSource(torch.zeros(30_000, 1, 1, 1, dtype=torch.uint8), [i % 2 for i in range(30_000)])
+    kept, _, queries, _ = split(data, None, 0)
+    assert kept is not None
+    assert (len(kept), len(queries or [])) == (28_000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (source(None, count=200), "no labels"),
+        (source([5] * 200), "no labels"),
+        (source([i % 2 for i in range(99)]), "too few labelled images"),
+    ],
+)
+def test_all_images_are_trained_on_where_labels_do_not_help(data: TensorSource, words: str) -> None:
+    kept, bank, queries, sentence = split(data, None, 0)
+    assert (kept, bank, queries) == (None, None, None)
+    assert words in sentence
+
+
+def test_monitor_data_is_asked_about_and_training_data_votes() -> None:
+    data, test = source([0, 1] * 50), source([1, 0] * 20, name="test")
+    kept, bank, queries, sentence = split(data, test, 0)
+    assert kept is None, "nothing is kept out of training"
+    assert bank is data
+    assert queries is test
+    assert "20-NN on test: 40 images that training never sees" in sentence
+
+
+def test_without_training_labels_one_half_of_the_monitor_votes_about_the_other() -> None:
+    test = source([1, 0] * 20, name="test")
+    kept, bank, queries, _ = split(source(None, count=50), test, 0)
+    assert kept is None
+    assert bank is not None
+    assert queries is not None
+    assert (len(bank), len(queries)) == (20, 20)
+    assert pixels(bank) | pixels(queries) == pixels(test)
+    assert not pixels(bank) & pixels(queries)
+
+
+@pytest.mark.parametrize(
+    ("data", "test", "words"),
+    [
+        (source([0, 1] * 9), source(None, count=9, name="test"), "'test' has no labels"),
+        (
+            source([0, 1] * 9, classes=["a", "b"]),
+            source([0, 1], classes=["a", "c"]),
+            "differ, for example in ['b', 'c']",
+        ),
+        (source([0, 1] * 9), source([0, 7], name="test"), r"labels that the training data lacks, such as [7]"),
+    ],
+)
+def test_monitor_data_that_does_not_fit(data: TensorSource, test: TensorSource, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        split(data, test, 0)
+    assert words in str(caught.value)
+
+
+class Brightness(nn.Module):
+    """Features that are the mean of each channel."""
+
+    num_features = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def coloured(count: int, seed: int, wrong: int = 0) -> TensorSource:
+    """Images of three colours with the colour's number as label; `wrong` of them with the next one's."""
+    labels = [i % 3 for i in range(count)]
+    images = torch.zeros(count, 3, 16, 16)
+    noise = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 0.2
+    for i, label in enumerate(labels):
+        images[i, label] = 0.8
+    told = [(label + 1) % 3 if i < wrong else label for i, label in enumerate(labels)]
+    return TensorSource(images + noise, told)
+
+
+def test_accuracy_is_the_share_that_is_right() -> None:
+    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    bank = coloured(90, 0)
+    for wrong in (0, 12):
+        monitor = Monitor(bank, coloured(40, 1, wrong), transform, torch.device("cpu"), 2, autocast=False)
+        for full in (True, False):
+            reading = monitor.read(Brightness(), full=full)
+            assert reading.accuracy == pytest.approx((40 - wrong) / 40)
+            assert (reading.bank, reading.queries, reading.k) == (90, 40, 20)
+
+
+def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from byol import monitor as module
+
+    monkeypatch.setattr(module, "SAMPLE_BANK", 30)
+    monkeypatch.setattr(module, "SAMPLE_QUERIES", 10)
+    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    monitor = Monitor(coloured(90, 0), coloured(40, 1), transform, torch.device("cpu"), 2, autocast=False)
+    sample, full = monitor.read(Brightness(), full=False), monitor.read(Brightness(), full=True)
+    assert (sample.bank, sample.queries) == (30, 10)
+    assert (full.bank, full.queries) == (90, 40)
+    assert monitor.read(Brightness(), full=False) == sample
+
+
+def test_untrained_reading_does_not_depend_on_what_came_before() -> None:
+    config = replace(PretrainConfig(encoder="resnet18", image_size=16), network__width=0.125, network__stem="small")
+    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    monitor = Monitor(coloured(90, 0), coloured(40, 1, 3), transform, torch.device("cpu"), 2, autocast=False)
+    first = monitor.read_untrained(config)
+    torch.manual_seed(77)
+    assert monitor.read_untrained(config) == first
+    assert 0.5 < first.accuracy <= 37 / 40 + 1e-6
+
+
+def weights(data: TensorSource, out: Path) -> bytes:
+    settings = {**TINY, "batch_size": 8, "epochs": 0.5}
+    byol.pretrain(data, recipe="cifar10-cpu", out=out, quiet=True, **settings)
+    return (out / "encoder.safetensors").read_bytes()
+
+
+def test_labels_never_reach_training(tmp_path: Path) -> None:
+    labelled = source([i % 4 for i in range(120)])
+    others = TensorSource(labelled.images, [(i // 7) % 4 for i in range(120)])
+    kept, _, _, _ = split(labelled, None, seed=0)
+    assert kept is not None
+    without = TensorSource(labelled.images[kept])
+    first = weights(labelled, tmp_path / "labelled")
+    assert weights(others, tmp_path / "other labels") == first
+    assert weights(without, tmp_path / "no labels") == first, "and what is kept aside is never trained on"
+    assert weights(TensorSource(labelled.images), tmp_path / "all") != first
+    lines = [json.loads(line) for line in (tmp_path / "labelled" / "metrics.jsonl").read_text().splitlines()]
+    assert "knn/accuracy" in lines[-1]
+    assert not any("knn" in line for line in (tmp_path / "no labels" / "metrics.jsonl").read_text().splitlines())

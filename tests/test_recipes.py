@@ -1,0 +1,214 @@
+"""Recipes: the official presets to the digit, and a chooser whose reasons are true."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from byol.choose import Facts, Plan, auto, tau_for
+from byol.config import IMAGENET_MEAN, PretrainConfig, replace
+from byol.data.survey import Survey
+from byol.errors import UserError
+from byol.networks import MLP, make_encoder
+from byol.recipes import RECIPES, recipe_named
+
+IMAGENET = 1_281_167
+
+
+def seen(count: int = 50_000, side: int = 32, channels: int = 3, **changes: Any) -> Survey:
+    values: dict[str, Any] = {
+        "count": count,
+        "channels": channels,
+        "height_median": side,
+        "width_median": side,
+        "short_side_median": side,
+        "same_size": True,
+        "depth": "8-bit",
+        "bad": 0,
+        "sampled": 64,
+        "mean": (0.31234,) * channels,
+        "std": (0.24567,) * channels,
+    }
+    return Survey(**{**values, **changes})
+
+
+def plan(recipe: str = "auto", device: str = "cpu", memory: int = 8 << 30, **changes: Any) -> Plan:
+    return recipe_named(recipe).make(Facts(survey=seen(**changes), device=device, free_memory=memory))
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch", "lr", "peak", "decay", "tau"),
+    [
+        # Section 3.3, Section 5, Appendix G, and configs/byol.py:21
+        ("paper-1000", 1000, 4096, 0.2, 3.2, 1.5e-6, 0.996),
+        ("paper-300", 300, 4096, 0.3, 4.8, 1e-6, 0.99),
+        ("paper-100", 100, 4096, 0.45, 7.2, 1e-6, 0.99),
+        ("paper-40", 40, 4096, 0.45, 7.2, 1e-6, 0.97),
+        ("paper-batch-512", 1000, 512, 0.4, 0.8, 1.5e-6, 0.9995),
+    ],
+)
+def test_presets(name: str, epochs: int, batch: int, lr: float, peak: float, decay: float, tau: float) -> None:
+    config = plan(name, count=IMAGENET, side=400).config
+    assert (config.encoder, config.image_size, config.network.width) == ("resnet50", 224, 1)
+    assert (config.epochs, config.batch_size) == (epochs, batch)
+    assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("lars", lr, decay)
+    assert config.optim.peak_lr(config.batch_size) == pytest.approx(peak)
+    assert (config.optim.momentum, config.optim.trust, config.optim.warmup_epochs) == (0.9, 1e-3, 10)
+    assert (config.target.tau, config.target.constant) == (tau, False)
+    assert config.augment == PretrainConfig().augment
+    assert (config.network.hidden, config.network.output, config.network.zero_init_last) == (4096, 256, False)
+    assert config.network.init == "official"
+    assert config.warmup_steps(IMAGENET) == {4096: 3127, 512: 25_022}[batch]
+
+
+def test_every_recipe_builds_and_says_where_it_comes_from() -> None:
+    for name, recipe in RECIPES.items():
+        config = recipe.make(Facts(survey=seen())).config
+        assert isinstance(config, PretrainConfig), name
+        for text in (recipe.what, recipe.source, recipe.cost, recipe.expected):
+            assert len(text) > 3
+        assert recipe.make.__doc__, name
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(UserError, match=r"no recipe 'papr-300'. Did you mean 'paper-300'\? See: byol recipes"):
+        recipe_named("papr-300")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch", "tau"),
+    [(40, 4096, 0.97), (300, 4096, 0.99), (1000, 4096, 0.996), (1000, 512, 0.9995)],
+)
+def test_tau_meets_the_presets(epochs: int, batch: int, tau: float) -> None:
+    assert tau_for(epochs * IMAGENET // batch) == pytest.approx(tau, abs=5e-5)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7))
+def test_tau_grows_with_the_updates(a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    assert 0.9 <= tau_for(low) <= tau_for(high) < 1
+
+
+def test_tau_between_the_presets() -> None:
+    for (steps, tau), (more, other) in itertools.pairwise([(12_510, 0.97), (93_835, 0.99), (312_784, 0.996)]):
+        middle = tau_for(round((steps * more) ** 0.5))
+        # half way in the logarithm: the geometric mean of the memories 1 / (1 - tau)
+        assert 1 - middle == pytest.approx(((1 - tau) * (1 - other)) ** 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "size"),
+    [(28, "cpu", 32), (32, "cuda", 32), (64, "cpu", 64), (96, "cpu", 96), (500, "cpu", 96), (500, "cuda", 224)],
+)
+def test_views_are_as_large_as_the_images_allow(side: int, device: str, size: int) -> None:
+    made = plan(side=side, device=device, memory=80 << 30)
+    assert made.config.image_size == size
+    reason = next(reason for reason in made.reasons if reason.startswith("image size"))
+    assert reason.startswith(f"image size {size}:")
+    assert f"{side} px" in reason
+
+
+def test_reasons_state_what_was_chosen() -> None:
+    for device, side, count in itertools.product(("cpu", "cuda"), (32, 64, 300), (300, 5000, 100_000)):
+        made = plan(device=device, side=side, count=count, memory=24 << 30)
+        config = made.config
+        said = "\n".join(made.reasons)
+        assert f"encoder {config.encoder}:" in said
+        assert f"batch size {config.batch_size}:" in said
+        assert f"epochs {config.epochs:g}" in said
+        assert f"tau from {config.target.tau:g}" in said
+        assert all(len(reason.split()) > 3 for reason in made.reasons)
+        assert config.total_steps(count) >= 8
+        assert config.batch_size <= count / 4
+
+
+def test_large_sets_on_a_gpu_get_the_papers_network() -> None:
+    made = plan(device="cuda", side=300, count=100_000, memory=80 << 30)
+    assert (made.config.encoder, made.config.network.stem) == ("resnet50", "standard")
+    assert any("the paper's, for 100000 images on a GPU" in reason for reason in made.reasons)
+    assert plan(device="cuda", side=300, count=5000, memory=80 << 30).config.encoder == "resnet18"
+    assert plan(device="cpu", side=300, count=100_000).config.encoder == "resnet18"
+
+
+def test_a_small_gpu_gets_smaller_batches() -> None:
+    def size(memory: int) -> int:
+        return plan(device="cuda", side=300, count=100_000, memory=memory).config.batch_size
+
+    assert size(80 << 30) > size(24 << 30) > size(8 << 30) >= 2
+    reasons = plan(device="cuda", side=300, count=100_000, memory=8 << 30).reasons
+    assert any("what fits in 8.6 GB of memory" in reason for reason in reasons)
+
+
+def test_few_images_get_small_batches() -> None:
+    made = plan(count=100)
+    assert made.config.batch_size == 8
+    assert any("at least eight updates per pass over 100 images" in reason for reason in made.reasons)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 13])
+def test_other_channels_are_normalised_by_their_own_values(channels: int) -> None:
+    made = plan(channels=channels, side=100)
+    assert made.config.augment.mean == (0.312,) * channels
+    assert made.config.augment.std == (0.246,) * channels
+    assert any("no saturation, hue or grey" in reason for reason in made.reasons)
+    assert plan(side=100).config.augment.mean == IMAGENET_MEAN
+    black = plan(channels=channels, side=100, mean=(0.0,) * channels, std=(0.0,) * channels)
+    assert all(s > 0 for s in black.config.augment.std)
+
+
+def test_what_was_given_is_kept_and_needs_no_reason() -> None:
+    values = replace(PretrainConfig(), encoder="resnet34", batch_size=64, epochs=7, image_size=48)
+    given_all = frozenset({"encoder", "batch_size", "epochs", "image_size"})
+    made = auto(Facts(survey=seen(), given=given_all, values=values))
+    config = made.config
+    assert (config.encoder, config.batch_size, config.epochs, config.image_size) == ("resnet34", 64, 7, 48)
+    said = "\n".join(made.reasons)
+    for name in ("encoder resnet34", "batch size", "epochs 7:", "image size"):
+        assert name not in said
+    assert made.budget_minutes is None, "who gives epochs sets the length"
+    assert plan().budget_minutes == 30
+    assert plan(device="cuda").budget_minutes is None
+
+
+def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
+    values = replace(PretrainConfig(), encoder="vit_tiny_patch16_224")
+    config = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values)).config
+    assert (config.network.width, config.network.stem) == (1.0, "standard")
+
+
+@given(
+    count=st.integers(16, 2_000_000),
+    side=st.integers(8, 4000),
+    channels=st.sampled_from([1, 3, 5]),
+    device=st.sampled_from(["cpu", "cuda", "mps"]),
+    memory=st.integers(1 << 30, 80 << 30),
+)
+@settings(deadline=None, max_examples=80)
+def test_auto_always_makes_a_config_that_can_run(
+    count: int, side: int, channels: int, device: str, memory: int
+) -> None:
+    made = auto(Facts(survey=seen(count=count, side=side, channels=channels), device=device, free_memory=memory))
+    config = made.config
+    assert 2 <= config.batch_size <= count
+    assert len(config.augment.mean) == channels
+    assert config.total_steps(count) >= 8
+    assert config.watch.health_every * 4 <= max(config.total_steps(count), 40), "several looks in every run"
+
+
+def test_encoders_of_the_recipes_exist() -> None:
+    import torch
+
+    with torch.device("meta"):
+        for name, recipe in RECIPES.items():
+            config = recipe.make(Facts(survey=seen())).config
+            network = config.network
+            encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, init=network.init)
+            assert MLP(int(encoder.num_features), network.hidden, network.output), name
+
+
+def test_facts_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Facts(survey=seen()).device = "cuda"  # type: ignore[misc]

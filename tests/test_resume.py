@@ -1,0 +1,209 @@
+"""A run that was killed and goes on ends with the very same bytes as one that was never touched."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import byol
+from byol.cli import main
+from byol.errors import UserError
+from byol.keeper import Keeper
+from byol.log import read_metrics
+from conftest import TINY, flags
+
+RUN = {**TINY, "epochs": 3, "optim__accumulate": 2, "data__memory": "always", "watch__checkpoint_minutes": 1e-6}
+"""27 updates on the images of `class_folder`, 144 of which are trained on."""
+
+
+def results(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """The weights, and every line of the metrics without its speed."""
+    lines = read_metrics(folder / "metrics.jsonl")
+    return (folder / "encoder.safetensors").read_bytes(), [
+        {key: value for key, value in line.items() if key != "images_per_second"} for line in lines
+    ]
+
+
+@pytest.fixture(scope="module")
+def untouched(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[dict[str, Any]]]:
+    """What a run gives that nobody interrupts."""
+    out = tmp_path_factory.mktemp("untouched") / "run"
+    byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, **RUN)
+    found = results(out)
+    assert found[1][-1]["step"] == 27
+    assert any("knn/sample_accuracy" in line for line in found[1])
+    assert any("health/rank" in line for line in found[1])
+    return found
+
+
+def start(data: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "byol", "pretrain", str(data), "--recipe", "cifar10-cpu", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [*command, *flags(RUN)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def wait_for(out: Path, process: subprocess.Popen[str], step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        lines = read_metrics(out / "metrics.jsonl")
+        if lines and lines[-1]["step"] >= step:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.003)
+    raise AssertionError("it never came so far")
+
+
+def test_killed_at_a_random_step(
+    class_folder: Path, tmp_path: Path, untouched: tuple[bytes, list[dict[str, Any]]]
+) -> None:
+    out, step = tmp_path / "run", random.randint(2, 20)
+    process = start(class_folder, out)
+    wait_for(out, process, step)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert not (out / "encoder.safetensors").exists()
+    byol.resume(out, quiet=True)
+    weights, lines = results(out)
+    assert lines == untouched[1], f"killed after step {step}"
+    assert weights == untouched[0], f"killed after step {step}"
+    assert sum("going on with" in line for line in (out / "log.txt").read_text().splitlines()) == 1
+
+
+def test_sigterm_saves_and_exits_130(
+    class_folder: Path,
+    tmp_path: Path,
+    untouched: tuple[bytes, list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    process = start(class_folder, out)
+    wait_for(out, process, 6)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: byol pretrain --resume {out}" in said
+    assert "Traceback" not in said
+    saved = sorted(path.stem for path in (out / "checkpoints").glob("*.json"))[-1]
+    assert f"interrupted after {int(saved.removeprefix('step-'))} of 27 updates" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", "--resume", str(out)])
+    assert ended.value.code in (0, None)
+    assert results(out) == untouched
+
+
+class Killed(BaseException):
+    """Nothing expects it, as nothing expects a kill."""
+
+
+def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Keeper.__call__
+
+    def call(self: Keeper, now: int) -> bool:
+        go_on = whole(self, now)
+        if now == step:
+            raise Killed
+        return go_on
+
+    monkeypatch.setattr(Keeper, "__call__", call)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optim__name": "lars", "data__memory": "never", "optim__accumulate": 1},
+        {"optim__name": "sgd", "precision": "bf16", "target__start": "apart", "network__init": "official"},
+        {"encoder": "test_efficientnet", "image_size": 32, "network__width": 1, "network__stem": "standard"},
+    ],
+    ids=["lars, from disk", "sgd, bf16, apart", "another family"],
+)
+def test_every_way_to_train_resumes(
+    changes: dict[str, Any], class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**RUN, "epochs": 0.7, "watch__health_every": 2, "watch__log_every": 2, **changes}
+    whole = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "whole", quiet=True, **settings)
+    with monkeypatch.context() as patched:
+        die_after(3, patched)
+        with pytest.raises(Killed):
+            byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "killed", quiet=True, **settings)
+    torch.manual_seed(12345)  # the state of PyTorch's own generator has no part in it
+    outcome = byol.resume(tmp_path / "killed", quiet=True)
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert outcome.reading == whole.reading
+
+
+def interrupted(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any) -> None:
+    with monkeypatch.context() as patched:
+        die_after(step, patched)
+        with pytest.raises(Killed):
+            byol.pretrain(data, recipe="cifar10-cpu", out=out, quiet=True, **{**RUN, **changes})
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
+    class_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    untouched: tuple[bytes, list[dict[str, Any]]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    interrupted(class_folder, out, monkeypatch)
+    last = out / "checkpoints" / "step-000000005.safetensors"
+    last.write_bytes(last.read_bytes()[:1000])
+    byol.resume(out)
+    assert results(out) == untouched
+    said = capsys.readouterr().out
+    assert "step-000000005.safetensors is torn" in said
+    assert "after 4 of 27 updates" in said
+    assert "is torn" in (out / "log.txt").read_text()
+
+
+def test_without_a_checkpoint_it_starts_over(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: tuple[bytes, list[dict[str, Any]]]
+) -> None:
+    out = tmp_path / "run"
+    interrupted(class_folder, out, monkeypatch, watch__checkpoint_minutes=1e6)
+    assert not list((out / "checkpoints").iterdir())
+    (out / "metrics.jsonl").write_text((out / "metrics.jsonl").read_text() + '{"step": 6, "lo')  # half a line
+    byol.resume(out, quiet=True)
+    assert results(out) == untouched
+
+
+def test_other_images_are_noticed(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(class_folder, data)
+    interrupted(data, tmp_path / "run", monkeypatch)
+    (data / "red" / "00.png").unlink()
+    with pytest.raises(UserError, match="no longer holds the images this run was started with"):
+        byol.resume(tmp_path / "run", quiet=True)
+    shutil.copy(class_folder / "red" / "00.png", data / "red" / "00.png")
+    assert byol.resume(tmp_path / "run", quiet=True).verdict is not None
+
+
+def test_from_another_working_directory(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: tuple[bytes, list[dict[str, Any]]]
+) -> None:
+    monkeypatch.chdir(class_folder.parent)
+    interrupted(Path(class_folder.name), tmp_path / "run", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    byol.resume("run", quiet=True)
+    assert results(tmp_path / "run") == untouched
+
+
+def test_a_finished_run_is_left_alone(class_folder: Path, tmp_path: Path) -> None:
+    byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path, quiet=True, **{**RUN, "epochs": 0.5})
+    before = results(tmp_path)
+    with pytest.raises(UserError, match="is finished"):
+        byol.resume(tmp_path, quiet=True)
+    assert results(tmp_path) == before

@@ -1,0 +1,166 @@
+"""What a run leaves on the disk, its log, and the machine's own choices."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from byol import machine
+from byol.config import PretrainConfig, WatchConfig, replace
+from byol.errors import UserError
+from byol.log import RunLog, cut_metrics, read_metrics
+from byol.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+
+PLAN = RunPlan(
+    config=replace(PretrainConfig(), epochs=3, optim__lr=0.7, augment__view1__area=(0.3, 0.9)),
+    recipe="auto",
+    data="/photos",
+    monitor=None,
+    images=42,
+    fingerprint="abc",
+)
+
+
+def test_plan_and_back(tmp_path: Path) -> None:
+    save_plan(RunFolder(tmp_path), PLAN, {"cpu": "one"})
+    folder, plan = load_plan(tmp_path)
+    assert folder.path == tmp_path
+    assert plan == PLAN
+    assert json.loads((tmp_path / "config.json").read_text())["machine"] == {"cpu": "one"}
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"config": 5}', '{"config": {"epocs": 3}}'])
+def test_a_config_that_was_changed_is_told(damage: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(damage)
+    with pytest.raises(UserError, match=r"config\.json|epocs"):
+        load_plan(tmp_path)
+
+
+def test_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new_run_folder(None, "/some/My Photos (2)/").path == Path("runs/my-photos-2")
+    assert new_run_folder(None, "/some/My Photos (2)/").path == Path("runs/my-photos-2-2")
+    assert new_run_folder(None, "cifar10/train.parquet").path == Path("runs/train")
+    assert new_run_folder(None, "???").path == Path("runs/run")
+    folder = new_run_folder("here/and/there", "x")
+    assert folder.checkpoints.is_dir()
+    save_plan(folder, PLAN, {})
+    with pytest.raises(UserError, match="holds a run already; go on with it by --resume here/and/there"):
+        new_run_folder("here/and/there", "x")
+
+
+def test_bad_images_are_listed_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad_images.txt"
+    bad = BadImages(path)
+    assert not path.exists()
+    for line in ("a.jpg\tcut", "b.jpg\tempty", "a.jpg\tcut"):
+        bad.add(line)
+    assert len(bad) == 2
+    assert path.read_text() == "a.jpg\tcut\nb.jpg\tempty\n"
+    again = BadImages(path)  # a resumed run
+    again.add("b.jpg\tempty")
+    again.add("c.jpg\tcut")
+    assert path.read_text().splitlines() == ["a.jpg\tcut", "b.jpg\tempty", "c.jpg\tcut"]
+    nowhere = BadImages(None)
+    nowhere.add("x\ty")
+    assert len(nowhere) == 1
+
+
+def test_metrics_are_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(tmp_path, WatchConfig())
+    log.say("hello [b]there[/b]")
+    log.metrics(3, {"loss": 1.25, "gradient_norm": math.nan})
+    log.metrics(5, {"loss": math.inf})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"step": 3, "loss": 1.25, "gradient_norm": None},
+        {"step": 5, "loss": None},
+    ], "readable at once, before the end"
+    log.close()
+    assert capsys.readouterr().out == "hello [b]there[/b]\n"
+    assert (tmp_path / "log.txt").read_text() == "hello [b]there[/b]\n"
+
+
+def test_quiet_says_nothing_but_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(tmp_path, WatchConfig(), quiet=True)
+    log.say("hello")
+    log.close()
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "log.txt").read_text() == "hello\n"
+
+
+def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(None, WatchConfig())
+    log.say("hello")
+    log.metrics(1, {"loss": 1.0})
+    log.start_progress(10, 0)
+    log.advance(3, "note")
+    log.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_cutting_metrics_drops_later_and_half_lines(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n{"step": 3, "loss": 1.0}\n{"step": 4, "lo')
+    cut_metrics(path, 2)
+    assert path.read_text() == '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n'
+    cut_metrics(path, 0)
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_reporters_that_are_not_installed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for module in ("wandb", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"pip install 'byol\[{name}\]'"):
+        RunLog(tmp_path, WatchConfig(**{name: True}))
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_devices(cuda: bool, mps: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    with_devices(cuda=True, mps=True)
+    assert machine.choose_device("auto")[0].type == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert machine.choose_device("cuda")[0] == torch.device("cuda", 3)
+    with_devices(cuda=False, mps=True)
+    assert machine.choose_device("auto")[0].type == "mps"
+    with_devices(cuda=False, mps=False)
+    device, why = machine.choose_device("auto")
+    assert (device.type, why) == ("cpu", "no cuda or mps device here")
+    assert machine.choose_device("cpu") == (torch.device("cpu"), "asked for")
+    with pytest.raises(UserError, match="'mps' is not available here; this machine has: cpu"):
+        machine.choose_device("mps")
+
+
+@pytest.mark.parametrize(
+    ("features", "precision", "words"),
+    [
+        ({"avx512_bf16"}, "bf16", "AVX-512"),
+        ({"amx_bf16", "avx512_bf16"}, "bf16", "AMX"),
+        ({"avx2"}, "float32", "no bf16 units"),
+        (set(), "float32", "no bf16 units"),
+    ],
+)
+def test_precision_follows_the_processor(
+    features: set[str], precision: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cpu_features", lambda: frozenset(features))
+    chosen, why = machine.choose_precision("auto", torch.device("cpu"))
+    assert chosen == precision
+    assert words in why
+    assert machine.choose_precision("float32", torch.device("cpu"))[0] == "float32"
+    assert machine.choose_precision("auto", torch.device("mps"))[0] == "float32"
+
+
+def test_machine_is_named() -> None:
+    found = machine.describe()
+    assert found["torch"] == torch.__version__
+    assert found["cores"] == machine.cores() >= 1
+    assert machine.free_memory(torch.device("cpu")) > 1 << 26
+    json.dumps(found)

@@ -1,0 +1,69 @@
+"""What one of two processes does for test_distributed.py: `python two_processes.py IMAGES OUT`.
+
+It finds its place in torchrun's variables. Writes `values-RANK.safetensors` and, through rank 0, a whole run in `OUT/run`.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import byol
+from byol import distributed
+from conftest import TINY
+
+RUN = {**TINY, "optim__name": "sgd", "watch__log_every": 1, "watch__health_every": 2, "epochs": 1}
+SHAPES = {"flat": (12, 5), "maps": (8, 4, 3, 2)}
+
+
+def batch(kind: str) -> tuple[Tensor, Tensor]:
+    """Values far from zero and a weight for each of them in the loss, both for the joined batch."""
+    generator = torch.Generator().manual_seed(4)
+    x = 100 + 3 * torch.randn(SHAPES[kind], generator=generator, dtype=torch.float64)
+    return x, torch.randn(SHAPES[kind], generator=generator, dtype=torch.float64)
+
+
+def norm(kind: str) -> nn.Module:
+    """A batch norm with weights that matter."""
+    layer = nn.BatchNorm1d(5) if kind == "flat" else nn.BatchNorm2d(4)
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(0.5, 2, layer.num_features))
+        layer.bias.copy_(torch.linspace(-1, 1, layer.num_features))
+    return nn.Sequential(layer).double()
+
+
+def through(layer: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Two passes in training, their gradients, and one in evaluation."""
+    x = x.clone().requires_grad_()
+    out = layer(layer(x))  # the second pass feels the first one's gradient
+    (out * weight).sum(tuple(range(1, x.ndim))).mean().backward()
+    values = {"out": out.detach(), "x.grad": x.grad}
+    values |= {f"{name}.grad": p.grad for name, p in layer.named_parameters()}
+    values |= {name: value.clone() for name, value in layer.named_buffers()}
+    with torch.no_grad():
+        values["evaluated"] = layer.eval()(x)
+    return {name: value.contiguous() for name, value in values.items() if value is not None}
+
+
+def main(images: str, out: str) -> None:
+    with distributed.processes(torch.device("cpu")):
+        rank, values = distributed.rank(), {}
+        for kind in SHAPES:
+            x, weight = batch(kind)
+            half = len(x) // 2
+            part = slice(rank * half, (rank + 1) * half)
+            layer = distributed.synchronise_batch_norm(norm(kind), torch.device("cpu"))
+            values |= {f"{kind}/{name}": v for name, v in through(layer, x[part], weight[part]).items()}
+        values["mean"] = distributed.mean(torch.tensor([1.0 + rank, 10.0 * rank]))
+        cpu = torch.device("cpu")
+        votes = [distributed.agree(rank == 1, cpu), distributed.agree(False, cpu), distributed.agree(True, cpu)]
+        values["agree"] = torch.tensor(votes)
+        values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
+        save_file(values, Path(out) / f"values-{rank}.safetensors")
+        byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "run", quiet=True, **RUN)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
