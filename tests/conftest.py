@@ -33,7 +33,9 @@ def flags(settings: dict[str, Any]) -> list[str]:
     """The same settings as they are typed on a command line."""
     typed: list[str] = []
     for name, value in settings.items():
-        typed += ["--" + name.replace("__", ".").replace("_", "-"), str(value)]
+        section, _, last = name.replace("__", ".").replace("_", "-").rpartition(".")
+        flag = f"--{section}." if section else "--"
+        typed += [flag + ("" if value else "no-") + last] if isinstance(value, bool) else [flag + last, str(value)]
     return typed
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.health import Health, effective_rank, judge, measure, represent_with, spread
+from byol.health import WEAK_MATCH, Health, effective_rank, judge, measure, represent_with, spread
 from byol.methods.byol import BYOL
 from byol.networks import MLP
 
@@ -120,12 +120,13 @@ def test_diverged(losses: list[float], norms: list[float]) -> None:
 
 
 def test_weak_is_said_but_does_not_stop() -> None:
-    verdict = judge([look(match=0.1)], [1.0], [1.0])
+    few = WEAK_MATCH / 256
+    verdict = judge([look(match=0.9 * few)], [1.0], [1.0])
     assert (verdict.word, verdict.stops) == ("weak", False)
     assert "train longer" in verdict.advice
-    # with few images chance alone matches some: three times as much is asked for
-    assert judge([look(match=0.55, chance=0.2)], [1.0], [1.0]).word == "weak"
-    assert judge([look(match=0.65, chance=0.2)], [1.0], [1.0]).word == "healthy"
+    assert judge([look(match=1.1 * few)], [1.0], [1.0]).word == "healthy"
+    assert WEAK_MATCH > 1, "better than chance"
+    assert judge([look(match=1 / 256)], [1.0], [1.0]).word == "weak"
     assert judge([], [1.0], [1.0]).word == "weak"
 
 

@@ -1,6 +1,7 @@
 """What one of two processes does for test_distributed.py: `python two_processes.py IMAGES OUT`.
 
-It finds its place in torchrun's variables. Writes `values-RANK.safetensors` and, through rank 0, a whole run in `OUT/run`.
+It finds its place in torchrun's variables, and writes `values-RANK.safetensors` and, through rank 0, a whole run in
+`OUT/run`.
 """
 
 import sys

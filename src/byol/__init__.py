@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from byol.methods.byol import BYOL as BYOL
     from byol.networks import MLP as MLP
     from byol.networks import make_encoder as make_encoder
-    from byol.pretrain import pretrain as pretrain
-    from byol.pretrain import resume as resume
+    from byol.pretraining import pretrain as pretrain
+    from byol.pretraining import resume as resume
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
@@ -30,8 +30,8 @@ _HOMES = {
     "make_encoder": "byol.networks",
     "open_source": "byol.data.sources",
     "parameter_groups": "byol.lars",
-    "pretrain": "byol.pretrain",
-    "resume": "byol.pretrain",
+    "pretrain": "byol.pretraining",
+    "resume": "byol.pretraining",
 }
 
 __all__ = [*sorted(_HOMES)]

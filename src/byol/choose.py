@@ -57,15 +57,15 @@ def small_views(*, blur: bool = False) -> AugmentConfig:
 
 
 def small_on_cpu(epochs: float) -> PretrainConfig:
-    """A narrow ResNet-18 for small images, which two cores train at over a thousand images per second."""
+    """A shallow, narrow ResNet for small images, 1.2 M parameters: over a thousand images per second on two cores."""
     return PretrainConfig(
-        encoder="resnet18",
+        encoder="resnet10",
         image_size=32,
         batch_size=256,
         epochs=epochs,
-        network=NetworkConfig(width=0.25, stem="stride2", hidden=1024, output=128),
+        network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=128),
         optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
-        target=TargetConfig(tau=0.98),
+        target=TargetConfig(tau=0.99),
         augment=small_views(),
     )
 

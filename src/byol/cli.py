@@ -197,7 +197,7 @@ def explicit(command: object, arguments: list[str]) -> dict[str, Any]:
 
 
 def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
-    from byol.pretrain import pretrain, resume
+    from byol.pretraining import pretrain, resume
 
     if command.resume is not None:
         typed = {"DATA": command.images, "--monitor": command.monitor, "--out": command.out, "--budget": command.budget}

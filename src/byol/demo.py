@@ -14,7 +14,7 @@ from byol.data.embedded import embedded_photos
 from byol.evals import fewshot
 from byol.evals.cache import FeatureConfig
 from byol.evals.encoders import open_encoder
-from byol.pretrain import pretrain
+from byol.pretraining import pretrain
 
 PER_CLASS = (1, 5, 10)
 """Labels per photograph."""

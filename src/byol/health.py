@@ -137,7 +137,7 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
     if not health:
         return Verdict("weak", "Too short a run to say anything: no health measure was taken.", "Train longer.")
     last = health[-1]
-    if all(_collapsed(h) for h in health[-2:]):
+    if len(health) >= 2 and all(_collapsed(h) for h in health[-2:]):
         return Verdict(
             "collapsed",
             f"Collapsed: the network says the same of every image (spread {last.spread:.3f} of 1, effective rank "
