@@ -130,6 +130,7 @@ class Ours:
 
     def __post_init__(self) -> None:
         config = self.workload.config
+        machine.keep_freed_memory()  # as the product does
         self.device, _ = machine.choose_device(config.device)
         self.precision, _ = machine.choose_precision(config.precision, self.device)
         workers = min(16, machine.cores())

@@ -1,5 +1,6 @@
 """What this machine is, and what `auto` takes on it: the device, the precision, the memory at hand."""
 
+import ctypes
 import os
 import platform
 import time
@@ -70,6 +71,19 @@ def free_memory(device: torch.device) -> int:
             if line.startswith("MemAvailable"):
                 return int(line.split()[1]) * 1024
     return 4 << 30
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step instead of handing it back to the system.
+
+    A step on a processor frees and takes the same hundreds of megabytes again and again, and every page that comes back
+    from the system must be cleared and mapped anew: a sixth of a small network's step. Does nothing where the C library
+    is another.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never shrink the heap
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks, too, come from the heap
 
 
 def cores() -> int:

@@ -13,6 +13,9 @@ from byol.augment.crop import rows_image_columns
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue in grey; their sum is 0.9999 (augmentations.py:285)."""
 
+NEGLIGIBLE = 1e-9
+"""Weight below which a tap of a long blur is left out: a hundredth of what float32 can tell apart near 1."""
+
 SHORT_KERNEL = 7
 """Longest blur kernel that is applied tap by tap (measured: 64 px images)."""
 
@@ -21,47 +24,58 @@ def _per_image(factor: Tensor) -> Tensor:
     return factor.view(-1, 1, 1, 1)
 
 
-def adjust_brightness(x: Tensor, delta: Tensor) -> Tensor:
+def adjust_brightness(x: Tensor, delta: Tensor, out: Tensor | None = None) -> Tensor:
     """Add `delta` to every value; not clipped (augmentations.py:239)."""
-    return x + _per_image(delta)
+    return torch.add(x, _per_image(delta), out=out)
 
 
-def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
+def adjust_contrast(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Scale around each channel's mean; not clipped (augmentations.py:243)."""
+    # a product and a sum: three tensors of different shapes in one call fall out of the processor's vector loop
+    factor = _per_image(factor)
     mean = x.mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(mean, x, _per_image(factor))
+    return torch.mul(x, factor, out=out).add_(mean.mul_(1 - factor))
 
 
-def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
+def adjust_saturation(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
     """Multiply S of HSV, clipped to [0, 1], keeping H and V (augmentations.py:250); (N, 3, H, W).
 
     With H and V fixed, each channel's distance from V is proportional to S: so V stays where it is, and the distance
     grows by the factor, or by 1/S where the factor would take S past 1.
     """
-    value, low = _extremes(x)
-    chroma = value - low
-    # a grey pixel has no distance to scale, so its ratio may be anything finite
-    ratio = torch.minimum(_per_image(factor), value / chroma.clamp_min(1e-20))
-    return torch.lerp(value, x, ratio)
+    value, chroma = _value_and_chroma(x)
+    ratio = torch.minimum(_per_image(factor), value / chroma)
+    return torch.lerp(value, x, ratio, out=out)
 
 
-def adjust_hue(x: Tensor, turns: Tensor) -> Tensor:
+def adjust_hue(x: Tensor, turns: Tensor, out: Tensor | None = None) -> Tensor:
     """Add to H of HSV, modulo 1, keeping S and V (augmentations.py:254); (N, 3, H, W)."""
-    value, low = _extremes(x)
-    chroma = value - low
-    hue6 = _hue_in_sixths(x, value, chroma) + 6 * _per_image(turns)
-    return torch.addcmul(value, chroma, _distance_share(hue6), value=-1)
+    value, chroma = _value_and_chroma(x)
+    hue6 = _signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns))
+    out = torch.empty_like(x) if out is None else out
+    for channel, share in enumerate(_distance_shares(hue6)):
+        torch.addcmul(value, chroma, share, value=-1, out=out[:, channel : channel + 1])
+    return out
 
 
-def _distance_share(hue6: Tensor) -> Tensor:
-    """How far each of red, green and blue lies below V, in chromas: (N, 1, H, W) -> (N, 3, H, W) in [0, 1].
+def _distance_shares(hue6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far red, green and blue lie below V, in chromas, (N, 1, H, W) in [0, 1] each; overwrites `hue6`.
 
-    Channel n is V - C * clamp(min(k, 4 - k), 0, 1) with k = (n + 6 H) mod 6 and n = 5, 3, 1; and
-    min(k, 4 - k) = 2 - |k - 2|, where k - 2 may be taken from -3 to 3.
+    Each is clamp(d - 1, 0, 1), where d in [0, 3] is the distance around the circle from the channel's own hue: 0, 2
+    and 4. With u in [-3, 3], the hue seen from the far side of red, these distances are 3 - |u|, |u + 1| and |u - 1|.
     """
-    t = hue6 + torch.tensor([3.0, 1.0, -1.0], dtype=hue6.dtype, device=hue6.device).view(1, 3, 1, 1)
-    t = t.sub_((t / 6).round_(), alpha=6).abs_()
-    return t.neg_().add_(2).clamp_(0, 1)
+    u = hue6.sub_(3)
+    u.sub_((u / 6).round_(), alpha=6)
+    green = (u + 1).abs_().sub_(1).clamp_(0, 1)
+    blue = (u - 1).abs_().sub_(1).clamp_(0, 1)
+    red = u.abs_().neg_().add_(2).clamp_(0, 1)
+    return red, green, blue
+
+
+def _value_and_chroma(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest channel of each pixel, and its distance from the smallest, never quite 0; (N, 1, H, W)."""
+    value, low = _extremes(x)
+    return value, (value - low).clamp_min_(1e-20)
 
 
 def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,34 +87,38 @@ def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
-    """H of HSV times six, in [-1, 5); of tied channels red wins, then green; 0 for grey (augmentations.py:172)."""
+def _signed_hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
+    """H of HSV times six, in [-3, 3] (augmentations.py:172); anything for grey, which has none.
+
+    Without asking which channel is largest (a branch per pixel, that processors guess wrong): with D the distances
+    below V in chromas, one of them 0 and one 1, going through the six cases gives |H| = 2 + D_red - D_green - D_blue,
+    and H is positive where green exceeds blue.
+    """
     red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
-    safe = torch.where(chroma > 0, chroma, 1.0)
-    hue = torch.where(green == value, (blue - red) / safe + 2, (red - green) / safe + 4)
-    hue = torch.where(red == value, (green - blue) / safe, hue)
-    return hue * (chroma > 0)
+    size = (green - red).add_(blue).sub_(value).div_(chroma).add_(2)
+    return size.copysign_(green - blue)
 
 
 def rgb_to_hsv(x: Tensor) -> Tensor:
     """(N, 3, H, W) RGB -> HSV, all in [0, 1]."""
-    value, low = _extremes(x)
-    chroma = value - low
-    hue = (_hue_in_sixths(x, value, chroma) / 6).remainder(1)
-    saturation = torch.where(value > 0, chroma / torch.where(value > 0, value, 1.0), 0.0)
+    value, chroma = _value_and_chroma(x)
+    colourful = chroma > 1e-20
+    hue = torch.where(colourful, (_signed_hue_in_sixths(x, value, chroma) / 6).remainder(1), 0.0)
+    saturation = torch.where(colourful, chroma / value, 0.0)
     return torch.cat([hue, saturation, value], dim=1)
 
 
 def hsv_to_rgb(x: Tensor) -> Tensor:
     """(N, 3, H, W) HSV -> RGB, all in [0, 1]."""
     hue, saturation, value = x[:, 0:1], x[:, 1:2], x[:, 2:3]
-    return value - value * saturation * _distance_share(6 * hue)
+    return value - value * saturation * torch.cat(_distance_shares(6 * hue), dim=1)
 
 
 def to_grayscale(x: Tensor) -> Tensor:
     """(N, 3, H, W) -> the same with three equal channels (augmentations.py:285)."""
-    weights = torch.tensor(GRAY_WEIGHTS, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    return (x * weights).sum(dim=1, keepdim=True).expand_as(x).contiguous()
+    red, green, blue = GRAY_WEIGHTS
+    gray = (x[:, 0:1] * red).add_(x[:, 1:2], alpha=green).add_(x[:, 2:3], alpha=blue)
+    return gray.expand_as(x).contiguous()
 
 
 def blur_taps(height: int) -> int:
@@ -112,12 +130,14 @@ def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
     """Blur by sigma pixels with a separable kernel of `taps` values; outside the image lies black.
 
     The zero padding is the official code's (augmentations.py:133-151): borders darken. A short kernel is a sum of
-    shifted images; a long one is a product with a banded matrix per image, which processors and GPUs do best.
+    shifted images, and so is a long one on a processor; on a GPU it is a product with a banded matrix per image.
     """
     if taps == 1:
         return x
     if taps <= SHORT_KERNEL:
         return _blur_along(_blur_along(x, sigma, taps, dim=3), sigma, taps, dim=2)
+    if x.device.type == "cpu":
+        return _blur_each(x, _kernel(sigma, taps, x.dtype))
     rows = _blur_matrix(sigma, taps, x.shape[2], x.dtype)
     columns = rows if x.shape[3] == x.shape[2] else _blur_matrix(sigma, taps, x.shape[3], x.dtype)
     return rows_image_columns(rows, x, columns)
@@ -140,6 +160,27 @@ def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
     return out
 
 
+def _blur_each(x: Tensor, kernel: Tensor) -> Tensor:
+    """Tap by tap, an image at a time: it stays in the cache, and taps too small to be seen in float32 are left out."""
+    c, h, w = x.shape[1:]
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for image, taps, place in zip(x, kernel.tolist(), out, strict=True):
+        half = taps[len(taps) // 2 :]
+        radius = min(max(r for r, weight in enumerate(half) if weight > NEGLIGIBLE), h - 1)
+        down = image * half[0]
+        for r in range(1, radius + 1):
+            down[:, r:].add_(image[:, :-r], alpha=half[r])
+            down[:, :-r].add_(image[:, r:], alpha=half[r])
+        # rows one after the other with black between them: a step along the row is a step in memory
+        line = torch.nn.functional.pad(down, (0, radius)).view(-1)
+        across = line * half[0]
+        for r in range(1, radius + 1):
+            across[r:].add_(line[:-r], alpha=half[r])
+            across[:-r].add_(line[r:], alpha=half[r])
+        place.copy_(across.view(c, h, w + radius)[:, :, :w])
+    return out
+
+
 def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Tensor:
     """(N, size, size), symmetric: row i holds the kernel around pixel i."""
     kernel = torch.nn.functional.pad(_kernel(sigma, taps, dtype), (0, 1))  # a last tap of 0: out of reach
@@ -150,4 +191,6 @@ def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Ten
 
 def solarize(x: Tensor, threshold: float = 0.5) -> Tensor:
     """Invert values from the threshold up: x below it, else 1 - x (augmentations.py:434)."""
+    if threshold == 0.5:  # the same for values in [0, 1], without a branch per value
+        return torch.minimum(x, 1 - x)
     return torch.where(x < threshold, x, 1 - x)

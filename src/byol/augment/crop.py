@@ -46,15 +46,22 @@ def center_window(height: int, width: int) -> tuple[int, int, int]:
     return (height - side + 1) // 2, (width - side + 1) // 2, side
 
 
-def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
+def resize_matrix(
+    start: Tensor, length: Tensor, size_in: int, size_out: int, backwards: Tensor | None = None
+) -> Tensor:
     """Matrices (N, size_out, size_in) that resize pixels [start, start + length) of a line to size_out pixels.
+
+    Where `backwards` (N,) bool is true, the last pixel comes first: a flip that costs nothing.
 
     TensorFlow's legacy bicubic with half-pixel centres, as the official code calls it (utils/dataset.py:201): no
     antialiasing, taps outside the window dropped and the others renormalised, offsets rounded to 1/1024.
     """
     device = start.device
     scale = (length.float() / size_out).view(-1, 1)
-    centre = (torch.arange(size_out, device=device, dtype=torch.float32) + 0.5) * scale - 0.5
+    position = torch.arange(size_out, device=device, dtype=torch.float32)
+    if backwards is not None:
+        position = torch.where(backwards.view(-1, 1), size_out - 1 - position, position)
+    centre = (position + 0.5) * scale - 0.5
     base = centre.floor()
     offset = ((centre - base) * TABLE_SIZE).round() / TABLE_SIZE
     # the four taps of each output pixel, at base - 1 ... base + 2
@@ -76,21 +83,34 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
 
 
-def crop_resize(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: int) -> Tensor:
-    """Crop (N, C, H, W) floats by one window each and resize to (N, C, size, size), clipped to [0, 1]."""
-    rows = resize_matrix(top, height, images.shape[2], size)
-    columns = resize_matrix(left, width, images.shape[3], size)
-    return rows_image_columns(rows, images, columns).clamp_(0, 1)
+def crop_resize(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: int,
+    flip: Tensor | None = None,
+    vertical_flip: Tensor | None = None,
+) -> Tensor:
+    """Crop (N, C, H, W) floats, or uint8 as 0 to 255, by one window each; resize to (N, C, size, size) in [0, 1]."""
+    rows = resize_matrix(top, height, images.shape[2], size, vertical_flip)
+    columns = resize_matrix(left, width, images.shape[3], size, flip)
+    if images.dtype == torch.uint8:
+        rows.div_(255)
+    return rows_image_columns(rows, images, columns)
 
 
 def rows_image_columns(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
-    """rows @ image @ columns^T for each image: (N, A, H), (N, C, H, W), (N, B, W) -> (N, C, A, B).
+    """rows @ image @ columns^T, clipped to [0, 1]: (N, A, H), (N, C, H, W), (N, B, W) -> (N, C, A, B).
 
     The channels of an image share its matrices, so each side is one product per image; the copies that bring the
     channels between rows and columns cost a tenth of what the products of single channels would.
     """
     n, c, h, w = images.shape
-    x = images.permute(0, 2, 1, 3).reshape(n, h, c * w)
-    x = torch.bmm(rows.to(x.dtype), x).view(n, -1, w)
-    x = torch.bmm(x, columns.to(x.dtype).transpose(1, 2))
-    return x.view(n, rows.shape[1], c, -1).permute(0, 2, 1, 3).contiguous()
+    dtype = images.dtype if images.is_floating_point() else rows.dtype
+    x = torch.empty(n, h, c, w, dtype=dtype, device=images.device).copy_(images.permute(0, 2, 1, 3))
+    x = torch.bmm(rows.to(dtype), x.view(n, h, c * w)).view(n, -1, w)
+    x = torch.bmm(x, columns.to(dtype).transpose(1, 2)).view(n, rows.shape[1], c, -1).permute(0, 2, 1, 3)
+    out = torch.empty(x.shape, dtype=dtype, device=images.device)
+    return torch.clamp(x, 0, 1, out=out)

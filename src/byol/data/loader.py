@@ -21,6 +21,7 @@ from byol.config import AugmentConfig, PretrainConfig
 from byol.data.decode import BadImage
 from byol.data.memory import WHOLE_SIDE
 from byol.data.sources import Source
+from byol.threads import lone_threads
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
@@ -108,7 +109,7 @@ class Loader:
             for step in range(first, last):
                 yield [self._gather(*part) for part in self._parts(step)]
             return
-        with ThreadPoolExecutor(self.workers) as pool:
+        with lone_threads(self.workers, "decode") as pool:
             waiting: deque[list[_Pending]] = deque()
             try:
                 for step in range(first, last + AHEAD):
@@ -167,12 +168,13 @@ class Loader:
         return _Pending(futures, (params1, params2))
 
     def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> list[tuple[Tensor, Tensor]]:
-        crops = []
-        for row, index in enumerate(indices):
-            image = self._image(index)
-            one, two = (crop_one(image, p[row : row + 1], self.config.image_size) for p in params)
-            crops.append((one, two))
-        return crops
+        images = [self._image(index) for index in indices]
+        heights, widths = (torch.tensor([image.shape[dim] for image in images]) for dim in (1, 2))
+        views = [torch.stack(crop_window(p, heights, widths), dim=1).tolist() for p in params]
+        size = self.config.image_size
+        return [
+            (crop(image, one, size), crop(image, two, size)) for image, one, two in zip(images, *views, strict=True)
+        ]
 
     def _image(self, index: int) -> Tensor:
         """An image, or if it cannot be read the next one that can: the same one whoever asks."""
@@ -221,9 +223,14 @@ def crop_one(image: Tensor, params: ViewParams, size: int) -> Tensor:
     The official code does not antialias (utils/dataset.py:201): for images decoded one by one we do, since shrinking
     without it makes patterns that are not in the picture.
     """
-    top, left, height, width = (int(t) for t in crop_window(params, image.shape[1], image.shape[2]))
-    window = image[:, top : top + height, left : left + width].unsqueeze(0)
-    resized = F.interpolate(window, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+    return crop(image, [int(t) for t in crop_window(params, image.shape[1], image.shape[2])], size)
+
+
+def crop(image: Tensor, window: list[int], size: int) -> Tensor:
+    """One image (C, H, W), cropped at (top, left, height, width) and resized to (C, size, size)."""
+    top, left, height, width = window
+    part = image[:, top : top + height, left : left + width].unsqueeze(0)
+    resized = F.interpolate(part, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
     return resized[0] if resized.dtype == torch.uint8 else resized[0].clamp_(0, 1)
 
 
