@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from byol.augment import apply
-from byol.augment.apply import apply_color, as_float, crop_and_make_view, crop_views, make_view
+from byol.augment.apply import apply_color, as_float, crop_views, make_view
 from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
 from byol.augment.crop import center_window, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
@@ -35,21 +35,21 @@ def pictures(n: int = 6, channels: int = 3, height: int = 24, width: int = 24, s
 def test_a_view_of_nothing_is_the_image() -> None:
     x = pictures()
     params = draw_view(NOTHING, 6, seeded())
-    torch.testing.assert_close(crop_and_make_view(x, params, NOTHING, 24, *PLAIN), x, atol=1e-6, rtol=0)
+    torch.testing.assert_close(make_view(x, params, NOTHING, *PLAIN, size=24), x, atol=1e-6, rtol=0)
 
 
 def test_bytes_and_floats_give_the_same_view() -> None:
     stored = (pictures() * 255).round().to(torch.uint8)
     params = draw_view(T, 6, seeded())
-    from_bytes = crop_and_make_view(stored, params, T, 16, *PLAIN)
-    torch.testing.assert_close(crop_and_make_view(stored.float() / 255, params, T, 16, *PLAIN), from_bytes)
+    from_bytes = make_view(stored, params, T, *PLAIN, size=16)
+    torch.testing.assert_close(make_view(stored.float() / 255, params, T, *PLAIN, size=16), from_bytes)
     assert from_bytes.dtype == torch.float32
     assert from_bytes.shape == (6, 3, 16, 16)
 
 
 def test_sixteen_bits_are_not_rounded_to_eight() -> None:
     steps = torch.arange(24 * 24).view(1, 1, 24, 24) / 65535  # neighbours that eight bits cannot tell apart
-    view = crop_and_make_view(steps, draw_view(NOTHING, 1, seeded()), NOTHING, 24, (0.0,), (1.0,))
+    view = make_view(steps, draw_view(NOTHING, 1, seeded()), NOTHING, (0.0,), (1.0,), size=24)
     assert len(view.unique()) == 24 * 24
     torch.testing.assert_close(view, steps, atol=1e-8, rtol=1e-4)
 
@@ -82,7 +82,7 @@ def test_chunks_change_nothing(view: ViewConfig, whole: bool, monkeypatch: pytes
 
     def make() -> Tensor:
         if whole:
-            return crop_and_make_view(x, params, view, 20, *PLAIN)
+            return make_view(x, params, view, *PLAIN, size=20)
         return make_view(x, params, view, *PLAIN)
 
     monkeypatch.setattr(apply, "CHUNK_BYTES", 1 << 30)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from byol.augment.apply import crop_and_make_view, make_view
+from byol.augment.apply import make_view
 from byol.augment.draw import draw_view
 from byol.config import AugmentConfig, PretrainConfig, replace
 from byol.data.loader import Loader, generator_of
@@ -57,7 +57,7 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
     images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
     params = draw_view(config, 16, generator_of(1))
     for make in (
-        lambda x: crop_and_make_view(x, params, config, size, augment.mean, augment.std),
+        lambda x: make_view(x, params, config, augment.mean, augment.std, size),
         lambda x: make_view(x, params, config, augment.mean, augment.std),
     ):
         here, there = make(images), make(images.to(GPU)).cpu()

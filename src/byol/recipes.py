@@ -78,12 +78,12 @@ def cifar10(facts: Facts) -> Plan:
 
 def cifar10_cpu(facts: Facts) -> Plan:
     """CIFAR-10 on two cores in about 20 minutes; every number chosen on held-out training images."""
-    return Plan(small_on_cpu(epochs=30))
+    return Plan(small_on_cpu(epochs=24))
 
 
 def photos(facts: Facts) -> Plan:
     """The demo: patches of the embedded photographs, two minutes on two cores."""
-    return Plan(replace(small_on_cpu(epochs=20), watch__health_every=100))
+    return Plan(replace(small_on_cpu(epochs=12), watch__health_every=100))
 
 
 RECIPES: dict[str, Recipe] = {

@@ -1,6 +1,6 @@
 """Apply what was drawn: flips, colour, blur, solarise, and the normalisation, as pure functions of a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -19,11 +19,12 @@ from byol.augment.color import (
 )
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
-from byol.config import ViewConfig
+from byol.config import AugmentConfig, ViewConfig
 from byol.threads import lone_threads
 
-CHUNK_BYTES = 2 << 20
-"""Pixels worked on at once on a CPU: what stays in a core's cache from one operation to the next."""
+CHUNK_BYTES = 8 << 20
+"""Both views of the images that a CPU thread works on at once: as much as stays in a cache, and as little as keeps the
+calls few."""
 
 ALONE = 8
 """Chunks of fewer images are not worth sorting: such images are worked on one at a time."""
@@ -133,53 +134,94 @@ def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...])
     return (x * scale).add_(shift.view(1, -1, 1, 1))
 
 
-def make_view(
-    crops: Tensor, params: ViewParams, config: ViewConfig, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Tensor:
-    """From crops (N, C, S, S), uint8 or float in [0, 1], to a normalised view."""
+def make_views(
+    images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two normalised views (N, C, S, S) of each image.
 
-    def make(x: Tensor, p: ViewParams) -> Tensor:
-        return normalise_images(apply_color(as_float(x), p, config), mean, std)
+    On a CPU, work goes through the batch in parts that stay in the cache, each thread at a part of its own: the
+    operations on a part are too short to be shared among cores. A part holds both views of its images, so that there
+    are half as many operations, each twice as long.
 
-    return _in_parts(crops, params, crops.shape[2:], make)
-
-
-def crop_and_make_view(
-    images: Tensor, params: ViewParams, config: ViewConfig, size: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Tensor:
-    """From whole images held in memory, (N, C, H, W) uint8 or float in [0, 1], to a normalised view of side `size`."""
-
-    def make(x: Tensor, p: ViewParams) -> Tensor:
-        return normalise_images(apply_color(crop_views(x, p, size, flips=True), p, config, flipped=True), mean, std)
-
-    return _in_parts(images, params, (size, size), make)
-
-
-def _in_parts(
-    x: Tensor, params: ViewParams, size: Sequence[int], make: Callable[[Tensor, ViewParams], Tensor]
-) -> Tensor:
-    """On a CPU, work through a batch in parts that stay in the cache, each thread at a part of its own.
-
-    The operations on a part are too short to be shared among cores: a thread to a part is faster than a team to each.
+    Args:
+        images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images
+            (N, C, H, W), which may be the same tensor twice.
+        params: what was drawn for each view.
+        config: the two views and the normalisation.
+        size: side of the views, where the crops are still to be made.
     """
-    if x.device.type != "cpu":
-        return make(x, params)
-    threads = torch.get_num_threads()
-    parts = -(-4 * x.numel() // (CHUNK_BYTES * threads)) * threads  # as much for every thread
-    rows = -(-len(x) // parts)  # and no last part of a few images: it would cost as many calls as a full one
-    rows = rows if rows >= ALONE else 1
-    starts = range(0, len(x), rows)
-    if len(starts) == 1:
-        return make(x, params)
-    out = torch.empty(len(x), x.shape[1], *size, dtype=x.dtype if x.is_floating_point() else torch.float32)
+    first = images[0]
+    out = _empty_view(first, size), _empty_view(first, size)
+    rows = _rows(first, views=2)
+    alike = config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
 
-    def fill(start: int) -> None:
-        part = slice(start, start + rows)
-        out[part] = make(x[part], params[part])
+    def fill(part: slice) -> None:
+        x, p = (images[0][part], images[1][part]), (params[0][part], params[1][part])
+        if rows >= ALONE and alike:
+            both = _make(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std)
+            out[0][part], out[1][part] = both.chunk(2)
+        else:
+            out[0][part] = _make(x[0], p[0], config.view1, size, config.mean, config.std)
+            out[1][part] = _make(x[1], p[1], config.view2, size, config.mean, config.std)
 
-    for _ in map(fill, starts) if threads == 1 else _pool(threads).map(fill, starts):
-        pass  # an error of a thread is raised here
+    _in_parts(first, rows, fill)
     return out
+
+
+def make_view(
+    images: Tensor,
+    params: ViewParams,
+    view: ViewConfig,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    size: int | None = None,
+) -> Tensor:
+    """One normalised view of each image; arguments as for `make_views`."""
+    out = _empty_view(images, size)
+
+    def fill(part: slice) -> None:
+        out[part] = _make(images[part], params[part], view, size, mean, std)
+
+    _in_parts(images, _rows(images, views=1), fill)
+    return out
+
+
+def _make(
+    images: Tensor,
+    params: ViewParams,
+    view: ViewConfig,
+    size: int | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    if size is None:
+        x = apply_color(as_float(images), params, view)
+    else:
+        x = apply_color(crop_views(images, params, size, flips=True), params, view, flipped=True)
+    return normalise_images(x, mean, std)
+
+
+def _empty_view(images: Tensor, size: int | None) -> Tensor:
+    side = images.shape[2:] if size is None else (size, size)
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    return torch.empty(*images.shape[:2], *side, dtype=dtype, device=images.device)
+
+
+def _rows(images: Tensor, views: int) -> int:
+    """Images of a part: on a CPU as many as stay in the cache, equally many for every thread."""
+    if images.device.type != "cpu":
+        return len(images)
+    threads = torch.get_num_threads()
+    parts = -(-views * 4 * images.numel() // (CHUNK_BYTES * threads)) * threads
+    rows = -(-len(images) // parts)  # no last part of a few images: it would cost as many calls as a full one
+    return rows if rows >= ALONE else 1
+
+
+def _in_parts(images: Tensor, rows: int, fill: Callable[[slice], None]) -> None:
+    parts = [slice(start, start + rows) for start in range(0, len(images), rows)]
+    threads = torch.get_num_threads() if images.device.type == "cpu" else 1
+    for _ in map(fill, parts) if threads == 1 or len(parts) == 1 else _pool(threads).map(fill, parts):
+        pass  # an error of a thread is raised here
 
 
 @cache

@@ -51,6 +51,12 @@ class ViewParams:
     def __getitem__(self, part: slice) -> "ViewParams":
         return ViewParams(**{f.name: getattr(self, f.name)[part] for f in dataclasses.fields(self)})
 
+    @staticmethod
+    def join(first: "ViewParams", second: "ViewParams") -> "ViewParams":
+        """The numbers of both, one after the other."""
+        names = [f.name for f in dataclasses.fields(ViewParams)]
+        return ViewParams(**{name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names})
+
 
 def draw_view(config: ViewConfig, count: int, generator: torch.Generator) -> ViewParams:
     """Draw one view's numbers for `count` images, with the official code's distributions.

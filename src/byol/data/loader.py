@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.apply import crop_and_make_view, make_view
+from byol.augment.apply import make_views
 from byol.augment.crop import crop_window
 from byol.augment.draw import ViewParams, draw_view
 from byol.config import AugmentConfig, PretrainConfig
@@ -58,13 +58,7 @@ class Batch:
 
     def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
         """Two normalised views, (N, C, S, S) float32 each."""
-        made = []
-        for images, params, view in zip(self.images, self.params, (config.view1, config.view2), strict=True):
-            if self.whole:
-                made.append(crop_and_make_view(images, params, view, size, config.mean, config.std))
-            else:
-                made.append(make_view(images, params, view, config.mean, config.std))
-        return made[0], made[1]
+        return make_views(self.images, self.params, config, size if self.whole else None)
 
 
 @dataclass

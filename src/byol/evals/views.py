@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.augment.apply import as_float, crop_and_make_view, make_view
+from byol.augment.apply import as_float, make_view
 from byol.augment.draw import ViewParams, draw_view
 from byol.config import ViewConfig
 from byol.data.loader import crop_one, generator_of, order_of_epoch, shrink_side
@@ -71,7 +71,7 @@ class TrainingViews:
         size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
         if isinstance(self.held, Tensor):
             images = self.held[indices.to(self.held.device)].to(self.device)
-            return crop_and_make_view(images, params, SPATIAL, size, mean, std), self.labels[indices].to(self.device)
+            return make_view(images, params, SPATIAL, mean, std, size), self.labels[indices].to(self.device)
 
         def crop(row: int) -> tuple[Tensor, int]:
             image, index = self._image(int(indices[row]))
