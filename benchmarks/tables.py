@@ -5,7 +5,8 @@
 
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
 `benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `readme` are all figures that have
-a goal. A table without results stays as it is.
+a goal. What a command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that
+folder. What has no results stays as it is.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from results_file import REPOSITORY, RESULTS
 
 GOALS_ONLY = "readme"
 """Name of the table of all figures that have a goal."""
-DOCUMENTS = ("README.md", "docs/results.md")
+WITH_GOALS = ("cifar10-cpu", "demo", "throughput", "peers")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/start.md", "docs/recipes.md")
+SAID = re.compile(r"(<!-- said:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /said:(?P=name) -->)", re.DOTALL)
 MARKED = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)
 
 
@@ -35,7 +38,7 @@ def render(name: str, folder: Path = RESULTS) -> str:
     head = ["what", "measured", "median", "range", "n"] + (["goal"] if goals else [])
     lines = [_line(head), _line(["---", "---", "---:", "---:", "---:"] + (["---:"] if goals else []))]
     for row in rows:
-        unit = "" if row["unit"] == "ratio" else f" {row['unit']}"
+        unit = "" if row["unit"] in ("ratio", "accuracy") else f" {row['unit']}"
         span = f"{_number(row, 'min')} to {_number(row, 'max')}"
         cells = [row["group"], row["name"], _number(row, "median") + unit, span, str(row["n"])]
         lines.append(_line([*cells, *([_goal(row)] if goals else [])]))
@@ -44,7 +47,7 @@ def render(name: str, folder: Path = RESULTS) -> str:
 
 def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     if name == GOALS_ONLY:
-        files = [file for file in ("throughput", "peers") if (folder / f"{file}.json").is_file()]
+        files = [file for file in WITH_GOALS if (folder / f"{file}.json").is_file()]
         rows = [row for file in files for row in _read(file, folder) if row["goal"] is not None]
     else:
         file, _, group = name.partition("/")
@@ -62,11 +65,14 @@ def _read(file: str, folder: Path) -> list[dict[str, Any]]:
 def _goal(row: dict[str, Any]) -> str:
     if row["goal"] is None:
         return ""
-    return f"{row['goal']:,g} {'met' if row['median'] >= row['goal'] else 'missed'}"
+    goal = f"{100 * row['goal']:g} %" if row["unit"] == "accuracy" else f"{row['goal']:,g}"
+    return f"{goal} {'met' if row['median'] >= row['goal'] else 'missed'}"
 
 
 def _number(row: dict[str, Any], key: str) -> str:
     value = row[key]
+    if row["unit"] == "accuracy":
+        return f"{100 * value:.1f} %"
     if row["unit"] == "ratio":
         return f"{value:.2f}" if value >= 2 else f"{value:.3f}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
@@ -98,7 +104,14 @@ def fill(text: str, folder: Path = RESULTS) -> str:
             print(f"no results yet for the table {found['name']!r}; run the benchmark", file=sys.stderr)
             return found[0]
 
-    return MARKED.sub(made_anew, text)
+    def said(found: re.Match[str]) -> str:
+        path = folder / f"{found['name']}.txt"
+        if not path.is_file():
+            print(f"no output yet for {found['name']!r}; run benchmarks/first_run.py", file=sys.stderr)
+            return found[0]
+        return f"{found[1]}\n```text\n{path.read_text().rstrip()}\n```\n\n{found[4]}"
+
+    return SAID.sub(said, MARKED.sub(made_anew, text))
 
 
 def main(arguments: list[str] | None = None, root: Path = REPOSITORY, folder: Path = RESULTS) -> int:

@@ -1,5 +1,6 @@
 """The command line: verbs to functions. Heavy imports wait until a verb needs them, so that --help is instant."""
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ UNHEALTHY = 3
 """Exit code of a run that collapsed or diverged."""
 
 
+def given(metavar: str, default: str = "the recipe's") -> Any:
+    """How a flag without a value of its own is shown in --help."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     """Train an encoder on images: a folder is enough.
@@ -34,34 +40,38 @@ class Pretrain:
     What is not given, the recipe chooses, and says why.
     """
 
-    images: Annotated[Positional[str | None], arg(metavar="DATA")] = None
-    """A folder, a text list, Parquet, or a name such as cifar10; without it, photographs that come along."""
-    recipe: str = "auto"
+    images: Annotated[Positional[str | None], given("DATA", "photographs that come along")] = None
+    """A folder, a text list, Parquet, or a name such as cifar10."""
+    recipe: Annotated[str, given("NAME", "auto")] = "auto"
     """Starting point; see `byol recipes`."""
-    encoder: str | None = None
+    encoder: Annotated[str | None, given("NAME")] = None
     """Any timm model name."""
-    image_size: int | None = None
-    """Side of the square views, in pixels."""
-    batch_size: int | None = None
+    image_size: Annotated[int | None, given("PIXELS")] = None
+    """Side of the square views."""
+    batch_size: Annotated[int | None, given("IMAGES")] = None
     """Images per update, over all processes."""
-    epochs: float | None = None
+    epochs: Annotated[float | None, given("NUMBER")] = None
     """Passes over the images."""
-    budget: str | None = None
+    budget: Annotated[str | None, given("TIME", "none; half an hour for auto on a processor")] = None
     """Time that the whole run may take, such as 20m or 2h: epochs are chosen so that its schedule ends in time."""
-    seed: int | None = None
+    seed: Annotated[int | None, given("NUMBER")] = None
     """Everything random is a function of it and of the step."""
-    method: Method | None = None
+    method: Annotated[Method | None, given("{byol}")] = None
     """What is learnt."""
-    device: Device | None = None
+    device: Annotated[Device | None, given("{auto,cpu,cuda,mps}", "auto")] = None
     """Where; auto takes cuda, then mps, then cpu."""
-    precision: Precision | None = None
+    precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
     """bf16 or float32; auto takes bf16 where it is faster."""
-    monitor: str | None = None
+    monitor: Annotated[str | None, given("DATA", "a part of labelled DATA, kept aside")] = None
     """Labelled images that training never sees, for k-NN readings."""
-    out: str | None = None
-    """Folder of the run; by default runs/ and the data's name."""
-    resume: str | None = None
+    out: Annotated[str | None, given("FOLDER", "runs/ and the data's name")] = None
+    """Folder of the run."""
+    resume: Annotated[str | None, given("FOLDER", "none")] = None
     """Folder of a run to go on with."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run's folder."""
+    wandb: bool = False
+    """Report to Weights & Biases."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
@@ -135,6 +145,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"byol: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read our words has gone, `head` for example
+        sys.stderr.close()
+        sys.exit(141)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -164,7 +177,8 @@ def _dispatch(arguments: list[str]) -> int:
         from byol import cli_eval
 
         return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
-    command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=VERBS[verb].__doc__)
+    words = inspect.cleandoc(VERBS[verb].__doc__ or "")
+    command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=words)
     return ACTIONS[verb](command, explicit(command, rest))
 
 
@@ -182,6 +196,9 @@ def explicit(command: object, arguments: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {
         name: getattr(command, name) for name in FLAT if getattr(command, name, None) is not None
     }
+    for name in ("tensorboard", "wandb"):
+        if getattr(command, name, False):
+            settings[f"watch__{name}"] = True
     for argument in arguments:
         head, dot, _ = argument.partition(".")
         if not dot or head.removeprefix("--") not in SECTIONS or not argument.startswith("--"):

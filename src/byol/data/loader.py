@@ -19,8 +19,9 @@ from byol.augment.crop import crop_window
 from byol.augment.draw import ViewParams, draw_view
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.decode import BadImage
-from byol.data.memory import WHOLE_SIDE
+from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.sources import Source
+from byol.machine import free_memory
 from byol.threads import lone_threads
 
 AHEAD = 2
@@ -87,8 +88,10 @@ class Loader:
     _order: tuple[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.held, Tensor) and self.crops_on_device:
-            self.held = self.held.to(self.device)
+        if isinstance(self.held, Tensor) and self.device.type != "cpu":
+            size = self.held.numel() * self.held.element_size()
+            if size <= SHARE_OF_FREE * free_memory(self.device):
+                self.held = self.held.to(self.device)
 
     @property
     def crops_on_device(self) -> bool:
@@ -145,7 +148,7 @@ class Loader:
 
     def _gather(self, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Batch:
         assert isinstance(self.held, Tensor)
-        images = self.held[indices.to(self.device, non_blocking=True)]
+        images = self.held[indices.to(self.held.device, non_blocking=True)].to(self.device, non_blocking=True)
         return Batch((images, images), (params1, params2), whole=True)
 
     def _begin(self, pool: ThreadPoolExecutor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
