@@ -48,7 +48,7 @@ def measure_demo(runs: Path, seeds: list[int]) -> list[Row]:
     tables: list[dict[str, dict[str, float]]] = []
     for seed in seeds:
         began = time.perf_counter()
-        outcome = pretrain("photos", recipe="photos", out=runs / f"demo-{seed}", seed=seed)
+        outcome = pretrain("photos:train", recipe="photos", out=runs / f"demo-{seed}", seed=seed)
         seconds.append(time.perf_counter() - began)
         tables.append(demo.measure(outcome.folder))
     about = _about(outcome)

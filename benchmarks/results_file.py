@@ -72,7 +72,7 @@ def show(row: Row) -> None:
     """A line on the terminal."""
     low, high = min(row.values), max(row.values)
     goal = "" if row.goal is None else f"  goal {row.goal:g}: {'met' if row.median >= row.goal else 'missed'}"
-    digits = ".3f" if row.unit == "ratio" else ",.1f"
+    digits = ".3f" if row.unit in ("ratio", "accuracy") else ",.1f"
     print(
         f"{row.group:14} {row.name:36} {row.median:{digits}} {row.unit}"
         f"  ({low:{digits}} to {high:{digits}}, n = {len(row.values)}){goal}",

@@ -259,3 +259,11 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
     (tmp_path / "encoder.json").unlink()
     with pytest.raises(UserError, match=r"encoder\.json"):
         load_encoder(path)
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
+def test_every_width_runs(name: str, width: float) -> None:
+    """A quarter of a bottleneck's first stage is as wide as timm's stem of 64, where timm makes no shortcut."""
+    encoder = make_encoder(name, width=width).eval()
+    assert encoder(torch.zeros(1, 3, 32, 32)).shape == (1, encoder.num_features)

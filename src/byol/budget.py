@@ -5,12 +5,11 @@ import re
 import time
 from contextlib import AbstractContextManager
 
-import torch
-
+from byol import distributed
 from byol.config import PretrainConfig
 from byol.data.loader import Loader
 from byol.errors import UserError
-from byol.train import State, train_step
+from byol.train import State, parallel, train_step
 
 WARM_STEPS = 2
 """Steps that are not timed: memory is taken and kernels are chosen in them."""
@@ -50,21 +49,21 @@ def seconds_per_step(
 ) -> float:
     """Time of one update, pipeline included, measured on a copy of the state that is thrown away."""
     rehearsal = copy.deepcopy(state)
-    rehearsal.method.train()
+    model = parallel(rehearsal.method, loader.device)
+    model.train()
     low, high = REHEARSAL_SECONDS
     limit = min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
     times: list[float] = []
     started = last = time.perf_counter()
     for number, batches in enumerate(loader.batches(0, 10_000)):
-        loss, _ = train_step(rehearsal, rehearsal.method, batches, config, lr=0.0, tau=1.0, autocast=autocast)
-        if loss.device.type == "cuda":
-            torch.cuda.synchronize(loss.device)
+        loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast)
+        loss.item()  # wait for the device
         now = time.perf_counter()
         if number >= WARM_STEPS:
             times.append(now - last)
         last = now
-        if times and now - started > limit:
-            break
+        if distributed.agree(bool(times) and now - started > limit, loader.device):
+            break  # all processes at the same step: every step has reductions in it
     return sum(times) / len(times)
 
 

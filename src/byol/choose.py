@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from dataclasses import dataclass
 
 from byol.config import (
@@ -122,8 +123,12 @@ def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
     return "resnet18", f"{why}: a small network learns more from the same time"
 
 
+PLAIN_RESNET = re.compile("resnet(10|18|34|50|101|152|200)")
+"""Encoders that have a width and a stem to choose."""
+
+
 def _network(encoder: str, image_size: int, on_gpu: bool, reasons: list[str]) -> NetworkConfig:
-    if not encoder.startswith("resnet"):
+    if not PLAIN_RESNET.fullmatch(encoder.partition(".")[0]):
         reasons.append(f"stem and width as timm has them: {encoder} is no plain ResNet")
         return NetworkConfig()
     if on_gpu:

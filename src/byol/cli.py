@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
@@ -21,6 +21,9 @@ from byol.config import (
     WatchConfig,
 )
 from byol.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from byol.pretraining import Outcome
 
 INTERRUPTED = 130
 """Exit code after SIGINT or SIGTERM, the shell's for an interrupted command."""
@@ -228,23 +231,21 @@ def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
         outcome = resume(command.resume)
     else:
         outcome = pretrain(
-            command.images or "photos",
+            command.images or "photos:train",
             recipe=command.recipe,
             out=command.out,
             monitor=command.monitor,
             budget=command.budget,
             **settings,
         )
-    if outcome.interrupted:
-        return INTERRUPTED
-    return UNHEALTHY if outcome.stopped else 0
+    return _code(outcome)
 
 
 def _views(command: Views, settings: dict[str, Any]) -> int:
     from byol.views import write_views
 
     sentence = write_views(
-        command.images or "photos",
+        command.images or "photos:train",
         command.out,
         recipe=command.recipe,
         count=command.count,
@@ -271,7 +272,13 @@ def _recipes(command: Recipes, settings: dict[str, Any]) -> int:
 def _demo(command: Demo, settings: dict[str, Any]) -> int:
     from byol.demo import demo
 
-    return 0 if demo(command.out) else UNHEALTHY
+    return _code(demo(command.out))
+
+
+def _code(outcome: "Outcome") -> int:
+    if outcome.interrupted:
+        return INTERRUPTED
+    return UNHEALTHY if outcome.stopped else 0
 
 
 ACTIONS: dict[str, Callable[[Any, dict[str, Any]], int]] = {

@@ -14,7 +14,7 @@ from byol.data.embedded import embedded_photos
 from byol.evals import fewshot
 from byol.evals.cache import FeatureConfig
 from byol.evals.encoders import open_encoder
-from byol.pretraining import pretrain
+from byol.pretraining import Outcome, pretrain
 
 PER_CLASS = (1, 5, 10)
 """Labels per photograph."""
@@ -22,15 +22,15 @@ DRAWS = 5
 """Random draws of these labels."""
 
 
-def demo(out: str | Path | None = None) -> bool:
+def demo(out: str | Path | None = None) -> Outcome:
     """Train on patches of 17 photographs, then tell from which photograph unseen patches come, with a few labels.
 
     Prints a table of test accuracy for pixels, for an untrained encoder and for the trained one, and writes it as
-    `demo.json` into the run's folder. Returns whether the run ended well.
+    `demo.json` into the run's folder.
     """
-    outcome = pretrain("photos", recipe="photos", out=out)
+    outcome = pretrain(embedded_photos("train"), recipe="photos", out=out)
     if outcome.verdict is None or outcome.verdict.stops:
-        return False
+        return outcome
     rows = measure(outcome.folder)
     content = {"per_class": PER_CLASS, "draws": DRAWS, "rows": rows, "machine": machine.describe()}
     content["verdict"] = asdict(outcome.verdict)
@@ -44,7 +44,7 @@ def demo(out: str | Path | None = None) -> bool:
         f"{five['trained'] - five['pixels']:.0f} points more often than bare pixels."
     )
     console.print(f"The run is in {outcome.folder}; next: byol pretrain YOUR_FOLDER", style="bold")
-    return True
+    return outcome
 
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:

@@ -16,6 +16,9 @@ from byol.log import RunLog
 from byol.prepare import Run
 from byol.train import State, Watch
 
+REPEAT_SECONDS = 2.0
+"""A second signal sooner than this is the first one told twice, by a scheduler and by torchrun."""
+
 
 class Keeper:
     """After each update: checkpoints by the clock, k-NN readings by the epoch, and an ear for signals."""
@@ -36,7 +39,8 @@ class Keeper:
             self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
         asked = bool(self.stopping)
         if distributed.world_size() > 1:  # all processes must stop at the same step
-            due = step % self.run.config.watch.log_every == 0
+            # on GPUs, whose steps are short, only now and then: asking waits for the device
+            due = self.run.device.type == "cpu" or step % self.run.config.watch.log_every == 0
             asked = due and distributed.agree(asked, self.run.device)
         if not ended and not asked and time.monotonic() - self.saved_at > 60 * self.run.config.watch.checkpoint_minutes:
             self.save()
@@ -52,13 +56,18 @@ class Keeper:
 
 @contextmanager
 def signals() -> Iterator[dict[Literal["signal"], int]]:
-    """Note SIGINT and SIGTERM instead of dying of them; a second one kills as usual."""
+    """Note SIGINT and SIGTERM instead of dying of them; another one, later, kills as usual."""
     seen: dict[Literal["signal"], int] = {}
+    first = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        seen["signal"] = number
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        nonlocal first
+        if "signal" not in seen:
+            seen["signal"], first = number, time.monotonic()
+        elif time.monotonic() - first > REPEAT_SECONDS:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+            signal.raise_signal(number)
 
     before: dict[signal.Signals, Any] = {}
     try:

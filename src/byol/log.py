@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,10 +28,11 @@ class RunLog:
         self._wandb: Any = _wandb(name, folder) if watch.wandb and folder else None
         if folder is not None:
             self._metrics = (folder / "metrics.jsonl").open("a")
-            self._text = (folder / "log.txt").open("a")
+            self._text = (folder / "log.txt").open("a", encoding="utf-8")
 
     def say(self, text: str, style: str = "") -> None:
         """Tell the user, and log.txt."""
+        text = text.encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
         self.console.print(text, style=style or None, markup=False)
         if self._text is not None:
             self._text.write(text + "\n")
@@ -121,4 +123,7 @@ def _wandb(name: str, folder: Path) -> Any:
         import wandb
     except ImportError as error:
         raise UserError("Weights & Biases is not installed; run: pip install 'byol[wandb]'.") from error
-    return wandb.init(project="byol", name=name, dir=str(folder), resume="allow", id=folder.name)
+    identity = folder / "wandb.txt"  # a resumed run goes on with its own page
+    if not identity.is_file():
+        write_atomically(identity, secrets.token_hex(4))
+    return wandb.init(project="byol", name=name, dir=str(folder), resume="allow", id=identity.read_text())

@@ -29,7 +29,12 @@ def choose_device(asked: Device) -> tuple[torch.device, str]:
             have = ", ".join(n for n, there in available.items() if there)
             raise UserError(f"The device {name!r} is not available here; this machine has: {have}.")
     if name == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))), why
+        index, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if index >= there > 0:
+            raise UserError(
+                f"This is process {index + 1} of this machine, which has {there} GPUs; start {there} at most."
+            )
+        return torch.device("cuda", index), why
     return torch.device(name), why
 
 
@@ -62,15 +67,24 @@ def cpu_features() -> frozenset[str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken: of the GPU, or of main memory (a guess of 4 GB where nobody tells)."""
+    """Bytes that this process can still take: of the GPU, or its part of main memory (4 GB where nobody tells)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     path = Path("/proc/meminfo")
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-    return 4 << 30
+    found = [
+        int(line.split()[1]) * 1024
+        for line in (path.read_text().splitlines() if path.is_file() else [])
+        if line.startswith("MemAvailable")
+    ]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")  # a container's own limit
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        found.append(max(0, int(limit.read_text()) - int(used.read_text())))
+    return min(found, default=4 << 30) // _local_processes()
+
+
+def _local_processes() -> int:
+    """Processes that torchrun started on this machine; they share its memory and cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def keep_freed_memory() -> None:
@@ -87,8 +101,9 @@ def keep_freed_memory() -> None:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores for this process: those it may use, shared with the other processes of a run on this machine."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, there // _local_processes())
 
 
 def describe() -> dict[str, object]:

@@ -1,5 +1,6 @@
 """k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,14 @@ class Monitor:
         assert queries.labels is not None
         accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
         return Reading(accuracy, len(bank.values), len(queries.values))
+
+    def seconds(self, encoder: nn.Module) -> float:
+        """What the readings of a run will take: three samples, and twice everything at the end; from one sample."""
+        began = time.perf_counter()
+        sample = self.read(encoder, full=False)
+        each = (time.perf_counter() - began) / (sample.bank + sample.queries)
+        everything = min(len(self.bank), FULL_MOST) + min(len(self.queries), FULL_MOST)
+        return each * (2 * (sample.bank + sample.queries) + 2 * everything)  # one of the three is done
 
     def read_untrained(self, config: PretrainConfig) -> Reading:
         """The same for an encoder that has learnt nothing: what the architecture alone is worth."""

@@ -109,8 +109,13 @@ def _entry_class(name: str) -> type[nn.Module]:
         return type(timm.create_model(name, pretrained=False, num_classes=0))
 
 
+LEAST_CHANNELS = 16
+"""Fewest channels of a stage. PyTorch 2.14 on a processor (oneDNN 3.12) corrupts memory in the bf16 backward pass of a
+strided 1x1 convolution of 8 or 12 channels over an odd number of images."""
+
+
 def _scaled(channels: int, width: float) -> int:
-    return max(8, round(channels * width))
+    return max(LEAST_CHANNELS, round(channels * width))
 
 
 def _widen_stem(encoder: ResNet, channels: int) -> None:
@@ -121,12 +126,12 @@ def _widen_stem(encoder: ResNet, channels: int) -> None:
     encoder.bn1 = nn.BatchNorm2d(channels)
     first = encoder.layer1[0]
     first.conv1 = _conv_like(first.conv1, in_channels=channels)
-    if first.downsample is not None:
-        out_channels = first.downsample[0].out_channels
-        if out_channels == channels:  # a basic block keeps its identity shortcut, as at width 1
-            first.downsample = None
-        else:
-            first.downsample[0] = _conv_like(first.downsample[0], in_channels=channels)
+    out_channels = (first.conv3 if hasattr(first, "conv3") else first.conv2).out_channels
+    if out_channels == channels:  # a basic block keeps its identity shortcut, as at width 1
+        first.downsample = None
+    else:  # timm made none where the stage happened to be as wide as its stem of 64
+        shortcut = nn.Conv2d(channels, out_channels, 1, bias=False)
+        first.downsample = nn.Sequential(_conv_like(shortcut), nn.BatchNorm2d(out_channels))
     encoder.feature_info[0]["num_chs"] = channels
 
 

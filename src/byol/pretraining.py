@@ -51,7 +51,7 @@ class Outcome:
 
 
 def pretrain(
-    data: str | Path | Source = "photos",
+    data: str | Path | Source = "photos:train",
     *,
     recipe: str = "auto",
     out: str | Path | None = None,
@@ -67,7 +67,7 @@ def pretrain(
         recipe: the starting point; `byol recipes` lists them.
         out: the run's folder; by default `runs/` and the data's name.
         monitor: labelled images that training never sees, for k-NN readings.
-        budget: a time such as "2h": epochs are chosen so that the schedule ends within it.
+        budget: a time such as "2h": epochs are chosen so that the run ends within it.
         quiet: say nothing on the terminal.
         settings: anything in `PretrainConfig`, sections by double underscores: `epochs=100, optim__lr=0.3`.
 
@@ -81,7 +81,7 @@ def pretrain(
     with distributed.processes(device):
         started = time.perf_counter()
         source = open_source(data, asked.data.channels)
-        if monitor is None and source.name == "photos":
+        if monitor is None and source.name == "photos:train":
             monitor = "photos:test"  # patches of regions that no training patch touches
         watched = None if monitor is None else open_source(monitor, source.channels)
         seen = survey(source)
@@ -99,6 +99,8 @@ def pretrain(
         config = replace(plan.config, **settings)
         check(config, source)
         minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
+        if budget is not None and "epochs" in settings:
+            raise UserError("epochs and a budget both say how long to train; give one of them.")
         with _new_folder(out, source.name) as folder:
             log = RunLog(folder.path if folder else None, config.watch, quiet=quiet, name=source.name)
             try:
@@ -200,6 +202,8 @@ def _epochs_within(run: Run, minutes: float, most: float | None, spent: float, l
     """As many epochs as fit in the time, measured on this machine; no more than `most`."""
     began = time.perf_counter()
     state = build(run.config, run.channels, run.device)
+    if run.monitor is not None:
+        spent += run.monitor.seconds(state.method.encoder)  # of all readings to come
     step = budgets.seconds_per_step(state, run.loader, run.config, run.autocast, minutes)
     spent += time.perf_counter() - began
     step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
@@ -239,7 +243,8 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
             each_step=keeper,
         )
         log.stop_progress()
-    keeper.save()
+        keeper.save()
+        distributed.barrier()  # torchrun ends all processes when one ends
     if verdict is None:
         log.say(f"interrupted after {state.step} of {total} updates; go on with: byol pretrain --resume {where}")
         return Outcome(where, None, interrupted=True)

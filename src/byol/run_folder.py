@@ -41,9 +41,14 @@ class RunFolder:
         """A line for each image that could not be read: where it is, a tab, why."""
         return self.path / "bad_images.txt"
 
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """What is written from the first moment on."""
+        return self.metrics, self.bad_images, self.path / "log.txt"
+
     def discard(self) -> None:
         """Remove what a run that never began has written, and the folder if nothing else is in it."""
-        for file in (self.metrics, self.bad_images, self.path / "log.txt"):
+        for file in self.written:
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             with suppress(OSError):  # not empty: somebody else's files
@@ -83,6 +88,9 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     folder = RunFolder(path)
     if folder.config.exists():
         raise UserError(f"{path} holds a run already; go on with it by --resume {path}, or choose another --out.")
+    there = [file.name for file in folder.written if file.exists()]
+    if there:
+        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -143,5 +151,5 @@ class BadImages:
             return
         self._known.add(line)
         if self._path is not None:
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")

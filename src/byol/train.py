@@ -145,7 +145,7 @@ def train(
     Returns:
         None when asked to stop early, else the verdict: at the end, or at once when the run has collapsed or diverged.
     """
-    model = _parallel(state.method, loader.device)
+    model = parallel(state.method, loader.device)
     model.train()
     represent = represent_with(state.method.encoder, state.method.projector)
     watch.sums = watch.sums.to(loader.device)
@@ -188,14 +188,15 @@ def train(
             watch.health.append(health)
             log.metrics(state.step, {f"health/{k}": v for k, v in health.as_dict().items()})
             verdict = watch.verdict()
-            if verdict.stops and config.watch.stop_on_collapse and state.step > warmup_steps:
+            stops = verdict.stops and config.watch.stop_on_collapse and state.step > warmup_steps
+            if distributed.agree(stops, loader.device):
                 return verdict
         if not each_step(state.step):
             return None
     return watch.verdict()
 
 
-def _parallel(method: BYOL, device: torch.device) -> nn.Module:
+def parallel(method: BYOL, device: torch.device) -> nn.Module:
     """The method, its gradients averaged over the processes if there are several."""
     if distributed.world_size() == 1:
         return method

@@ -1,7 +1,6 @@
 """Apply what was drawn: flips, colour, blur, solarise, and the normalisation, as pure functions of a batch."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import torch
@@ -20,11 +19,9 @@ from byol.augment.color import (
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
 from byol.config import AugmentConfig, ViewConfig
-from byol.threads import lone_threads
 
-CHUNK_BYTES = 8 << 20
-"""Both views of the images that a CPU thread works on at once: as much as stays in a cache, and as little as keeps the
-calls few."""
+CHUNK_BYTES = 16 << 20
+"""Pixels that a CPU works on at once: as few as stay in a cache, as many as keep the calls few."""
 
 ALONE = 8
 """Chunks of fewer images are not worth sorting: such images are worked on one at a time."""
@@ -41,8 +38,10 @@ COLOUR_ONLY = (SATURATION, HUE)
 
 def crop_views(images: Tensor, params: ViewParams, size: int, flips: bool = False) -> Tensor:
     """Crop, resize and perhaps flip: (N, C, H, W) uint8 or float in [0, 1] -> (N, C, size, size) float32 in [0, 1]."""
-    top, left, height, width = (t.to(images.device) for t in crop_window(params, images.shape[2], images.shape[3]))
-    mirrors = (t.to(images.device) for t in (params.flip, params.vertical_flip)) if flips else ()
+    top, left, height, width = (
+        t.to(images.device, non_blocking=True) for t in crop_window(params, images.shape[2], images.shape[3])
+    )
+    mirrors = (t.to(images.device, non_blocking=True) for t in (params.flip, params.vertical_flip)) if flips else ()
     return crop_resize(images, top, left, height, width, size, *mirrors)
 
 
@@ -129,9 +128,18 @@ def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Ten
 
 def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Subtract each channel's mean and divide by its standard deviation; (N, C, H, W)."""
-    scale = torch.tensor([1 / s for s in std], dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=x.dtype, device=x.device)
-    return (x * scale).add_(shift.view(1, -1, 1, 1))
+    scale, shift = _normalisation(mean, std, x.dtype, x.device)
+    return (x * scale).add_(shift)
+
+
+@cache
+def _normalisation(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Factor and summand (1, C, 1, 1), made once: a GPU would wait for them at every step."""
+    scale = torch.tensor([1 / s for s in std], dtype=dtype, device=device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=device)
+    return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
 
 def make_views(
@@ -139,9 +147,9 @@ def make_views(
 ) -> tuple[Tensor, Tensor]:
     """Two normalised views (N, C, S, S) of each image.
 
-    On a CPU, work goes through the batch in parts that stay in the cache, each thread at a part of its own: the
-    operations on a part are too short to be shared among cores. A part holds both views of its images, so that there
-    are half as many operations, each twice as long.
+    On a CPU, work goes through the batch in parts that stay in the cache. A part holds both views of its images: so
+    there are half as many operations, each twice as long. The cores share each operation: threads of our own, a part
+    each, were no faster, and PyTorch does not bear threads with different numbers of helpers.
 
     Args:
         images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images
@@ -208,22 +216,14 @@ def _empty_view(images: Tensor, size: int | None) -> Tensor:
 
 
 def _rows(images: Tensor, views: int) -> int:
-    """Images of a part: on a CPU as many as stay in the cache, equally many for every thread."""
+    """Images of a part: on a CPU as many as stay near, equally many in each part."""
     if images.device.type != "cpu":
         return len(images)
-    threads = torch.get_num_threads()
-    parts = -(-views * 4 * images.numel() // (CHUNK_BYTES * threads)) * threads
+    parts = max(1, -(-views * 4 * images.numel() // CHUNK_BYTES))
     rows = -(-len(images) // parts)  # no last part of a few images: it would cost as many calls as a full one
     return rows if rows >= ALONE else 1
 
 
 def _in_parts(images: Tensor, rows: int, fill: Callable[[slice], None]) -> None:
-    parts = [slice(start, start + rows) for start in range(0, len(images), rows)]
-    threads = torch.get_num_threads() if images.device.type == "cpu" else 1
-    for _ in map(fill, parts) if threads == 1 or len(parts) == 1 else _pool(threads).map(fill, parts):
-        pass  # an error of a thread is raised here
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return lone_threads(threads, "views")
+    for start in range(0, len(images), rows):
+        fill(slice(start, start + rows))

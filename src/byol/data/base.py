@@ -130,7 +130,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
     """16 hexadecimal digits of a sequence of strings; each counts with its length, so that none runs into the next."""
     state = hashlib.blake2b(digest_size=8)
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.hexdigest()

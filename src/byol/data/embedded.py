@@ -90,7 +90,7 @@ def embedded_photos(part: Part = "train", size: int = 32, per_photo: int | None 
     labels = torch.arange(len(PHOTOS)).repeat_interleave(count)
     order = torch.randperm(len(labels), generator=_generator(part))
     images = torch.cat(patches)[order]
-    return TensorSource(images, labels[order].tolist(), list(PHOTOS), "photos" if part == "train" else "photos:test")
+    return TensorSource(images, labels[order].tolist(), list(PHOTOS), f"photos:{part}")
 
 
 def _generator(*parts: object) -> torch.Generator:

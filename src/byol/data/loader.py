@@ -22,7 +22,6 @@ from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.sources import Source
 from byol.machine import free_memory
-from byol.threads import lone_threads
 
 AHEAD = 2
 """Batches that are decoded before they are asked for."""
@@ -106,7 +105,7 @@ class Loader:
             for step in range(first, last):
                 yield [self._gather(*part) for part in self._parts(step)]
             return
-        with lone_threads(self.workers, "decode") as pool:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
             waiting: deque[list[_Pending]] = deque()
             try:
                 for step in range(first, last + AHEAD):

@@ -52,8 +52,13 @@ class BYOL(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = projector or MLP(int(encoder.num_features), 4096, 256)  # type: ignore[arg-type]
-        self.predictor = predictor or MLP(256, 4096, 256)
+        if projector is None:
+            projector = MLP(int(encoder.num_features), 4096, 256)  # type: ignore[arg-type]
+        if predictor is None:
+            size = [layer.out_features for layer in projector.modules() if isinstance(layer, nn.Linear)][-1]
+            predictor = MLP(size, 4096, size)
+        self.projector = projector
+        self.predictor = predictor
         target_encoder, target_projector = target or copy.deepcopy((self.encoder, self.projector))
         self.target_encoder = target_encoder.requires_grad_(False)
         self.target_projector = target_projector.requires_grad_(False)
