@@ -119,6 +119,8 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
 def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
     if on_gpu and count >= 20_000 and image_size >= 96:
         return "resnet50", f"the paper's, for {count} images on a GPU"
+    if not on_gpu and image_size <= 64:
+        return "resnet10", "no GPU: a shallow network learns more from the same time (docs/recipes.md)"
     why = f"{count} images" if on_gpu else "no GPU"
     return "resnet18", f"{why}: a small network learns more from the same time"
 

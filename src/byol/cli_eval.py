@@ -110,7 +110,7 @@ def evaluate(arguments: list[str]) -> int:
         raise UserError(f"{name} has no --quick: the whole of it takes minutes.")
     device, _ = choose_device(command.device)
     train, test, opened = _open(command.encoder, command.train, command.test, open_data, open_encoder)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     if command.quick and command.config.left_out():
         console.print(command.config.left_out())
     began = time.perf_counter()
@@ -184,7 +184,7 @@ def verdict(arguments: list[str]) -> int:
     history = [
         line["knn/sample_accuracy"] for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line
     ]
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     began = time.perf_counter()
     with _Bars() as progress:
         result = judge.evaluate(opened, train, test, command.config, device, progress, history=history)

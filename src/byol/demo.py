@@ -35,7 +35,7 @@ def demo(out: str | Path | None = None) -> Outcome:
     content = {"per_class": PER_CLASS, "draws": DRAWS, "rows": rows, "machine": machine.describe()}
     content["verdict"] = asdict(outcome.verdict)
     write_atomically(outcome.folder / "demo.json", json.dumps(content, indent=2) + "\n")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     console.print(_table(rows))
     five = {name: 100 * values["top1_5"] for name, values in rows.items()}
     console.print(

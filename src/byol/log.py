@@ -19,7 +19,7 @@ class RunLog:
 
     def __init__(self, folder: Path | None, watch: WatchConfig, *, quiet: bool = False, name: str = "") -> None:
         self.folder = folder
-        self.console = Console(quiet=quiet or folder is None, highlight=False, soft_wrap=True)
+        self.console = Console(quiet=quiet or folder is None, highlight=False, emoji=False, soft_wrap=True)
         self._metrics: TextIO | None = None
         self._text: TextIO | None = None
         self._progress: Progress | None = None

@@ -24,7 +24,8 @@ from byol.data.sources import Source
 from byol.machine import free_memory
 
 AHEAD = 2
-"""Batches that are decoded before they are asked for."""
+"""Batches that are decoded before a GPU asks for them. None for a processor: its cores are busy with the step, and
+decoding threads between them cost more than they save (benchmarks/throughput.py, resnet50-224)."""
 TASK_IMAGES = 4
 """Images that one decoding task takes."""
 
@@ -107,11 +108,12 @@ class Loader:
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
             waiting: deque[list[_Pending]] = deque()
+            ahead = 0 if self.device.type == "cpu" else AHEAD
             try:
-                for step in range(first, last + AHEAD):
+                for step in range(first, last + ahead):
                     if step < last:
                         waiting.append([self._begin(pool, *part) for part in self._parts(step)])
-                    if step >= first + AHEAD:
+                    if step >= first + ahead:
                         yield [self._finish(pending) for pending in waiting.popleft()]
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
