@@ -208,7 +208,7 @@ class Slow(TensorSource):
 
 def test_decodes_ahead_and_stops_when_nobody_asks() -> None:
     source = Slow(textured())
-    batches = Loader(source, CONFIG, CPU, 2).batches(0, 1000)
+    batches = Loader(source, CONFIG, CPU, 2, ahead=2).batches(0, 1000)
     next(batches)
     deadline = time.monotonic() + 5
     while source.read_so_far < 24 and time.monotonic() < deadline:
@@ -216,6 +216,15 @@ def test_decodes_ahead_and_stops_when_nobody_asks() -> None:
     assert source.read_so_far == 24, "the batch asked for, and two more"
     batches.close()
     assert source.read_so_far == 24
+
+
+def test_a_processor_decodes_nothing_beside_its_steps() -> None:
+    source = Slow(textured())
+    batches = Loader(source, CONFIG, CPU, 2).batches(0, 1000)
+    next(batches)
+    time.sleep(0.2)
+    assert source.read_so_far == 8
+    batches.close()
 
 
 def test_an_error_in_a_thread_reaches_the_loop() -> None:

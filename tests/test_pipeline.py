@@ -54,7 +54,14 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(messy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     out = tmp_path_factory.mktemp("trained") / "run"
-    settings: dict[str, Any] = {"image_size": 32, "batch_size": 8, "epochs": 2, "precision": "float32", "device": "cpu"}
+    settings: dict[str, Any] = {
+        "encoder": "resnet18",
+        "image_size": 32,
+        "batch_size": 8,
+        "epochs": 2,
+        "precision": "float32",
+        "device": "cpu",
+    }
     outcome = byol.pretrain(
         messy, out=out, quiet=True, seed=3, network__width=1.0, network__stem="standard", watch__log_every=1, **settings
     )

@@ -84,6 +84,8 @@ class Loader:
     world_size: int = 1
     on_bad: Callable[[str], None] = lambda line: None
     """Told of each image that cannot be read, once: where it is, a tab, and why."""
+    ahead: int | None = None
+    """Batches that are decoded before they are asked for; by default `AHEAD` for a GPU, none for a processor."""
     _bad: set[int] = field(default_factory=set)
     _order: tuple[int, Tensor] | None = None
 
@@ -108,7 +110,7 @@ class Loader:
             return
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
             waiting: deque[list[_Pending]] = deque()
-            ahead = 0 if self.device.type == "cpu" else AHEAD
+            ahead = self.ahead if self.ahead is not None else 0 if self.device.type == "cpu" else AHEAD
             try:
                 for step in range(first, last + ahead):
                     if step < last:
