@@ -1,6 +1,7 @@
 """Figures on disk: each with its n, its spread, the machine, the commit, and the command that makes it again."""
 
 import json
+import os
 import shlex
 import statistics
 import subprocess
@@ -97,7 +98,9 @@ def command() -> str:
     script = Path(sys.argv[0])
     if script.is_absolute() and script.is_relative_to(REPOSITORY):
         script = script.relative_to(REPOSITORY)
-    return shlex.join(["python", str(script), *sys.argv[1:]])
+    place = os.environ.get("BYOL_DATA")  # where images lie differs from machine to machine
+    arguments = [argument.replace(place, "$BYOL_DATA") if place else argument for argument in sys.argv[1:]]
+    return shlex.join(["python", str(script), *arguments])
 
 
 def commit() -> str:

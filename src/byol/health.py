@@ -13,7 +13,7 @@ PROBE_IMAGES = 256
 """Images whose two views are looked at, always the same ones."""
 
 COLLAPSED_SPREAD = 0.1
-"""Spread of the projections below which they all say the same. Runs that learnt stayed above 0.5; on the embedded
+"""Spread of the projections below which they all say the same. Runs that learnt stayed above 0.4; on the embedded
 photographs, a run without a predictor (--network.predictor-depth 0) falls below 0.1 within some 120 updates."""
 COLLAPSED_RANK = 1.5
 """Effective rank of the representation below which it is a single number."""
