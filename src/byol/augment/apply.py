@@ -149,7 +149,7 @@ def make_views(
 
     On a CPU, work goes through the batch in parts that stay in the cache. A part holds both views of its images: so
     there are half as many operations, each twice as long. The cores share each operation: threads of our own, a part
-    each, were no faster, and PyTorch does not bear threads with different numbers of helpers.
+    each, were no faster in the mean.
 
     Args:
         images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images

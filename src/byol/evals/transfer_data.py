@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from byol.data.base import digest
-from byol.data.header import Header
 from byol.data.sources import Source, open_source
 from byol.errors import UserError, nearest
+from byol.evals.dense import WrappedSource
 from byol.evals.labels import by_class
 from byol.evals.voc import VOC_CLASSES, voc_images, voc_names, voc_presence, voc_root
 
@@ -68,30 +68,15 @@ class TransferData:
     test: Source
 
 
-class ManyLabels(Source):
+class ManyLabels(WrappedSource):
     """Images that may have several labels each, as VOC's."""
 
     def __init__(self, base: Source, truth: Tensor, classes: Sequence[str]) -> None:
         assert len(base) == len(truth), "one row of truth per image"
-        self._base = base
+        super().__init__(base)
         self.truth = truth
         """(N, C) int64: 1 yes, 0 no, -1 leave out."""
-        self.name, self.channels, self.labels, self.classes = base.name, base.channels, None, list(classes)
-
-    def __len__(self) -> int:
-        return len(self._base)
-
-    def read(self, index: int) -> bytes:
-        return self._base.read(index)
-
-    def where(self, index: int) -> str:
-        return self._base.where(index)
-
-    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        return self._base.image(index, shrink_to)
-
-    def header(self, index: int) -> Header:
-        return self._base.header(index)
+        self.labels, self.classes = None, list(classes)
 
     def fingerprint(self) -> str:
         return digest([self._base.fingerprint(), self.truth.to(torch.int8).numpy().tobytes()])
