@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from byol.data import decode as decode_module
+from byol.data.decode import _whole_jpeg as whole
 from byol.data.decode import decode, read_header, to_channels
 from byol.data.header import MAX_PIXELS, Header
 from byol.errors import BadImage
@@ -403,6 +404,36 @@ def test_photographs_agree_with_pillow_and_torchvision() -> None:
         if fast is not None:
             other = fast(torch.frombuffer(bytearray(blob), dtype=torch.uint8), 3, True)
             assert (image.int() - other.int()).abs().max() <= 2, f"{path} in torchvision {torchvision.__version__}"
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_the_fast_way_for_jpeg_gives_pillows_pixels(
+    subsampling: int, progressive: bool, quality: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(quality)
+    smooth = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((83, 61), Image.Resampling.BICUBIC)
+    fast = []
+    monkeypatch.setattr(
+        decode_module, "_whole_jpeg", lambda blob, picture: fast.append(whole(blob, picture)) or fast[-1]
+    )
+    for picture in (smooth, smooth.convert("L")):
+        blob = encoded(picture, "JPEG", quality=quality, progressive=progressive, subsampling=subsampling)
+        with Image.open(io.BytesIO(blob)) as reference:
+            expected = np.array(reference)
+        np.testing.assert_array_equal(hwc(decode(blob)).reshape(expected.shape), expected)
+    assert len(fast) == 2
+    assert all(pixels is not None for pixels in fast), "Pillow was asked after all"
+
+
+def test_a_jpeg_with_a_tail_missing_is_pillows_to_judge() -> None:
+    blob = encoded(RGB, "JPEG")
+    with Image.open(io.BytesIO(blob)) as picture:
+        assert whole(blob, picture) is not None
+        assert whole(blob[: len(blob) * 2 // 3], picture) is None
+    with pytest.raises(BadImage, match="truncated"):
+        decode(blob[: len(blob) * 2 // 3])
 
 
 @pytest.mark.skipif(not (DATA / "imagenet-samples").is_dir(), reason="needs the folder imagenet-samples in $BYOL_DATA")

@@ -19,12 +19,13 @@ from byol.augment.color import (
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
 from byol.config import AugmentConfig, ViewConfig
+from byol.threads import side_by_side
 
 CHUNK_BYTES = 16 << 20
 """Pixels that a CPU works on at once: as few as stay in a cache, as many as keep the calls few."""
 
-ALONE = 8
-"""Chunks of fewer images are not worth sorting: such images are worked on one at a time."""
+LARGE_BYTES = 128 << 10
+"""Floats of one image from which on a part is a single image, that one core takes by itself (104 px of colour)."""
 
 JITTER: dict[int, Callable[..., Tensor]] = {
     BRIGHTNESS: adjust_brightness,
@@ -147,9 +148,9 @@ def make_views(
 ) -> tuple[Tensor, Tensor]:
     """Two normalised views (N, C, S, S) of each image.
 
-    On a CPU, work goes through the batch in parts that stay in the cache. A part holds both views of its images: so
-    there are half as many operations, each twice as long. The cores share each operation: threads of our own, a part
-    each, were no faster in the mean.
+    On a CPU, work goes through the batch in parts that stay in the cache. Of small images a part is many, with both
+    views, and the cores share each operation: few operations, each long. Of large ones it is a single image, and each
+    core takes one by itself.
 
     Args:
         images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images
@@ -165,7 +166,7 @@ def make_views(
 
     def fill(part: slice) -> None:
         x, p = (images[0][part], images[1][part]), (params[0][part], params[1][part])
-        if rows >= ALONE and alike:
+        if rows > 1 and alike:
             both = _make(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std)
             out[0][part], out[1][part] = both.chunk(2)
         else:
@@ -216,14 +217,19 @@ def _empty_view(images: Tensor, size: int | None) -> Tensor:
 
 
 def _rows(images: Tensor, views: int) -> int:
-    """Images of a part: on a CPU as many as stay near, equally many in each part."""
-    if images.device.type != "cpu":
-        return len(images)
-    parts = max(1, -(-views * 4 * images.numel() // CHUNK_BYTES))
-    rows = -(-len(images) // parts)  # no last part of a few images: it would cost as many calls as a full one
-    return rows if rows >= ALONE else 1
+    """Images of a part: on a CPU as many as stay near, equally many in each part, or one."""
+    if images.device.type != "cpu" or not len(images):
+        return max(1, len(images))
+    if 4 * images[0].numel() >= LARGE_BYTES:
+        return 1
+    parts = -(-views * 4 * images.numel() // CHUNK_BYTES)
+    return -(-len(images) // parts)  # no last part of a few images: it would cost as many calls as a full one
 
 
 def _in_parts(images: Tensor, rows: int, fill: Callable[[slice], None]) -> None:
-    for start in range(0, len(images), rows):
-        fill(slice(start, start + rows))
+    parts = [slice(start, start + rows) for start in range(0, len(images), rows)]
+    if rows == 1:
+        side_by_side(fill, parts)
+    else:
+        for part in parts:
+            fill(part)

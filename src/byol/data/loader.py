@@ -7,7 +7,7 @@ process and a micro-batch take their part of it. So resume needs no state, and t
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +22,7 @@ from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.sources import Source
 from byol.machine import free_memory
+from byol.threads import lone_workers
 
 AHEAD = 2
 """Batches that are decoded before a GPU asks for them. None for a processor: its cores are busy with the step, and
@@ -108,17 +109,14 @@ class Loader:
             for step in range(first, last):
                 yield [self._gather(*part) for part in self._parts(step)]
             return
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+        with lone_workers(self.workers, "decode") as pool:
             waiting: deque[list[_Pending]] = deque()
             ahead = self.ahead if self.ahead is not None else 0 if self.device.type == "cpu" else AHEAD
-            try:
-                for step in range(first, last + ahead):
-                    if step < last:
-                        waiting.append([self._begin(pool, *part) for part in self._parts(step)])
-                    if step >= first + ahead:
-                        yield [self._finish(pending) for pending in waiting.popleft()]
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            for step in range(first, last + ahead):
+                if step < last:
+                    waiting.append([self._begin(pool, *part) for part in self._parts(step)])
+                if step >= first + ahead:
+                    yield [self._finish(pending) for pending in waiting.popleft()]
 
     def _parts(self, step: int) -> Iterator[tuple[Tensor, ViewParams, ViewParams]]:
         """What this process takes of each micro-batch of a step."""
@@ -154,7 +152,7 @@ class Loader:
         images = self.held[indices.to(self.held.device, non_blocking=True)].to(self.device, non_blocking=True)
         return Batch((images, images), (params1, params2), whole=True)
 
-    def _begin(self, pool: ThreadPoolExecutor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
+    def _begin(self, pool: Executor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
         """Start decoding: a few images a task, each written into its rows of the batch."""
         starts = range(0, len(indices), TASK_IMAGES)
         futures = [

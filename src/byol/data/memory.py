@@ -1,7 +1,7 @@
 """Hold a small set in memory, decoded once."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from byol.data.decode import BadImage
 from byol.data.sources import Source
 from byol.data.survey import Survey
 from byol.errors import UserError
+from byol.threads import lone_workers
 
 SHARE_OF_FREE = 0.25
 """Part of the free memory that decoded images may take."""
@@ -75,7 +76,7 @@ def hold(source: Source, workers: int, shrink_to: int, progress: Callable[[int],
     images: list[Tensor] = []
     good: list[int] = []
     bad: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:
+    with lone_workers(workers, "decode") as pool:
         for index, result in enumerate(_map_in_order(pool, read, len(source))):
             if isinstance(result, str):
                 bad.append(result)
@@ -98,7 +99,7 @@ def hold(source: Source, workers: int, shrink_to: int, progress: Callable[[int],
 Result = TypeVar("Result")
 
 
-def _map_in_order(pool: ThreadPoolExecutor, function: Callable[[int], Result], count: int) -> Iterator[Result]:
+def _map_in_order(pool: Executor, function: Callable[[int], Result], count: int) -> Iterator[Result]:
     """Like `pool.map`, with one task per 64 images: a task costs more than a small JPEG."""
 
     def part(start: int) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -15,6 +14,7 @@ from byol.data.sources import Source
 from byol.errors import UserError
 from byol.evals.encoders import OpenedEncoder
 from byol.machine import cores
+from byol.threads import lone_workers
 
 IGNORE = 255
 """Value of mask pixels that count nowhere (Pascal VOC's own)."""
@@ -74,7 +74,7 @@ Made = TypeVar("Made")
 def in_threads(make: Callable[[int], Made], numbers: Sequence[int], batch: int) -> Iterator[list[Made]]:
     """`make` of each number, batch by batch, two batches ahead in threads."""
     groups = [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
-    with ThreadPoolExecutor(cores()) as pool:
+    with lone_workers(cores(), "decode") as pool:
         waiting = [[pool.submit(make, number) for number in group] for group in groups[:2]]
         for following in range(2, len(groups) + 2):
             futures = waiting.pop(0) if waiting else []

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +15,7 @@ from byol.augment.crop import EVALUATION_SHARE, center_window
 from byol.data.decode import BadImage
 from byol.data.sources import Source
 from byol.networks import features_of
+from byol.threads import lone_workers
 
 SMALL_SIDE = 64
 """Images up to this size are looked at whole; larger ones through the protocol's central crop."""
@@ -153,7 +153,7 @@ def crops_in_order(
                 continue
         return found
 
-    with ThreadPoolExecutor(workers) as pool:
+    with lone_workers(workers, "decode") as pool:
         starts = list(range(0, len(source), batch_size))
         waiting = [pool.submit(read, start) for start in starts[: workers + 1]]
         for number in range(len(starts)):

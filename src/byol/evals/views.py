@@ -1,7 +1,7 @@
 """Labelled training images with the protocol's spatial augmentation: a random crop and a flip, nothing else."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from byol.data.survey import survey
 from byol.errors import BadImage, UserError
 from byol.evals.features import Transform
 from byol.machine import cores, free_memory
+from byol.threads import lone_workers
 
 SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)
 """Random crop and flip (arXiv:2006.07733, Appendix C.1); the crop's distribution is that of pretraining."""
@@ -52,7 +53,7 @@ class TrainingViews:
 
         The numbers are a function of the seed and the step, as in pretraining.
         """
-        with ThreadPoolExecutor(cores()) as pool:
+        with lone_workers(cores(), "decode") as pool:
             for step in range(steps):
                 indices = self._indices(step, batch_size, seed)
                 params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
@@ -67,7 +68,7 @@ class TrainingViews:
             start, needed = start + len(part), needed - len(part)
         return torch.cat(parts)
 
-    def _batch(self, pool: ThreadPoolExecutor, indices: Tensor, params: ViewParams) -> tuple[Tensor, Tensor]:
+    def _batch(self, pool: Executor, indices: Tensor, params: ViewParams) -> tuple[Tensor, Tensor]:
         size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
         if isinstance(self.held, Tensor):
             images = self.held[indices.to(self.held.device)].to(self.device)
