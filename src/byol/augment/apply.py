@@ -127,10 +127,10 @@ def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Ten
     return x.index_copy_(0, on_device, part)
 
 
-def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
     """Subtract each channel's mean and divide by its standard deviation; (N, C, H, W)."""
     scale, shift = _normalisation(mean, std, x.dtype, x.device)
-    return (x * scale).add_(shift)
+    return torch.mul(x, scale, out=out).add_(shift)
 
 
 @cache
@@ -167,11 +167,12 @@ def make_views(
     def fill(part: slice) -> None:
         x, p = (images[0][part], images[1][part]), (params[0][part], params[1][part])
         if rows > 1 and alike:
-            both = _make(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std)
-            out[0][part], out[1][part] = both.chunk(2)
+            both = _colored(torch.cat(x), ViewParams.join(*p), config.view1, size)
+            colored = both[: len(x[0])], both[len(x[0]) :]
         else:
-            out[0][part] = _make(x[0], p[0], config.view1, size, config.mean, config.std)
-            out[1][part] = _make(x[1], p[1], config.view2, size, config.mean, config.std)
+            colored = _colored(x[0], p[0], config.view1, size), _colored(x[1], p[1], config.view2, size)
+        for one, place in zip(colored, out, strict=True):
+            normalise_images(one, config.mean, config.std, out=place[part])
 
     _in_parts(first, rows, fill)
     return out
@@ -189,25 +190,17 @@ def make_view(
     out = _empty_view(images, size)
 
     def fill(part: slice) -> None:
-        out[part] = _make(images[part], params[part], view, size, mean, std)
+        normalise_images(_colored(images[part], params[part], view, size), mean, std, out=out[part])
 
     _in_parts(images, _rows(images, views=1), fill)
     return out
 
 
-def _make(
-    images: Tensor,
-    params: ViewParams,
-    view: ViewConfig,
-    size: int | None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Tensor:
+def _colored(images: Tensor, params: ViewParams, view: ViewConfig, size: int | None) -> Tensor:
+    """Views before the normalisation, in [0, 1]."""
     if size is None:
-        x = apply_color(as_float(images), params, view)
-    else:
-        x = apply_color(crop_views(images, params, size, flips=True), params, view, flipped=True)
-    return normalise_images(x, mean, std)
+        return apply_color(as_float(images), params, view)
+    return apply_color(crop_views(images, params, size, flips=True), params, view, flipped=True)
 
 
 def _empty_view(images: Tensor, size: int | None) -> Tensor:
