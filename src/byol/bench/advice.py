@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from byol.bench.ceilings import Ceilings
 from byol.bench.limits import Limit
-from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, WAITING, Profile
+from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, Profile
 
 KEEPS_UP = 0.95
 """Share of the step's speed from which on the pipeline counts as keeping up."""
@@ -92,7 +92,7 @@ def _pipeline(found: Findings) -> str:
             f"Decoding: {lost}; store the images smaller (twice the --image-size is enough), hold them in memory "
             "(--data.memory always), or give this machine more cores."
         )
-    if slowest == CROP and found.profile.seconds[WAITING] + found.profile.beside.get(CROP, 0.0) > seconds[COLOUR]:
+    if slowest == CROP and seconds[DECODE] > 0:  # large images, one by one
         return f"Cropping: {lost}; store the images smaller (twice the --image-size is enough), or give more cores."
     return (
         f"Augmentation: {lost}, and crops and colour take {seconds[CROP] + seconds[COLOUR]:.3g} s of each update; on a "
