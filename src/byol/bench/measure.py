@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from byol.bench.ceilings import synchronise
 from byol.bench.profile import Profile, profile
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.loader import Batch, Loader
-from byol.train import State, build, train_step
+from byol.train import State, build, parallel, train_step
 
 LR, TAU = 0.0, 1.0
 """Of the updates that are timed: they cost what others cost, and the network stays as it is."""
@@ -44,12 +44,14 @@ class Subject:
     position: int = 0
     """Step whose images come next."""
     state: State = field(init=False)
+    model: nn.Module = field(init=False)
+    """The method, as several processes wrap it."""
     ready: list[Batch] = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
-        self.state.method.train()
+        self.model = parallel(self.state.method, self.loader.device).train()
         made = [batch.views(config.augment, config.image_size) for batch in next(self._batches(1))]
         self.ready = [Ready(views) for views in made]  # type: ignore[misc]
         self._step(self.ready)
@@ -95,7 +97,7 @@ class Subject:
         return self.loader.batches(first, first + count)
 
     def _step(self, parts: list[Batch]) -> None:
-        train_step(self.state, self.state.method, parts, self.config, LR, TAU, self.autocast)
+        train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast)
 
 
 def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:
