@@ -109,7 +109,7 @@ def fill(text: str, folder: Path = RESULTS) -> str:
     def said(found: re.Match[str]) -> str:
         path = folder / f"{found['name']}.txt"
         if not path.is_file():
-            print(f"no output yet for {found['name']!r}; run benchmarks/first_run.py", file=sys.stderr)
+            print(f"no output yet for {found['name']!r}; run the command that says it", file=sys.stderr)
             return found[0]
         return f"{found[1]}\n```text\n{path.read_text().rstrip()}\n```\n\n{found[4]}"
 

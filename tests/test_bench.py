@@ -241,3 +241,11 @@ def test_few_threads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_time_is_an_error() -> None:
     with pytest.raises(UserError, match="--seconds above 0"):
         bench(seconds=0.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_measured_with_its_own_parts() -> None:
+    found = bench(**{**QUICK, "device": "cuda", "precision": "bf16"})
+    assert found.config.device == "cuda"
+    assert found.limit.precision == "bf16"
+    assert all(found.profile.seconds[part] > 0 for part in set(PARTS) - {"decode"})

@@ -120,6 +120,14 @@ def test_the_paper_table_is_what_the_command_writes(tmp_path: Path) -> None:
     assert (tmp_path / "scaling-model.txt").read_text() == (model.RESULTS / "scaling-model.txt").read_text()
 
 
+def test_what_a_command_says_is_kept_unless_it_fails(tmp_path: Path) -> None:
+    said = script("said")
+    assert said.main(["--out", str(tmp_path), "version", "--version"]) == 0
+    assert (tmp_path / "version.txt").read_text().startswith("$ byol --version\nbyol ")
+    assert said.main(["--out", str(tmp_path), "wrong", "pretain"]) == 2
+    assert not (tmp_path / "wrong.txt").exists()
+
+
 def test_a_contestant_answers(images: tuple[Path, Path]) -> None:
     """The process that measures, its questions and answers; our side needs no peer."""
     options = argparse.Namespace(small=str(images[0]), jpeg=str(images[1]), workers=1, quick=True)
