@@ -1,6 +1,7 @@
 """Where time goes: the watch itself, that it changes nothing, and that time lands where it was spent."""
 
 import copy
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -174,33 +175,34 @@ def test_no_part_is_forgotten_and_they_add_up(image_folder: Path) -> None:
         assert {part for part, seconds in found.seconds.items() if seconds > 0} == set(PARTS) - {"decode"} | decoded
 
 
-SLOW = 0.1
-
-
-def slowly(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-    """Have a function take a tenth of a second longer."""
+def instead(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], object]) -> None:
+    """Have a function do something else first."""
     original: Callable[..., Any] = getattr(owner, name)
 
-    def slow(*args: Any, **kwargs: Any) -> Any:
-        time.sleep(SLOW)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        before()
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, slow)
+    monkeypatch.setattr(owner, name, called)
 
 
-class Slow(nn.Module):
-    """A predictor's part that takes time on its way back only."""
+class OnTheWayBack(nn.Module):
+    """A predictor's last part, that does something in the backward pass only."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        x.register_hook(lambda grad: time.sleep(SLOW))
+        x.register_hook(lambda grad: self.act() and None)
         return x
 
 
 @pytest.mark.parametrize(
     ("part", "calls"),
     [
-        ("decode", 8 / 2),  # images of an update, over two threads
-        ("crop", 8 / 2 * 2),  # two views
+        ("decode", 8),  # images of an update
+        ("crop", 16),  # two views
         ("colour", 1),  # both views at once
         ("online forward", 2),
         ("target forward", 2),
@@ -212,12 +214,19 @@ class Slow(nn.Module):
     ],
 )
 def test_time_lands_where_it_was_spent(
-    part: str, calls: float, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, calls: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With a clock that moves only within one function: its part has all of the time, every other part has none."""
     state, loader, config = from_files(image_folder)
-    method = state.method
+    loader.workers = 1  # of two threads, one would see the other's time
+    method, clock = state.method, Clock()
+    monkeypatch.setattr(profiling, "Stopwatch", functools.partial(Stopwatch, clock=clock))
+
+    def tick() -> None:
+        clock.now += 1
+
     if part == "backward":
-        method.predictor.append(Slow())
+        method.predictor.append(OnTheWayBack(tick))
     else:
         owner, name = {
             "decode": (loader.source, "read"),
@@ -230,12 +239,9 @@ def test_time_lands_where_it_was_spent(
             "waiting for images": (loading, "generator_of"),
             "the rest": (state.optimizer, "zero_grad"),
         }[part]
-        slowly(monkeypatch, owner, name)
+        instead(monkeypatch, owner, name, tick)
     found = profile(state, loader, config, nullcontext(), first=0, updates=1)
-    assert found.seconds[part] == max(found.seconds.values())
-    assert found.seconds[part] >= 0.8 * calls * SLOW
-    others = {name: seconds for name, seconds in found.seconds.items() if name != part}
-    assert sum(others.values()) < 5 * SLOW
+    assert found.seconds == {**dict.fromkeys(PARTS, 0.0), part: float(calls)}
 
 
 def test_what_runs_ahead_is_counted_beside(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,10 +249,10 @@ def test_what_runs_ahead_is_counted_beside(image_folder: Path, monkeypatch: pyte
     assert not runs_ahead(loader)
     loader.ahead = 1
     assert runs_ahead(loader)
-    slowly(monkeypatch, loader.source, "read")
+    instead(monkeypatch, loader.source, "read", lambda: time.sleep(0.02))
     found = profile(state, loader, config, nullcontext(), first=0, updates=2)
     assert set(found.beside) == {"decode", "crop"}
-    assert found.beside["decode"] >= 4 * SLOW, "what began before the watch was laid on is missing"
+    assert found.beside["decode"] >= 0.99 * 8 * 0.02 / 2, "a whole batch is decoded while the watch is on"
     assert found.seconds["decode"] == 0
     assert found.seconds["waiting for images"] > 0
 

@@ -125,7 +125,8 @@ def _waited(watch: Stopwatch, batches: Iterator[list[Batch]]) -> Iterator[list[B
 def _put_threads_in_line(seconds: dict[str, float], beside: dict[str, float], workers: int) -> dict[str, float]:
     """Where the step stands still while threads decode, their work is what it waits for: count it as theirs."""
     busy = {part: spent / workers for part, spent in beside.items()}
-    scale = min(1.0, seconds[WAITING] / sum(busy.values())) if busy else 0.0
+    total = sum(busy.values())
+    scale = min(1.0, seconds[WAITING] / total) if total else 0.0
     taken = {part: scale * spent for part, spent in busy.items()}
     moved = {part: spent + taken.get(part, 0.0) for part, spent in seconds.items()}
     moved[WAITING] = seconds[WAITING] - sum(taken.values())
