@@ -28,9 +28,13 @@ check: $(STAMP)  ## lint, types, import rules, docs
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --quiet --strict
 
-bench: $(STAMP)  ## throughput, and the peers side by side
+bench: $(STAMP)  ## throughput beside the limit, evaluation, startup, two processes, and the peers side by side
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/evaluation_speed.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/peers.py
 
 docs: $(STAMP)  ## the documentation as a site, in site/

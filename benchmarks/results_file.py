@@ -33,11 +33,20 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     """What was run."""
     goal: float | None = None
-    """Least value wanted, if there is one."""
+    """Least value wanted, if there is one; with `at_most` the largest."""
+    at_most: bool = False
+    """Whether less is better."""
 
     @property
     def median(self) -> float:
         return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool:
+        """Whether the median reaches the goal; true where there is none."""
+        if self.goal is None:
+            return True
+        return self.median <= self.goal if self.at_most else self.median >= self.goal
 
     def as_json(self) -> dict[str, Any]:
         values = [float(f"{value:.6g}") for value in self.values]
@@ -51,6 +60,7 @@ class Row:
             "max": max(values),
             "values": values,
             "goal": self.goal,
+            "at_most": self.at_most,
             "config": self.config,
         }
 
@@ -72,7 +82,7 @@ def ratios(above: list[float], below: list[float]) -> list[float]:
 def show(row: Row) -> None:
     """A line on the terminal."""
     low, high = min(row.values), max(row.values)
-    goal = "" if row.goal is None else f"  goal {row.goal:g}: {'met' if row.median >= row.goal else 'missed'}"
+    goal = "" if row.goal is None else f"  goal {row.goal:g}: {'met' if row.met else 'missed'}"
     digits = ".3f" if row.unit in ("ratio", "accuracy") else ",.1f"
     print(
         f"{row.group:14} {row.name:36} {row.median:{digits}} {row.unit}"

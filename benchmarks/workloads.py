@@ -1,9 +1,6 @@
 """What is measured: three nets on two kinds of data, and our own side of each."""
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ import torch
 from torch import Tensor
 
 from byol import machine
+from byol.bench.measure import Subject, pipeline
 from byol.choose import small_on_cpu
 from byol.config import (
     AugmentConfig,
@@ -22,10 +20,9 @@ from byol.config import (
     TargetConfig,
     ViewConfig,
 )
-from byol.data.loader import Batch, Loader, shrink_side
+from byol.data.loader import Loader, shrink_side
 from byol.data.memory import hold
 from byol.data.sources import Source, open_source
-from byol.train import State, build, train_step
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 """Where the small copies of CIFAR-10 and of ImageNet's validation photographs lie."""
@@ -105,16 +102,6 @@ def load(workload: Workload, small: str | Path, jpeg: str | Path) -> Images:
     return Images(held.source, held.images)
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A batch whose views are made already."""
-
-    made: tuple[Tensor, Tensor]
-
-    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
-        return self.made
-
-
 @dataclass
 class Ours:
     """byol's side of a workload: the loader and the step of a run, with the precision that a run would take here."""
@@ -124,8 +111,8 @@ class Ours:
     device: torch.device = field(init=False)
     precision: str = field(init=False)
     loader: Loader = field(init=False)
-    state: State | None = field(init=False, default=None)
-    ready: list[Batch] = field(init=False)
+    subject: Subject | None = field(init=False, default=None)
+    """None where only the pipeline is measured."""
     position: int = 0
 
     def __post_init__(self) -> None:
@@ -136,11 +123,7 @@ class Ours:
         workers = min(16, machine.cores())
         self.loader = Loader(self.images.source, config, self.device, workers, self.images.held)
         if self.workload.steps:
-            self.state = build(config, 3, self.device)
-            self.state.method.train()
-            views = next(self._batches(1))[0].views(config.augment, config.image_size)
-            self.ready = [Ready(views)]  # type: ignore[list-item]
-            self._step(self.ready)
+            self.subject = Subject(config, self.loader, 3, self.precision)
 
     def describe(self) -> dict[str, Any]:
         """What was run, for the results file."""
@@ -160,48 +143,19 @@ class Ours:
 
     def pipeline(self) -> float:
         """Images per second, two normalised views each, with nobody training."""
-        config, count = self.workload.config, self.workload.pipeline_batches
-        batches = self._batches(count + 1)
-        next(batches)[0].views(config.augment, config.image_size)
-        began = time.perf_counter()
-        for parts in batches:
-            for batch in parts:
-                batch.views(config.augment, config.image_size)
-        return self._rate(count, began)
+        count = self.workload.pipeline_batches
+        if self.subject is not None:
+            return self.subject.pipeline(count)
+        first = self.position
+        self.position += count + 1
+        return pipeline(self.loader, self.workload.config, self.loader.batches(first, first + count + 1), count)
 
     def step(self) -> float:
         """Images per second of forward, backward, optimiser and target on views made before."""
-        began = time.perf_counter()
-        for _ in range(self.workload.steps):
-            self._step(self.ready)
-        return self._rate(self.workload.steps, began)
+        assert self.subject is not None
+        return self.subject.step(self.workload.steps)
 
     def together(self) -> float:
         """Images per second as a run has them: loader, views and step."""
-        batches = self._batches(self.workload.steps + 1)
-        self._step(next(batches))
-        self._synchronise()
-        began = time.perf_counter()
-        for parts in batches:
-            self._step(parts)
-        return self._rate(self.workload.steps, began)
-
-    def _batches(self, count: int) -> Iterator[list[Batch]]:
-        first = self.position
-        self.position += count
-        return self.loader.batches(first, first + count)
-
-    def _step(self, parts: list[Batch]) -> None:
-        assert self.state is not None
-        train_step(self.state, self.state.method, parts, self.workload.config, 0.01, 0.99, self._autocast())
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-
-    def _rate(self, batches: int, began: float) -> float:
-        self._synchronise()
-        return batches * self.workload.config.batch_size / (time.perf_counter() - began)
-
-    def _synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        assert self.subject is not None
+        return self.subject.together(self.workload.steps)

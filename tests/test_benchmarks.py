@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from byol.errors import UserError
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -65,6 +67,65 @@ def test_throughput_writes_what_was_measured(
     assert row["config"]["batch_size"] == 4
     assert row["commit"]
     assert row["command"].startswith("python ")
+
+
+def test_limits_run(images: tuple[Path, Path]) -> None:
+    small, jpeg = (str(folder) for folder in images)
+    rows = {(row.group, row.name): row for row in script("limits").main(["--quick", "--small", small, "--jpeg", jpeg])}
+    assert len(rows[("machine", "matrix product, bf16")].values) == 3, "one in each round of each workload"
+    for work in ("resnet18-32", "resnet50-224", "narrow-32"):
+        limit, step = rows[(work, "limit")].values[0], rows[(work, "step alone")].values[0]
+        assert rows[(work, "step alone / limit")].values[0] == pytest.approx(step / limit)
+        assert rows[(work, "an update needs")].values[0] > 0
+        assert rows[(work, "time of an update: backward")].values[0] > 0
+    assert ("resnet50-224", "time of an update: decode") in rows
+    assert ("resnet18-32", "time of an update: decode") not in rows
+
+
+def test_evaluation_speed_runs(images: tuple[Path, Path]) -> None:
+    small, jpeg = (str(folder) for folder in images)
+    rows = script("evaluation_speed").main(["--quick", "--small", small, "--jpeg", jpeg])
+    values = {(row.group, row.name): row.values[0] for row in rows}
+    for work in ("resnet18-32", "resnet50-224", "narrow-32"):
+        share = values[(work, "features")] / values[(work, "bare forward")]
+        assert values[(work, "features / bare forward")] == pytest.approx(share)
+    assert values[("classifiers", "20-NN")] > 0
+    assert values[("classifiers", "45 penalties")] > 0
+
+
+def test_startup_is_measured_to_the_first_step(tmp_path: Path) -> None:
+    (row,) = script("startup").main(["--rounds", "1", "--images", "40", "--out", str(tmp_path)])
+    assert len(row.values) == 1, "the first start is not counted"
+    assert 0.5 < row.values[0] < 120
+    kept = json.loads((tmp_path / "startup.json").read_text())["rows"][0]
+    assert (kept["goal"], kept["at_most"]) == (6.0, True)
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="is empty"):
+        script("startup").seconds_to_first_step(tmp_path / "empty", tmp_path / "run")
+
+
+def test_two_processes_send_what_the_formula_says() -> None:
+    rows = {row.name: row.values[0] for row in script("scaling").main(["--quick"])}
+    assert rows["2 processes / twice 1 process"] == pytest.approx(rows["2 processes"] / rows["1 process"] / 2)
+    for what in ("gradients", "batch norm", "batch norm's calls"):
+        assert rows[f"{what} of an update, counted"] == rows[f"{what} of an update, by formula"] > 0
+
+
+def test_the_paper_table_is_what_the_command_writes(tmp_path: Path) -> None:
+    model = script("scaling_model")
+    model.main(["--out", str(tmp_path)])
+    assert (tmp_path / "scaling-model.txt").read_text() == (model.RESULTS / "scaling-model.txt").read_text()
+
+
+def test_what_a_command_says_is_kept_unless_it_fails(tmp_path: Path) -> None:
+    said = script("said")
+    assert said.main(["--out", str(tmp_path), "version", "--version"]) == 0
+    assert (tmp_path / "version.txt").read_text().startswith("$ byol --version\nbyol ")
+    assert said.main(["--out", str(tmp_path), "wrong", "pretain"]) == 2
+    assert not (tmp_path / "wrong.txt").exists()
 
 
 def test_a_contestant_answers(images: tuple[Path, Path]) -> None:
@@ -133,6 +194,20 @@ def test_tables_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     results.write("throughput", [results.Row("resnet18-32", "together", "images/s", [99.0])], folder)
     assert tables.main(["--check"], tmp_path, folder) == 1
     assert readme.read_text() == text
+
+
+def test_goals_may_be_a_most(tmp_path: Path) -> None:
+    results, tables = script("results_file"), script("tables")
+    row = results.Row("startup", "first step", "s", [5.0], goal=6.0, at_most=True)
+    slow = results.Row("startup", "slow step", "s", [7.0], goal=6.0, at_most=True)
+    assert row.met
+    assert not slow.met
+    assert results.Row("x", "n", "ratio", [1.0]).met
+    results.write("startup", [row, slow], tmp_path)
+    text = tables.render("startup", tmp_path)
+    assert "5.0 s | 5.0 to 5.0 | 1 | at most 6 met |" in text
+    assert "7.0 s | 7.0 to 7.0 | 1 | at most 6 missed |" in text
+    assert "first step" in tables.render("readme", tmp_path)
 
 
 def test_tables_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

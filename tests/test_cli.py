@@ -131,7 +131,7 @@ def test_device_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]
 def test_no_command_and_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys)
     assert code == 0
-    for verb in ("pretrain", "views", "recipes", "demo"):
+    for verb in ("pretrain", "views", "recipes", "demo", "bench"):
         assert f"byol {verb}" in out
     code, _, errors = run(capsys, "pretain")
     assert code == 2
@@ -150,7 +150,8 @@ def test_recipes_are_listed_with_source_cost_and_result(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["pretrain", "--help"], ["views", "--help"], ["--version"], ["nonsense"]]
+    "arguments",
+    [["--help"], ["pretrain", "--help"], ["views", "--help"], ["bench", "--help"], ["--version"], ["nonsense"]],
 )
 def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional, arg
 
+from byol.cli_bench import Bench
 from byol.config import (
     AugmentConfig,
     DataConfig,
@@ -137,6 +138,7 @@ VERBS: dict[str, type[Any]] = {
     "demo": Demo,
     "eval": Eval,
     "verdict": JudgeRun,
+    "bench": Bench,
 }
 
 
@@ -182,7 +184,12 @@ def _dispatch(arguments: list[str]) -> int:
         return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
     words = inspect.cleandoc(VERBS[verb].__doc__ or "")
     command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=words)
-    return ACTIONS[verb](command, explicit(command, rest))
+    settings = explicit(command, rest)
+    if verb == "bench":
+        from byol import cli_bench
+
+        return cli_bench.run(command, settings, rest)
+    return ACTIONS[verb](command, settings)
 
 
 def _overview() -> str:

@@ -1,0 +1,1 @@
+"""How fast this machine trains, beside how fast it could: the limit, the ceilings, the measurement, the advice."""

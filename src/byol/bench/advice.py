@@ -1,0 +1,101 @@
+"""One sentence on what holds a machine back, from measured numbers alone."""
+
+from dataclasses import dataclass
+
+from byol.bench.ceilings import Ceilings
+from byol.bench.limits import Limit
+from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, Profile
+
+KEEPS_UP = 0.95
+"""Share of the step's speed from which on the pipeline counts as keeping up."""
+FASTER = 1.5
+"""How many times as fast bf16 must multiply to be worth advising."""
+SHORT_STEP = 0.02
+"""Seconds; where the limit of a GPU's step is less, starting kernels may take longer than running them."""
+IDLE_SHARE = 0.5
+"""Share of the limit below which such a GPU counts as waiting for kernels to be started."""
+NETWORK_PARTS = (ONLINE, TARGET, BACKWARD)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the advice is drawn from."""
+
+    device: str
+    """cpu, cuda or mps."""
+    precision: str
+    threads: int
+    """Threads that PyTorch computes with."""
+    cores: int
+    """Cores that this process may use."""
+    pipeline: float
+    step: float
+    together: float
+    """Images per second."""
+    ceilings: Ceilings
+    limit: Limit
+    profile: Profile
+
+    @property
+    def share(self) -> float:
+        """What the step reaches of its limit."""
+        return self.step / self.limit.images_per_second(self.ceilings)
+
+
+def advise(found: Findings) -> str:
+    """What holds this machine back most, and what to do about it: the first of the causes that holds.
+
+    Settings that cost without need come first, then the pipeline, then the machine itself.
+    """
+    gain = found.ceilings.bf16 / found.ceilings.float32
+    if found.device == "cpu" and found.threads < found.cores:
+        return (
+            f"Few threads: PyTorch computes with {found.threads} of {found.cores} cores; unset OMP_NUM_THREADS, or set "
+            f"it to {found.cores}."
+        )
+    if found.precision == "float32" and gain >= FASTER:
+        return (
+            f"float32: this machine multiplies bf16 {gain:.1f} times as fast; leave --precision at auto, or give "
+            "--precision bf16."
+        )
+    if found.together < KEEPS_UP * found.step:
+        return _pipeline(found)
+    limit = found.limit.seconds(found.ceilings)
+    if found.device == "cuda" and limit < SHORT_STEP and found.share < IDLE_SHARE:
+        return (
+            f"Small batch: a step of {found.limit.images} images needs {1000 * limit:.1f} ms of this GPU and takes "
+            f"{1000 * found.limit.images / found.step:.1f} ms, most of it for starting kernels; give a larger "
+            "--batch-size."
+        )
+    bound, what = ("memory bandwidth", "moves bytes") if _by_memory(found) else ("matrix products", "multiplies")
+    slowest = max(NETWORK_PARTS, key=lambda part: found.profile.seconds[part])
+    return (
+        f"The {bound}: images arrive fast enough, and the step reaches {found.share:.0%} of what this machine could if "
+        f"it {what} and nothing else, most of its time in the {slowest}; only a smaller --encoder, --image-size or "
+        "another machine is much faster."
+    )
+
+
+def _by_memory(found: Findings) -> bool:
+    return found.limit.bound_by_memory(found.ceilings)
+
+
+def _pipeline(found: Findings) -> str:
+    """The pipeline holds the step up: by which part of it."""
+    seconds = {
+        part: found.profile.seconds[part] + found.profile.beside.get(part, 0.0) for part in (DECODE, CROP, COLOUR)
+    }
+    slowest = max(seconds, key=lambda part: seconds[part])
+    lost = f"the run reaches {found.together / found.step:.0%} of the step's speed"
+    if slowest == DECODE:
+        return (
+            f"Decoding: {lost}; store the images smaller (twice the --image-size is enough), hold them in memory "
+            "(--data.memory always), or give this machine more cores."
+        )
+    if slowest == CROP and seconds[DECODE] > 0:  # large images, one by one
+        return f"Cropping: {lost}; store the images smaller (twice the --image-size is enough), or give more cores."
+    return (
+        f"Augmentation: {lost}, and crops and colour take {seconds[CROP] + seconds[COLOUR]:.3g} s of each update; on a "
+        "processor only fewer operations (--augment.view1.blur 0, for example, which trains another thing) or more "
+        "cores help."
+    )

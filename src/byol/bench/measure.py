@@ -1,0 +1,123 @@
+"""Images per second: the input pipeline alone, the step alone on views made before, and both together."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from byol.bench.ceilings import synchronise
+from byol.bench.profile import Profile, profile
+from byol.config import AugmentConfig, PretrainConfig
+from byol.data.loader import Batch, Loader
+from byol.train import State, build, parallel, train_step
+
+LR, TAU = 0.0, 1.0
+"""Of the updates that are timed: they cost what others cost, and the network stays as it is."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch whose views are made already."""
+
+    made: tuple[Tensor, Tensor]
+
+    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
+        """What was made."""
+        return self.made
+
+
+@dataclass
+class Subject:
+    """A run that is measured: its loader, its networks, and the precision that it takes here.
+
+    Every measurement goes on in the data where the last one ended.
+    """
+
+    config: PretrainConfig
+    loader: Loader
+    channels: int
+    precision: str
+    """`bf16` or `float32`."""
+    position: int = 0
+    """Step whose images come next."""
+    state: State = field(init=False)
+    model: nn.Module = field(init=False)
+    """The method, as several processes wrap it."""
+    ready: list[Batch] = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.state = build(config, self.channels, self.loader.device)
+        self.model = parallel(self.state.method, self.loader.device).train()
+        made = [batch.views(config.augment, config.image_size) for batch in next(self._batches(1))]
+        self.ready = [Ready(views) for views in made]  # type: ignore[misc]
+        self._step(self.ready)
+
+    @property
+    def autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.loader.device.type, torch.bfloat16)
+
+    def pipeline(self, batches: int) -> float:
+        """Two normalised views each, with nobody training; a batch more is made before, not timed."""
+        return pipeline(self.loader, self.config, self._batches(batches + 1), batches)
+
+    def step(self, batches: int) -> float:
+        """Forward, backward, optimiser and target on views made before."""
+        began = time.perf_counter()
+        for _ in range(batches):
+            self._step(self.ready)
+        return rate(self.loader.device, batches * self.config.batch_size, began)
+
+    def together(self, batches: int) -> float:
+        """As a run has them: loader, views and step; one more is done before, not timed."""
+        coming = self._batches(batches + 1)
+        self._step(next(coming))
+        synchronise(self.loader.device)
+        began = time.perf_counter()
+        for parts in coming:
+            self._step(parts)
+        return rate(self.loader.device, batches * self.config.batch_size, began)
+
+    def profile(self, updates: int) -> Profile:
+        """Where the time of an update goes."""
+        first = self.position
+        self.position += updates + 1
+        return profile(
+            self.state, self.loader, self.config, self.autocast, first=first, updates=updates, lr=LR, tau=TAU
+        )
+
+    def _batches(self, count: int) -> Iterator[list[Batch]]:
+        first = self.position
+        self.position += count
+        return self.loader.batches(first, first + count)
+
+    def _step(self, parts: list[Batch]) -> None:
+        train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast)
+
+
+def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:
+    """Images per second of `batches` batches that come, after a first one."""
+    for batch in next(coming):
+        batch.views(config.augment, config.image_size)
+    synchronise(loader.device)
+    began = time.perf_counter()
+    for parts in coming:
+        for batch in parts:
+            batch.views(config.augment, config.image_size)
+    return rate(loader.device, batches * config.batch_size, began)
+
+
+def rate(device: torch.device, images: int, began: float) -> float:
+    """Images per second since `began`, when the device is done."""
+    synchronise(device)
+    return images / (time.perf_counter() - began)
+
+
+def batches_in(measure: Callable[[int], float], batch_size: int, seconds: float) -> int:
+    """Batches that a measurement takes to last so long, one at least; found by measuring one."""
+    return max(1, int(seconds * measure(1) / batch_size))

@@ -1,0 +1,133 @@
+"""Where the time of an update goes, in plain words: a watch on `train_step` and the loader while they do their work.
+
+Nothing is composed anew: the updates that are timed are a run's own, so what they train is what a run trains. On a GPU
+the watch waits for the device at each look, so parts that overlap in a run stand here one after the other; their sum is
+longer than an update is.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from byol.augment import apply
+from byol.bench.ceilings import synchronise
+from byol.bench.stopwatch import Stopwatch
+from byol.config import PretrainConfig
+from byol.data import loader as loading
+from byol.data.loader import Batch, Loader
+from byol.train import State, train_step
+
+DECODE, CROP, COLOUR, WAITING = "decode", "crop", "colour", "waiting for images"
+ONLINE, TARGET, BACKWARD = "online forward", "target forward", "backward"
+OPTIMISER, UPDATE, REST = "optimiser", "target update", "the rest"
+PARTS = {
+    DECODE: "bytes to pixels",
+    CROP: "crops and their resizing",
+    COLOUR: "flips, colour, blur, solarise, normalisation",
+    WAITING: "drawing numbers, gathering images, and waiting for the threads that decode",
+    ONLINE: "encoder, projector and predictor on both views",
+    TARGET: "target encoder and projector on both views",
+    BACKWARD: "gradients of the online network",
+    OPTIMISER: "new weights",
+    UPDATE: "the target's moving average",
+    REST: "loss, gradient norm, clearing gradients",
+}
+"""Every part, in the order of an update, and what it is."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds of an update."""
+
+    seconds: dict[str, float]
+    """By part, all of `PARTS`; they add up to an update."""
+    beside: dict[str, float]
+    """Seconds of `decode` and `crop` that threads spend beside the update, all threads together."""
+    images: int
+    """Images of an update."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def shares(self) -> dict[str, float]:
+        """Part of the whole that each takes."""
+        return {part: seconds / self.total for part, seconds in self.seconds.items()}
+
+
+def profile(
+    state: State,
+    loader: Loader,
+    config: PretrainConfig,
+    autocast: AbstractContextManager[object],
+    *,
+    first: int,
+    updates: int,
+    lr: float = 0.0,
+    tau: float = 1.0,
+) -> Profile:
+    """Train `updates` updates from step `first` on, with a watch on the parts; one more before, without.
+
+    Args:
+        state: trained further; with the rate of 0 and tau of 1 that are the defaults, to the same weights.
+    """
+    method = state.method
+    batches = loader.batches(first, first + updates + 1)
+    train_step(state, method, next(batches), config, lr, tau, autocast)
+    watch = Stopwatch(lambda: synchronise(loader.device))
+    with watch_on(watch, state, loader), watch.part(REST):
+        for parts in _waited(watch, batches):
+            train_step(state, method, parts, config, lr, tau, autocast)
+    seconds = {part: watch.seconds[part] / updates for part in PARTS}
+    beside = {part: spent / updates for part, spent in watch.beside.items()}
+    if not runs_ahead(loader):
+        seconds, beside = _put_threads_in_line(seconds, beside, loader.workers), {}
+    return Profile(seconds, beside, config.batch_size)
+
+
+def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
+    """Lay the watch on every part of an update that has a function of its own."""
+    method = state.method
+    places = [
+        (loader.source, "image", DECODE),
+        (loading, "crop", CROP),
+        (Batch, "views", COLOUR),
+        (apply, "crop_views", CROP),
+        (torch.autograd, "backward", BACKWARD),
+        (state.optimizer, "step", OPTIMISER),
+        (method, "update_target", UPDATE),
+    ]
+    places += [(module, "forward", ONLINE) for module in (method.encoder, method.projector, method.predictor)]
+    places += [(module, "forward", TARGET) for module in (method.target_encoder, method.target_projector)]
+    stack = ExitStack()
+    for owner, attribute, part in places:
+        stack.enter_context(watch.on(owner, attribute, part))
+    return stack
+
+
+def runs_ahead(loader: Loader) -> bool:
+    """Whether images are decoded while the step before is still being trained."""
+    ahead = loader.ahead if loader.ahead is not None else 0 if loader.device.type == "cpu" else loading.AHEAD
+    return ahead > 0
+
+
+def _waited(watch: Stopwatch, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+    while True:
+        with watch.part(WAITING):
+            parts = next(batches, None)
+        if parts is None:
+            return
+        yield parts
+
+
+def _put_threads_in_line(seconds: dict[str, float], beside: dict[str, float], workers: int) -> dict[str, float]:
+    """Where the step stands still while threads decode, their work is what it waits for: count it as theirs."""
+    busy = {part: spent / workers for part, spent in beside.items()}
+    total = sum(busy.values())
+    scale = min(1.0, seconds[WAITING] / total) if total else 0.0
+    taken = {part: scale * spent for part, spent in busy.items()}
+    moved = {part: spent + taken.get(part, 0.0) for part, spent in seconds.items()}
+    moved[WAITING] = seconds[WAITING] - sum(taken.values())
+    return moved

@@ -1,0 +1,134 @@
+"""Many GPUs, on paper: what an update sends between them, and how long that takes with given links."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from byol.bench.limits import MASTER_BYTES, VIEWS, Limit
+from byol.methods.byol import BYOL
+from byol.networks import parameter_count
+
+OVERLAP = 0.5
+"""Part of the backward pass beside which gradients can travel: a weight's gradient is whole only when the backward pass
+of the second view, the later half, has reached it too."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What every process gives into reductions in one update."""
+
+    gradients: int
+    """Bytes of the gradients, in float32; they travel beside the backward pass."""
+    statistics: int
+    """Bytes of batch norm's statistics and of their gradients; the passes wait for them."""
+    calls: int
+    """Reductions of statistics."""
+
+    @property
+    def bytes(self) -> int:
+        return self.gradients + self.statistics
+
+
+def traffic_of(method: BYOL, micro_batches: int = 1, joined: bool = False) -> Traffic:
+    """What an update of `micro_batches` micro-batches reduces.
+
+    A batch norm of C channels reduces C means and C variances on each pass forward, and as many gradients of them on
+    each pass back; the target has no pass back. On a processor means and variances go one after the other
+    (`BatchNormAcrossProcesses`); `joined` counts them as one call, as PyTorch's SyncBatchNorm on GPUs has them.
+    """
+    online = _channels(method.encoder, method.projector, method.predictor)
+    target = _channels(method.target_encoder, method.target_projector)
+    passes = VIEWS * micro_batches
+    layers = 2 * len(online) + len(target)
+    return Traffic(
+        gradients=MASTER_BYTES * parameter_count(method),
+        statistics=MASTER_BYTES * passes * 2 * (2 * sum(online) + sum(target)),
+        calls=passes * layers * (1 if joined else 2),
+    )
+
+
+def _channels(*networks: nn.Module) -> list[int]:
+    norms = nn.modules.batchnorm._BatchNorm
+    return [layer.num_features for network in networks for layer in network.modules() if isinstance(layer, norms)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """GPUs and the links between them; what is no figure of a data sheet is an assumption, and says so."""
+
+    peak: float = 989e12
+    """Operations per second of a GPU in bf16 (NVIDIA H100 SXM, data sheet, without sparsity)."""
+    memory: float = 3.35e12
+    """Bytes per second of its memory (the same)."""
+    reached: float = 0.4
+    """Share of both that a step reaches: assumed; `byol bench` measures it."""
+    per_node: int = 8
+    """GPUs of a node."""
+    inside: float = 450e9
+    """Bytes per second and direction between a GPU and the others of its node (NVLink 4: 900 GB/s for both)."""
+    between: float = 50e9
+    """Bytes per second and direction between a GPU and other nodes: 400 Gb/s for each GPU."""
+    hop: float = 5e-6
+    """Seconds that a small reduction takes for each doubling of the GPUs: assumed."""
+
+    def reduce_seconds(self, size: float, gpus: int) -> float:
+        """Least time to add up `size` bytes over all GPUs and give everyone the sum.
+
+        Within a node every GPU sends and receives (g - 1) / g of the bytes twice; in between, each of the g GPUs
+        exchanges its share of 1 / g with those of the other m - 1 nodes.
+        """
+        inside = min(gpus, self.per_node)
+        nodes = gpus / inside
+        seconds = 2 * (inside - 1) / inside * size / self.inside
+        return seconds + 2 * (nodes - 1) / nodes * size / inside / self.between + self.small_reduce_seconds(gpus)
+
+    def small_reduce_seconds(self, gpus: int) -> float:
+        """Time of a reduction of next to nothing."""
+        return self.hop * math.log2(gpus)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An update on many GPUs."""
+
+    gpus: int
+    compute: float
+    """Seconds of one GPU's part, with nobody to wait for."""
+    statistics: float
+    """Seconds of waiting for batch norm."""
+    gradients: float
+    """Seconds of waiting for gradients, after the backward pass has hidden what it can."""
+    images: int
+    """Images of the whole batch."""
+
+    @property
+    def seconds(self) -> float:
+        return self.compute + self.statistics + self.gradients
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the time in which GPUs do not wait for each other."""
+        return self.compute / self.seconds
+
+
+def scaled(limit: Limit, traffic: Traffic, cluster: Cluster, gpus: int) -> Scaled:
+    """An update whose part on one GPU has `limit`, on `gpus` GPUs.
+
+    The parts of an update follow one another, each at the `reached` share of its roofline.
+    """
+    peak, memory = cluster.peak * cluster.reached, cluster.memory * cluster.reached
+    seconds = {part: work.seconds(peak, memory) for part, work in limit.parts.items()}
+    hidden = OVERLAP * seconds["backward"]
+    small = traffic.calls * cluster.small_reduce_seconds(gpus)
+    return Scaled(
+        gpus=gpus,
+        compute=sum(seconds.values()),
+        statistics=small + cluster.reduce_seconds(traffic.statistics, gpus) - cluster.small_reduce_seconds(gpus),
+        gradients=max(0.0, cluster.reduce_seconds(traffic.gradients, gpus) - hidden),
+        images=gpus * limit.images,
+    )

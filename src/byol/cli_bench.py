@@ -1,0 +1,65 @@
+"""`byol bench`: how fast this machine trains, and how fast it could."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from byol.config import AugmentConfig, DataConfig, Device, NetworkConfig, OptimConfig, Precision
+
+
+def chosen(metavar: str, default: str = "the recipe's") -> Any:
+    """How a flag without a value of its own is shown in --help."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """How fast this machine trains beside how fast it could, and what holds it back.
+
+    Takes the flags of `byol pretrain` and measures the run that they would start.
+    """
+
+    images: Annotated[Positional[str | None], chosen("DATA", "photographs that come along, or made up")] = None
+    """As for pretrain."""
+    recipe: Annotated[str, chosen("NAME", "auto")] = "auto"
+    """Starting point; see `byol recipes`."""
+    encoder: Annotated[str | None, chosen("NAME")] = None
+    """Any timm model name."""
+    image_size: Annotated[int | None, chosen("PIXELS")] = None
+    """Side of the square views."""
+    batch_size: Annotated[int | None, chosen("IMAGES")] = None
+    """Images per update."""
+    device: Annotated[Device | None, chosen("{auto,cpu,cuda,mps}", "auto")] = None
+    """Where; auto takes cuda, then mps, then cpu."""
+    precision: Annotated[Precision | None, chosen("{auto,bf16,float32}", "auto")] = None
+    """bf16 or float32; auto takes bf16 where it is faster."""
+    seconds: float = 60.0
+    """Time to measure for, about; at least a few updates are always measured."""
+    json: Annotated[str | None, chosen("FILE", "none")] = None
+    """File for the figures, with config, machine and versions."""
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    network: NetworkConfig = NetworkConfig()
+    optim: OptimConfig = OptimConfig()
+
+
+def run(command: Bench, settings: dict[str, Any], arguments: list[str]) -> int:
+    """Measure, print, and write the file that was asked for; the exit code."""
+    from byol.bench.run import bench
+    from byol.bench.words import words
+    from byol.checkpoint import write_atomically
+
+    path = None if command.json is None else Path(command.json)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before anything is measured
+    report = bench(command.images, recipe=command.recipe, seconds=command.seconds, **settings)
+    print("\n".join(words(report)))
+    if path is not None:
+        record = {**report.as_json(), "command": shlex.join(["byol", "bench", *arguments])}
+        write_atomically(path, json.dumps(record, indent=1) + "\n")
+        print(f"written to {path}")
+    return 0
