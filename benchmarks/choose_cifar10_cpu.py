@@ -51,6 +51,7 @@ def both_views(**changes: Any) -> dict[str, Any]:
 WEAK = both_views(brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05)
 SGD = {"optim__name": "sgd", "optim__weight_decay": 5e-4}
 SMALLER = {"image_size": 24}
+FAST = {"optim__predictor_lr": 10.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "start": {},
     "lr-0.001": {"optim__lr": 0.001},
@@ -73,9 +74,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "size-24-area-0.35": {**SMALLER, **both_views(area=(0.35, 1.0))},
     "size-24-area-0.08": {**SMALLER, **both_views(area=(0.08, 1.0))},
     "size-24-weak-color": {**SMALLER, **WEAK},
-    "size-24-weak-color-area-0.35": {**SMALLER, **WEAK, **both_views(area=(0.35, 1.0))},
-    "size-24-weak-color-gray-0.1": {**SMALLER, **WEAK, **both_views(gray=0.1)},
-    "size-24-no-color": {**SMALLER, **both_views(jitter=0.0, gray=0.0)},
+    "size-24-predictor-10": {**SMALLER, **FAST},
+    "size-24-predictor-10-weak-color": {**SMALLER, **FAST, **WEAK},
+    "size-24-predictor-10-weak-color-tau-0.95": {**SMALLER, **FAST, **WEAK, "target__tau": 0.95},
+    "size-24-predictor-30-weak-color": {**SMALLER, **WEAK, "optim__predictor_lr": 30.0},
+    "size-24-predictor-10-weak-color-lr-0.005": {**SMALLER, **FAST, **WEAK, "optim__lr": 5e-3},
+    "size-24-predictor-10-weak-color-batch-128": {**SMALLER, **FAST, **WEAK, "batch_size": 128, "optim__lr": 4e-3},
+    "size-24-predictor-10-weak-color-area-0.35": {**SMALLER, **FAST, **WEAK, **both_views(area=(0.35, 1.0))},
     "size-24-decay-0.5": {**SMALLER, "optim__weight_decay": 0.5},
     "size-24-sgd-0.4": {**SMALLER, **SGD, "optim__lr": 0.4},
     "size-24-output-256": {**SMALLER, "network__output": 256, "network__hidden": 2048},
