@@ -108,7 +108,7 @@ def test_split_batch_norm_sees_parts_and_keys_sit_in_other_parts_than_queries() 
     ("settings", "words"),
     [
         ({"moco__queue": 8}, "moco.queue is 8, but must be at least the batch size 16"),
-        ({}, "at most the number of images, 160"),
+        ({}, r"at most the number of images, 160, .* give --moco\.queue 128\."),
         ({"moco__queue": 64, "moco__splits": 3}, "moco.splits is 3, but must divide a batch of 16"),
         ({"moco__queue": 64, "optim__accumulate": 2}, "must divide a batch of 8 into parts of 2 images or more"),
     ],
