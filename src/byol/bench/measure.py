@@ -23,6 +23,7 @@ class Ready:
     """A batch whose views are made already."""
 
     made: tuple[Tensor, Tensor]
+    labels: None = None
 
     def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
         """What was made."""
