@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from byol.cli_parse import parse
 from byol.config import Device
 from byol.errors import UserError, nearest
 
@@ -101,7 +101,7 @@ def evaluate(arguments: list[str]) -> int:
         """A subset of the protocol in minutes; what is left out is said."""
         config: config_type = start
 
-    command = tyro.cli(Command, args=rest, prog=f"byol eval {name}", description=entry.what)
+    command = parse(Command, rest, f"byol eval {name}", entry.what)
     from byol.evals.encoders import open_encoder
     from byol.evals.record import make_record, write_record
     from byol.machine import choose_device
@@ -161,7 +161,7 @@ def verdict(arguments: list[str]) -> int:
         """Fewer draws, no training from scratch, no ImageNet weights."""
         config: config_type = start
 
-    command = tyro.cli(Command, args=arguments, prog="byol verdict", description="Was it worth it?")
+    command = parse(Command, arguments, "byol verdict", "Was it worth it?")
     from byol.data.sources import open_source
     from byol.evals import verdict as judge
     from byol.evals.encoders import open_encoder
