@@ -36,8 +36,19 @@ def parse(kind: type[Command], arguments: list[str], prog: str, description: str
 
 def sentence(boxes: str, prog: str) -> str:
     """What tyro's box says, in one sentence; all its words where it is of an unknown kind."""
-    lines = [re.sub(r"^[│|]\s?|\s*[│|]\s*$", "", line) for line in boxes.splitlines() if line[:1] not in "╭╰+"]
-    parts = re.split(r"\n[─-]{8,}[^\n]*", "\n".join(line.rstrip() for line in lines))
+    blocks: list[list[str]] = [[]]
+    for line in boxes.splitlines():
+        if re.match("[╭╰+]", line) or re.search(
+            "[─-]{8}", line
+        ):  # the box's edges, which may bear its title, and rules
+            blocks.append([])
+        else:
+            blocks[-1].append(re.sub(r"^[│|]\s?|\s*[│|]?\s*$", "", line))
+    parts = ["\n".join(block) for block in blocks if any(block)] or [""]
+    if (
+        len(parts) > 1 and "╭" not in boxes
+    ):  # where the terminal has plain letters only, the title is a block of its own
+        del parts[0]
     text = " ".join(parts[0].split())
     help_ = f"see {prog} --help."
     if found := re.match(r"Unrecognized options?: (.*)", text):
@@ -48,7 +59,7 @@ def sentence(boxes: str, prog: str) -> str:
         wanted = next((words for name, words in KINDS.items() if name in found[2]), found[2])
         return f"{found[1]} is {found[3]}, but must be {wanted}; {help_}"
     if found := re.match(r"invalid choice (.+) for argument '(\S+)'. Expected one of \((.*)\)", text):
-        allowed = found[3].replace("'None', ", "").strip(", ")
+        allowed = ", ".join(sorted(set(re.findall("'[^']*'", found[3])) - {"'None'"}))  # tyro gives them in any order
         return f"{found[2]} is {found[1]}, but must be one of {allowed}."
     if text.startswith("Missing from"):
         missing = re.findall(r"^\s+(--[\w.-]+|[A-Z]{2,})\b", parts[0], re.MULTILINE)
