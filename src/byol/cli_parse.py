@@ -58,6 +58,9 @@ def sentence(boxes: str, prog: str) -> str:
     if found := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \[(.*?)\]", text):
         wanted = next((words for name, words in KINDS.items() if name in found[2]), found[2])
         return f"{found[1]} is {found[3]}, but must be {wanted}; {help_}"
+    if found := re.match(r"Error parsing (--\S+): .*(int\(\) with base 10|string to float): (.*)", text):
+        wanted = KINDS["INT" if found[2].startswith("int") else "FLOAT"]
+        return f"{found[1]} is {found[3]}, but must be {wanted}; {help_}"
     if found := re.match(r"invalid choice (.+) for argument '(\S+)'. Expected one of \((.*)\)", text):
         allowed = ", ".join(sorted(set(re.findall("'[^']*'", found[3])) - {"'None'"}))  # tyro gives them in any order
         return f"{found[2]} is {found[1]}, but must be one of {allowed}."
