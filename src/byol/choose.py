@@ -153,9 +153,8 @@ GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
 
 
 LEAST_UPDATES = 1000
-"""Updates that a run on a processor should have. At 30,000 image visits (5,400 images of 64 px, seen at 32 px) 464
-updates of 64 images gained 5.5 points of 20-NN accuracy on held-out images where 116 of 256 gained 1.0, and took a
-fifth more processor time (docs/recipes.md)."""
+"""Updates that a run on a processor should have: seeing every image equally often, many updates of few images teach
+more than few of many (docs/recipes.md; benchmarks/short_runs.py). At the same rate, and for a fifth more time."""
 SMALLEST_BATCH = 64
 """What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
 

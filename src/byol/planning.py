@@ -71,7 +71,9 @@ class Choosing:
         said, enough = self.settled(), epochs == most
         # where time is enough for all that is wanted, the reason for that number stands as it is
         later = [*(self.plan().reasons if enough else ()), *plan.reasons]
-        log.say("\n".join(f"  {reason}" for reason in dict.fromkeys(later) if reason not in said))
+        for reason in dict.fromkeys(later):
+            if reason not in said:
+                log.say(f"  {reason}")
 
 
 def _epochs_within(run: Run, minutes: float, most: float | None, spent: float) -> tuple[float, str]:
