@@ -82,6 +82,19 @@ def test_what_is_wrong_is_one_sentence(
     assert out == ""
 
 
+def test_images_that_cannot_be_read_are_counted_whether_features_are_kept_or_not(
+    copies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copies / "pets" / "train" / "class 0" / "cut.png").write_bytes(b"no image")
+    for _ in range(2):
+        code, out, _ = run(
+            capsys, "eval", "knn", TINY, "--train", copies / "pets" / "train", "--test", copies / "pets" / "test"
+        )
+        assert code == 0
+        assert out.count("could not be read") == 1
+        assert "1 of 13 images could not be read and were passed over (features of" in out
+
+
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, errors = run(capsys, "eval", "knn", "--train", "x")
     assert code == 2

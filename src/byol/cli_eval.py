@@ -151,6 +151,8 @@ def evaluate(arguments: list[str]) -> int:
     with _Bars() as progress:
         result = module.evaluate(opened, train, test, config, device, progress, **extra)
     seconds = time.perf_counter() - began
+    for sentence in progress.unread():
+        console.print(sentence)
     table = Table(f"{name} of {command.encoder}", "value")
     for key, value in result.items():
         table.add_row(key, _words(key, value))
@@ -228,6 +230,8 @@ def verdict(arguments: list[str]) -> int:
             opened, train, test, command.config, device, progress, history=history, seen=_seen(folder)
         )
     seconds = time.perf_counter() - began
+    for sentence in progress.unread():
+        console.print(sentence)
     columns = list(result.labels)
     table = Table("top-1, per cent", *columns, caption="labels per class; mean ± standard deviation over draws")
     for name, scores in result.table.items():
@@ -333,6 +337,7 @@ class _Bars:
     def __init__(self) -> None:
         self._progress = Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True))
         self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> "_Bars":
         self._progress.start()
@@ -345,3 +350,12 @@ class _Bars:
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)
+        self._done[what] = done, total
+
+    def unread(self) -> list[str]:
+        """A sentence for each part of which images could not be read."""
+        return [
+            f"{total - done} of {total} images could not be read and were passed over ({what})."
+            for what, (done, total) in self._done.items()
+            if what.startswith("features of") and done < total
+        ]
