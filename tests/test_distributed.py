@@ -17,11 +17,12 @@ from byol.distributed import BatchNormAcrossProcesses
 from byol.errors import UserError
 from byol.log import read_metrics
 from byol.methods.moco import MoCo
-from conftest import TINY, flags
+from conftest import TINY, flags, picture
 from small_networks import online, views
 from two_processes import METHODS, RUN, SHAPES, batch, method_values, norm, shuffled_keys, through
 
 HERE = Path(__file__).parent
+BAD_EVERY = 10
 
 
 def free_port() -> int:
@@ -34,6 +35,12 @@ def free_port() -> int:
 def together(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Tensor]], Path]:
     """What two processes found, and the folder of the run they made."""
     out = tmp_path_factory.mktemp("two")
+    (out / "bad").mkdir()
+    for number in range(400):  # more than the 256 that every process looks at for its health
+        if number % BAD_EVERY == 0:
+            (out / "bad" / f"{number}.png").write_bytes(b"no image")
+        else:
+            picture(number, 18, 18).save(out / "bad" / f"{number}.png")
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     started = [
         subprocess.Popen(
@@ -130,6 +137,14 @@ def test_two_processes_train_as_one(
         )
 
 
+def test_bad_images_that_any_process_meets_are_listed_once(
+    together: tuple[list[dict[str, Tensor]], Path],
+) -> None:
+    lines = (together[1].parent / "bad-run" / "bad_images.txt").read_text().splitlines()
+    listed = [int(Path(line.split("\t")[0]).stem) for line in lines]
+    assert sorted(listed) == list(range(0, 400, BAD_EVERY))
+
+
 def test_one_process_is_left_alone() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     assert distributed.synchronise_batch_norm(network, torch.device("cpu")) is network
@@ -139,6 +154,7 @@ def test_one_process_is_left_alone() -> None:
     assert torch.equal(distributed.mean(value), value)
     assert distributed.agree(True, torch.device("cpu"))
     assert not distributed.agree(False, torch.device("cpu"))
+    assert distributed.gather_lines({"a"}) == ["a"]
 
 
 def test_own_batch_norm_alone_equals_pytorchs() -> None:

@@ -8,7 +8,7 @@ from byol.evals import verdict
 from byol.evals.encoders import open_encoder
 from byol.evals.verdict import VerdictConfig
 from byol.evals.verdict_plot import write_plot
-from byol.evals.verdict_words import paragraph
+from byol.evals.verdict_words import Seen, paragraph
 from evals_data import CPU, TINY, coloured
 
 LABELS = {"1": 1.0, "10": 10.0, "all": 1000.0}
@@ -45,6 +45,7 @@ def test_words_for_a_gain() -> None:
     assert "bought 10.0 points over the best of these, from scratch" in text
     assert "at most 100 times as many" in text
     assert "longer training would help" in text
+    assert "From 10 labels per class to all (1,000) each doubling of the labels brings 3.0 points" in text
 
 
 def test_words_for_no_gain_and_a_loss() -> None:
@@ -53,6 +54,18 @@ def test_words_for_no_gain_and_a_loss() -> None:
     assert "no clear difference to pixels" in text
     assert "did not pay" in text
     assert "levelled off" in text
+    assert "more images" not in text, "nobody said how many there were"
+
+
+def test_words_about_images_rest_on_how_often_each_was_seen() -> None:
+    table = {"this run": row(0.1, 0.2, 0.21, std=0.02)}
+    flat, rising = [0.1, 0.3, 0.399, 0.401], [0.1, 0.2, 0.3, 0.33]
+    text = paragraph(table, LABELS, flat, Seen(5400, 300))
+    assert "saw each of its 5,400 images 300 times: it had levelled off, so more images would help more" in text
+    assert "changes by +1.0 points, within the spread: more labels alone help little" in text
+    assert "neither more images nor a longer run" in paragraph(table, LABELS, flat, Seen(5400, 12))
+    assert "images 12 times: longer training would help" in paragraph(table, LABELS, rising, Seen(5400, 12))
+    assert "k-NN" not in paragraph(table, LABELS, flat[1:], Seen(5400, 12)), "three readings say nothing"
 
 
 def test_words_beside_imagenet() -> None:

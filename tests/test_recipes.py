@@ -148,6 +148,21 @@ def test_few_images_get_small_batches() -> None:
     assert any("at least eight updates per pass over 100 images" in reason for reason in made.reasons)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "batch"),
+    [(300, 256), (100_000 / 5400 * 2.57, 256), (100_000 / 5400 * 2.55, 128), (24, 128), (23, 64), (1, 64)],
+)
+def test_short_runs_on_a_processor_get_smaller_batches(epochs: float, batch: int) -> None:
+    """The largest of 256, 128 and 64 that leaves a thousand updates, else 64."""
+    facts = Facts(survey=seen(count=5400), given=frozenset({"epochs"}), values=replace(PretrainConfig(), epochs=epochs))
+    made = auto(facts)
+    assert made.config.batch_size == batch
+    assert any("more from more updates" in reason for reason in made.reasons) == (batch < 256)
+    assert auto(dataclasses.replace(facts, device="cuda")).config.batch_size == 512
+    # AdamW: twice the rate at four times the batch
+    assert made.config.optim.peak_lr(batch) == pytest.approx(2e-3 * (batch / 256) ** 0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 13])
 def test_other_channels_are_normalised_by_their_own_values(channels: int) -> None:
     made = plan(channels=channels, side=100)

@@ -1,7 +1,7 @@
 """What one of two processes does for test_distributed.py: `python two_processes.py IMAGES OUT`.
 
 It finds its place in torchrun's variables, and writes `values-RANK.safetensors` and, through rank 0, a whole run in
-`OUT/run`.
+`OUT/run`; another over the images in `OUT/bad`, read anew each epoch, in `OUT/bad-run`.
 """
 
 import sys
@@ -104,6 +104,8 @@ def main(images: str, out: str) -> None:
         values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
         save_file(values, Path(out) / f"values-{rank}.safetensors")
         byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "run", quiet=True, **RUN)
+        streamed = {**RUN, "data__memory": "never", "watch__health_every": 10, "watch__stop_on_collapse": False}
+        byol.pretrain(Path(out) / "bad", recipe="cifar10-cpu", out=Path(out) / "bad-run", quiet=True, **streamed)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Facts:
     """What a recipe may look at: the images, the machine, and what the user gave."""
 
     survey: Survey
+    """Its count is that of the images that are trained on."""
     device: str = "cpu"
     """cpu, cuda or mps."""
     free_memory: int = 8 << 30
@@ -151,12 +152,24 @@ GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
 """Memory of a bf16 training step per pixel of a batch, both views: from the sizes of the activations."""
 
 
+LEAST_UPDATES = 1000
+"""Updates that a run on a processor should have: seeing every image equally often, many updates of few images teach
+more than few of many (docs/recipes.md; benchmarks/short_runs.py). At the same rate, and for a fifth more time."""
+SMALLEST_BATCH = 64
+"""What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
+
+
 def _batch_size(count: int, encoder: str, image_size: int, facts: Facts) -> tuple[int, str]:
     wanted = 512 if facts.device == "cuda" else 256
     why = "what small recipes train with"
     per_epoch = 2 ** math.floor(math.log2(max(2, count // 8)))
     if per_epoch < wanted:
         wanted, why = max(2, per_epoch), f"at least eight updates per pass over {count} images"
+    if facts.device == "cpu" and "epochs" in facts.given:
+        visits = facts.values.epochs * count
+        enough = next((size for size in (256, 128) if visits / size >= LEAST_UPDATES), SMALLEST_BATCH)
+        if enough < wanted:
+            wanted, why = enough, "so short a run learns more from more updates (docs/recipes.md)"
     if facts.device == "cuda":
         per_image = GPU_BYTES_PER_PIXEL.get(encoder, 2600) * image_size**2
         fitting = 2 ** math.floor(math.log2(max(2, 0.8 * facts.free_memory / per_image)))
@@ -182,8 +195,10 @@ def _optim(batch_size: int, epochs: float, reasons: list[str]) -> OptimConfig:
         reasons.append(f"LARS, lr {lr} per 256: the official preset nearest to {epochs:g} epochs at a large batch")
         return OptimConfig(lr=lr, weight_decay=decay)
     reasons.append("AdamW: LARS is made for batches of thousands; this is what the small recipes were measured with")
-    small = small_on_cpu(1).optim
-    return replace(small, warmup_epochs=min(10.0, epochs / 20))
+    small = small_on_cpu(1)
+    # AdamW's rate goes with the square root of the batch (arXiv:2205.10287), and this one is per 256 images
+    lr = small.optim.lr * math.sqrt(small.batch_size / batch_size)
+    return replace(small.optim, lr=float(f"{lr:.3g}"), warmup_epochs=min(10.0, epochs / 20))
 
 
 PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
@@ -193,7 +208,7 @@ PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
 def _target(steps: int, reasons: list[str]) -> TargetConfig:
     tau = tau_for(steps)
     reasons.append(
-        f"tau from {tau:g}: an average over {1 / (1 - tau):.0f} of {steps} updates, in the presets' proportion"
+        f"tau from {tau:g}: an average over {1 / (1 - tau):.0f} of about {steps} updates, in the presets' proportion"
     )
     return TargetConfig(tau=tau)
 

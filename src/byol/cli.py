@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
 from tyro.conf import Positional, arg
 
 from byol.cli_bench import Bench
+from byol.cli_parse import parse
 from byol.config import (
     AugmentConfig,
     DataConfig,
@@ -43,7 +43,8 @@ def given(metavar: str, default: str = "the recipe's") -> Any:
 class Pretrain:
     """Train an encoder on images: a folder is enough.
 
-    What is not given, the recipe chooses, and says why.
+    What is not given, the recipe chooses, and says why. The defaults of --data.* to --watch.* below are the paper's, as
+    in the recipe paper-1000; other recipes have their own.
     """
 
     images: Annotated[Positional[str | None], given("DATA", "photographs that come along")] = None
@@ -126,6 +127,18 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a trained encoder as ONNX, or as weights that plain timm or torchvision models load."""
+
+    encoder: Annotated[Positional[str], arg(metavar="RUN")]
+    """A run's folder, or an encoder.safetensors with its encoder.json."""
+    format: Annotated[str, arg(metavar="{onnx,timm,torchvision,safetensors}")] = "onnx"
+    """onnx takes pip install 'byol[onnx]'; timm and torchvision take encoders of width 1 with the standard stem."""
+    out: Annotated[str | None, given("FILE", "beside the run's own encoder")] = None
+    """File to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Eval:
     """Measure what an encoder is worth: k-NN, linear, few labels, transfer, fine-tuning, dense tasks."""
 
@@ -140,6 +153,7 @@ VERBS: dict[str, type[Any]] = {
     "views": Views,
     "recipes": Recipes,
     "demo": Demo,
+    "export": Export,
     "eval": Eval,
     "verdict": JudgeRun,
     "bench": Bench,
@@ -187,7 +201,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
     words = inspect.cleandoc(VERBS[verb].__doc__ or "")
-    command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=words)
+    command = parse(VERBS[verb], rest, f"byol {verb}", words)
     settings = explicit(command, rest)
     if verb == "bench":
         from byol import cli_bench
@@ -273,9 +287,10 @@ def _recipes(command: Recipes, settings: dict[str, Any]) -> int:
 
     from byol.recipes import RECIPES
 
-    table = Table("recipe", "what", "source", "cost", "expected", show_lines=True)
+    table = Table("recipe", "what it is", show_lines=True)
     for name, recipe in RECIPES.items():
-        table.add_row(name, recipe.what, recipe.source, recipe.cost, recipe.expected)
+        more = {"source": recipe.source, "cost": recipe.cost, "expected": recipe.expected}
+        table.add_row(name, "\n".join([recipe.what, *(f"{key}: {words}" for key, words in more.items())]))
     Console().print(table)
     return 0
 
@@ -284,6 +299,13 @@ def _demo(command: Demo, settings: dict[str, Any]) -> int:
     from byol.demo import demo
 
     return _code(demo(command.out))
+
+
+def _export(command: Export, settings: dict[str, Any]) -> int:
+    from byol.export import export
+
+    print(f"encoder {export(command.encoder, command.format, command.out)}")
+    return 0
 
 
 def _code(outcome: "Outcome") -> int:
@@ -297,4 +319,5 @@ ACTIONS: dict[str, Callable[[Any, dict[str, Any]], int]] = {
     "views": _views,
     "recipes": _recipes,
     "demo": _demo,
+    "export": _export,
 }

@@ -1,5 +1,6 @@
 """`byol eval ...` and `byol verdict`: an evaluation by name, its config as flags, its result as a table and as JSON."""
 
+import os
 import shlex
 import sys
 import time
@@ -9,12 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from byol.cli_parse import parse
 from byol.config import Device
 from byol.errors import UserError, nearest
 
@@ -64,6 +65,33 @@ EVALUATIONS: dict[str, Evaluation] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The data of an evaluation."""
+
+    train: Annotated[str, arg(metavar="DATA")]
+    """Labelled data to learn from."""
+    test: Annotated[str, arg(metavar="DATA")]
+    """Labelled data to be asked about; nothing is chosen on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperParts:
+    """The data of an evaluation for which the paper has sets of its own."""
+
+    train: Annotated[str | None, arg(metavar="DATA")] = None
+    """Labelled data to learn from."""
+    test: Annotated[str | None, arg(metavar="DATA")] = None
+    """Labelled data to be asked about; nothing is chosen on it."""
+    valid: Annotated[str | None, arg(metavar="DATA")] = None
+    """Labelled data to choose on; by default a part of --train."""
+    set: Annotated[str | None, arg(metavar="NAME")] = None
+    """One of the paper's twelve sets, with its splits and its metric, instead of --train and --test: food101, cifar10,
+    cifar100, birdsnap, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers."""
+    root: Annotated[str | None, arg(metavar="FOLDER")] = None
+    """Folder with local copies of the sets, each in a folder of its name."""
+
+
 def evaluate(arguments: list[str]) -> int:
     """`byol eval NAME ENCODER --train ... --test ...`."""
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -85,14 +113,12 @@ def evaluate(arguments: list[str]) -> int:
         start = start.quick()
     config_type: Any = Annotated[config_class, arg(name="")]
 
+    parts: type[Any] = PaperParts if name == "transfer" else Parts
+
     @dataclass(frozen=True, kw_only=True)
-    class Command:
+    class Command(parts):  # type: ignore[misc]
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
         """A run's folder, an encoder.safetensors, timm:NAME, random:NAME, or pixels."""
-        train: str
-        """Labelled data to learn from."""
-        test: str
-        """Labelled data to be asked about; nothing is chosen on it."""
         json: str | None = None
         """File for the result, with config, seeds, data and machine."""
         device: Device = "auto"
@@ -101,7 +127,7 @@ def evaluate(arguments: list[str]) -> int:
         """A subset of the protocol in minutes; what is left out is said."""
         config: config_type = start
 
-    command = tyro.cli(Command, args=rest, prog=f"byol eval {name}", description=entry.what)
+    command = parse(Command, rest, f"byol eval {name}", entry.what)
     from byol.evals.encoders import open_encoder
     from byol.evals.record import make_record, write_record
     from byol.machine import choose_device
@@ -109,14 +135,24 @@ def evaluate(arguments: list[str]) -> int:
     if command.quick and not hasattr(start, "quick"):
         raise UserError(f"{name} has no --quick: the whole of it takes minutes.")
     device, _ = choose_device(command.device)
-    train, test, opened = _open(command.encoder, command.train, command.test, open_data, open_encoder)
+    _check_place(command.json)
+    config: Any = command.config
+    extra: dict[str, Any] = {}
+    if name == "transfer" and (command.set is not None or command.valid is not None):
+        train, test, opened, config, extra = _paper_set(command, config, open_encoder)
+    else:
+        if command.train is None or command.test is None:
+            raise UserError("transfer needs --train and --test, or the name of one of the paper's sets by --set.")
+        train, test, opened = _open(command.encoder, command.train, command.test, open_data, open_encoder)
     console = Console(highlight=False, emoji=False, soft_wrap=True)
-    if command.quick and command.config.left_out():
-        console.print(command.config.left_out())
+    if command.quick and config.left_out():
+        console.print(config.left_out())
     began = time.perf_counter()
     with _Bars() as progress:
-        result = module.evaluate(opened, train, test, command.config, device, progress)
+        result = module.evaluate(opened, train, test, config, device, progress, **extra)
     seconds = time.perf_counter() - began
+    for sentence in progress.unread():
+        console.print(sentence)
     table = Table(f"{name} of {command.encoder}", "value")
     for key, value in result.items():
         table.add_row(key, _words(key, value))
@@ -125,8 +161,8 @@ def evaluate(arguments: list[str]) -> int:
         record = make_record(
             name,
             opened,
-            {"train": train, "test": test},
-            command.config,
+            {"train": train, "test": test, **{role: part for role, part in extra.items() if part is not None}},
+            config,
             result,
             command=shlex.join(["byol", "eval", *arguments]),
             seconds=seconds,
@@ -161,7 +197,7 @@ def verdict(arguments: list[str]) -> int:
         """Fewer draws, no training from scratch, no ImageNet weights."""
         config: config_type = start
 
-    command = tyro.cli(Command, args=arguments, prog="byol verdict", description="Was it worth it?")
+    command = parse(Command, arguments, "byol verdict", "Was it worth it?")
     from byol.data.sources import open_source
     from byol.evals import verdict as judge
     from byol.evals.encoders import open_encoder
@@ -172,6 +208,10 @@ def verdict(arguments: list[str]) -> int:
     from byol.machine import choose_device
 
     device, _ = choose_device(command.device)
+    folder = Path(command.encoder)
+    page = Path(command.out) if command.out else (folder if folder.is_dir() else folder.parent) / "verdict.html"
+    for file in (command.json, str(page)):
+        _check_place(file)
     train, test, opened = _open(command.encoder, command.data, command.test, open_source, open_encoder)
     if test is None:
         if train.labels is None:
@@ -180,25 +220,27 @@ def verdict(arguments: list[str]) -> int:
             )
         stay, asked = hold_out(train.labels, 0.2, command.config.seed)
         train, test = train.subset(stay), train.subset(asked)
-    folder = Path(command.encoder)
     history = [
         line["knn/sample_accuracy"] for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line
     ]
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     began = time.perf_counter()
     with _Bars() as progress:
-        result = judge.evaluate(opened, train, test, command.config, device, progress, history=history)
+        result = judge.evaluate(
+            opened, train, test, command.config, device, progress, history=history, seen=_seen(folder)
+        )
     seconds = time.perf_counter() - began
+    for sentence in progress.unread():
+        console.print(sentence)
     columns = list(result.labels)
     table = Table("top-1, per cent", *columns, caption="labels per class; mean ± standard deviation over draws")
     for name, scores in result.table.items():
-        cells = [f"{100 * scores[n].mean:.1f} ± {100 * scores[n].std:.1f}" if n in scores else "" for n in columns]
-        table.add_row(name, *cells)
+        cells = [scores[column] for column in columns]
+        table.add_row(name, *(f"{100 * c.mean:.1f}" + (f" ± {100 * c.std:.1f}" if c.draws > 1 else "") for c in cells))
     console.print(table)
     console.print(result.paragraph)
     for note in result.notes:
         console.print(note)
-    page = Path(command.out) if command.out else (folder if folder.is_dir() else folder.parent) / "verdict.html"
     write_plot(page, result, f"Was it worth it? {command.encoder}")
     console.print(f"page {page}")
     if command.json is not None:
@@ -233,10 +275,58 @@ def _open(
     return first, None if test is None else open_data(test, channels=channels), opened
 
 
+def _paper_set(command: Any, config: Any, open_encoder: Callable[..., Any]) -> tuple[Any, Any, Any, Any, Any]:
+    """Training and test part, encoder, config and validation part of transfer, by name or with a part to choose on."""
+    from byol.data.sources import open_source
+    from byol.evals.transfer import as_in_the_paper
+    from byol.evals.transfer_data import open_transfer
+
+    if command.set is None:
+        train, test, opened = _open(command.encoder, command.train, command.test, open_source, open_encoder)
+        return train, test, opened, config, {"valid": open_source(command.valid, channels=train.channels)}
+    given = [flag for flag in ("train", "test", "valid") if getattr(command, flag) is not None]
+    if given:
+        raise UserError(
+            f"--set {command.set} brings its own parts, so --{given[0]} cannot be given with it; leave it out."
+        )
+    opened = open_encoder(command.encoder)
+    data = open_transfer(command.set, command.root, 3 if opened.blueprint is None else opened.blueprint.in_chans)
+    return data.train, data.test, opened, as_in_the_paper(config, data), {"valid": data.valid}
+
+
+def _seen(folder: Path) -> Any:
+    """How many images a run had and how often it saw each, where the encoder is that of a run."""
+    from byol.encoder_file import CARD, read_card
+    from byol.evals.verdict_words import Seen
+
+    path = folder / CARD if folder.is_dir() else folder.with_suffix(".json")
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return Seen(card.images, card.epochs)
+
+
+def _check_place(file: str | None) -> None:
+    """See that a result can be written before hours are spent on it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if file is None:
+        return
+    path = Path(file).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {path.parent}: {error.strerror}; give another file.") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"Cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder is not writable'}.")
+
+
 def _words(key: str, value: Any) -> str:
     """Shares as per cent, other numbers as they are."""
-    shares = ("top", "mean_per_class", "map", "miou", "ap50", "pixel", "valid_", "held_out", "scratch_", "delta")
-    if isinstance(value, float) and key.startswith(shares) and 0 <= value <= 1:
+    shares = ("top", "mean_per_class", "map", "miou", "ap50", "pixel", "valid_", "held_out", "below")
+    if isinstance(value, float) and key.removeprefix("scratch_").startswith(shares) and 0 <= value <= 1:
         return f"{100 * value:.2f} %"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -247,6 +337,7 @@ class _Bars:
     def __init__(self) -> None:
         self._progress = Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True))
         self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> "_Bars":
         self._progress.start()
@@ -259,3 +350,12 @@ class _Bars:
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)
+        self._done[what] = done, total
+
+    def unread(self) -> list[str]:
+        """A sentence for each part of which images could not be read."""
+        return [
+            f"{total - done} of {total} images could not be read and were passed over ({what})."
+            for what, (done, total) in self._done.items()
+            if what.startswith("features of") and done < total
+        ]

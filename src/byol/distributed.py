@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -92,6 +92,16 @@ def agree(flag: bool, device: torch.device) -> bool:
     votes = torch.tensor(int(flag), device=device)
     dist.all_reduce(votes, op=dist.ReduceOp.MAX)
     return bool(votes.item())
+
+
+def gather_lines(lines: Iterable[str]) -> list[str]:
+    """Every process's lines, in all of them."""
+    mine = list(lines)
+    if world_size() == 1:
+        return mine
+    theirs: list[list[str]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(theirs, mine)
+    return [line for part in theirs for line in part]
 
 
 def barrier() -> None:

@@ -1,5 +1,6 @@
 """While a run goes on: checkpoints by the clock, k-NN readings by the epoch, an ear for signals."""
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Keeper:
         self.saved_at = time.monotonic()
         self.stopping: dict[Literal["signal"], int] = {}
         every = run.config.watch.knn_every_epochs
-        self.read_every = max(1, run.config.steps(every, run.images) if every else total // 4)
+        self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(total / 4))
 
     def __call__(self, step: int) -> bool:
         """Whether to go on."""
@@ -37,6 +38,8 @@ class Keeper:
             reading = self.run.monitor.read(self.state.method.encoder, full=False)
             self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy})
             self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
+        if step % self.run.config.watch.health_every == 0:
+            self.run.bad.share()
         asked = bool(self.stopping)
         if distributed.world_size() > 1:  # all processes must stop at the same step
             # on GPUs, whose steps are short, only now and then: asking waits for the device

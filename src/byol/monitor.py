@@ -16,7 +16,7 @@ from byol.networks import make_encoder
 
 HELD_OUT_SHARE = 0.1
 """Part of labelled training data that is kept aside where no --monitor is given."""
-HELD_OUT_MOST = 2000
+HELD_OUT_MOST, HELD_OUT_LEAST = 2000, 10
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
 """Images of a reading during training; the last reading takes all, up to the next number."""
 FULL_MOST = 100_000
@@ -54,13 +54,18 @@ class Monitor:
         accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
         return Reading(accuracy, len(bank.values), len(queries.values))
 
+    def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
+        """The reading on the fixed sample, from one of all images where the sample is all of them."""
+        small = everything.bank <= SAMPLE_BANK and everything.queries <= SAMPLE_QUERIES
+        return everything if small else self.read(encoder, full=False)
+
     def seconds(self, encoder: nn.Module) -> float:
-        """What the readings of a run will take: three samples, and twice everything at the end; from one sample."""
+        """What the readings of a run will take: four samples, and twice everything at the end; from one sample."""
         began = time.perf_counter()
         sample = self.read(encoder, full=False)
         each = (time.perf_counter() - began) / (sample.bank + sample.queries)
         everything = min(len(self.bank), FULL_MOST) + min(len(self.queries), FULL_MOST)
-        return each * (2 * (sample.bank + sample.queries) + 2 * everything)  # one of the three is done
+        return each * (3 * (sample.bank + sample.queries) + 2 * everything)  # one of the four is done
 
     def read_untrained(self, config: PretrainConfig) -> Reading:
         """The same for an encoder that has learnt nothing: what the architecture alone is worth."""
@@ -83,6 +88,14 @@ class Monitor:
         return extract(
             encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
         )
+
+
+def held_out(data: Source, monitor: Source | None) -> int:
+    """Images of the training data that are kept out of training for readings."""
+    if monitor is not None or data.labels is None or len(set(data.labels)) < 2:
+        return 0
+    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
+    return count if count >= HELD_OUT_LEAST else 0
 
 
 def split(
@@ -111,8 +124,8 @@ def split(
         return None, bank, queries, f"20-NN on {monitor.name}: one half votes about the other"
     if data.labels is None or len(set(data.labels)) < 2:
         return None, None, None, "no labels: the verdict rests on the health measures"
-    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
-    if count < 10:
+    count = held_out(data, monitor)
+    if count == 0:
         return None, None, None, "too few labelled images to keep some aside: the verdict rests on the health measures"
     order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
     queries_at, rest = sorted(order[:count]), sorted(order[count:])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from byol import budget as budgets
@@ -22,8 +21,9 @@ from byol.errors import UserError
 from byol.health import Verdict, measure, represent_with, untrained
 from byol.keeper import Keeper, restore_watch, signals
 from byol.log import RunLog, cut_metrics
-from byol.monitor import Reading
+from byol.monitor import Reading, held_out
 from byol.networks import parameter_count
+from byol.planning import Choosing
 from byol.prepare import Run, check, describe_data, prepare, probe
 from byol.recipes import recipe_named
 from byol.run_folder import RunFolder, RunPlan, load_plan, new_run_folder, save_plan
@@ -86,14 +86,14 @@ def pretrain(
         watched = None if monitor is None else open_source(monitor, source.channels)
         seen = survey(source)
         facts = Facts(
-            survey=seen,
+            survey=dataclasses.replace(seen, count=len(source) - held_out(source, watched)),  # what is trained on
             device=device.type,
             free_memory=machine.free_memory(device),
             given=frozenset(settings),
             values=asked,
         )
-        chosen = recipe_named(recipe)
-        plan = chosen.make(facts)
+        choosing = Choosing(recipe_named(recipe), facts)
+        plan = choosing.plan()
         precision, why_precision = machine.choose_precision(asked.precision, device)
         settings = {**settings, "device": device.type, "precision": precision}
         config = replace(plan.config, **settings)
@@ -105,19 +105,13 @@ def pretrain(
             log = RunLog(folder.path if folder else None, config.watch, quiet=quiet, name=source.name)
             try:
                 log.say(describe_data(source, seen))
-                log.say("\n  ".join([f"recipe {recipe}", *plan.reasons]))
+                reasons = plan.reasons if minutes is None else choosing.settled()
+                log.say("\n  ".join([f"recipe {recipe}", *reasons]))
                 log.say(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
                 run = prepare(config, source, watched, seen, device, folder, log)
                 if minutes is not None and config.method != "random":
                     most = config.epochs if budget is None else None  # a budget of our own only shortens
-                    epochs = _epochs_within(run, minutes, most, time.perf_counter() - started, log)
-                    # a run of another length is another run: tau, warm-up and the rest follow
-                    given = replace(asked, epochs=epochs)
-                    again = chosen.make(dataclasses.replace(facts, given=facts.given | {"epochs"}, values=given))
-                    log.say("\n".join(f"  {reason}" for reason in again.reasons if reason not in plan.reasons))
-                    memory = run.config.data.memory
-                    config = replace(again.config, **{**settings, "epochs": epochs, "data__memory": memory})
-                    run.config = run.loader.config = config
+                    choosing.within(run, minutes, most, time.perf_counter() - started, settings, log)
                 planned = RunPlan(
                     config=run.config,
                     recipe=recipe,
@@ -198,24 +192,6 @@ def resume(
             log.close()
 
 
-def _epochs_within(run: Run, minutes: float, most: float | None, spent: float, log: RunLog) -> float:
-    """As many epochs as fit in the time, measured on this machine; no more than `most`."""
-    began = time.perf_counter()
-    state = build(run.config, run.channels, run.device, run.classes)
-    if run.monitor is not None:
-        spent += run.monitor.seconds(state.method.encoder)  # of all readings to come
-    step = budgets.seconds_per_step(state, run.loader, run.config, run.autocast, minutes)
-    spent += time.perf_counter() - began
-    step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
-    epochs = budgets.epochs_within(minutes, spent, step, run.config, run.images)
-    rate = run.config.batch_size / step
-    if most is not None and epochs >= most:
-        log.say(f"epochs {most:g}: {rate:.0f} images/s here, so less than {minutes:g} minutes")
-        return most
-    log.say(f"epochs {epochs:g}: {minutes:g} minutes at {rate:.0f} images/s, measured here on a few updates")
-    return epochs
-
-
 def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     """Train to the end or to an interruption, then keep what there is."""
     config, total = run.config, run.config.total_steps(run.images)
@@ -241,7 +217,7 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
 def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | None:
     """Train to the end or to an interruption, and keep the state."""
     total = run.config.total_steps(run.images)
-    keeper = Keeper(run, state, watch, log, total)
+    keeper, known = Keeper(run, state, watch, log, total), len(run.bad)
     with signals() as stopping:
         keeper.stopping = stopping
         verdict = train(
@@ -258,7 +234,14 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
         )
         log.stop_progress()
         keeper.save()
+        run.bad.share()
         distributed.barrier()  # torchrun ends all processes when one ends
+    if len(run.bad) > known and run.folder is not None:
+        log.say(
+            f"{len(run.bad) - known} more images could not be read, were passed over, and are listed in "
+            f"{run.folder.bad_images}",
+            style="yellow",
+        )
     return verdict
 
 
@@ -288,7 +271,8 @@ def _last_words(
         log.say(f"20-NN accuracy {reading.accuracy:.1%} {words}: what the architecture alone is worth", style="bold")
         return reading, reading
     fresh = run.monitor.read_untrained(run.config)
-    log.metrics(step, {"knn/accuracy": reading.accuracy, "knn/untrained": fresh.accuracy})
+    values = {"knn/accuracy": reading.accuracy, "knn/untrained": fresh.accuracy}
+    log.metrics(step, {**values, "knn/sample_accuracy": run.monitor.sample(encoder, reading).accuracy})
     gain = 100 * (reading.accuracy - fresh.accuracy)
     worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
     log.say(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from byol import distributed
 from byol.checkpoint import write_atomically
 from byol.config import PretrainConfig, from_json, to_json
 from byol.errors import UserError
@@ -153,3 +154,8 @@ class BadImages:
         if self._path is not None:
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
+
+    def share(self) -> None:
+        """Add what the other processes have met; all of them must call this at the same step."""
+        for line in distributed.gather_lines(self._known):
+            self.add(line)

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings
 from byol.config import OptimConfig, PretrainConfig
+from byol.errors import UserError
 from byol.methods.byol import BYOL
 from byol.networks import parameter_count
 from byol.train import build
@@ -87,7 +88,12 @@ def limit_of(config: PretrainConfig, in_chans: int, precision: str) -> Limit:
 def on_paper(config: PretrainConfig, in_chans: int) -> BYOL:
     """The networks of a run with shapes only: no weights are drawn, no memory is taken."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return build(config, in_chans, torch.device("meta")).method.train()
+        method = build(config, in_chans, torch.device("meta")).method.train()
+    if not isinstance(method, BYOL):
+        raise UserError(
+            f"The limit is counted for BYOL only, not for the method {config.method!r}; give --method byol."
+        )
+    return method
 
 
 def moments(optim: OptimConfig) -> int:

@@ -70,6 +70,7 @@ def cached_features(
     if not folder.is_dir():
         _write(folder, len(source), _blocks(opened, source, config, device, precision, what, progress))
     indices = np.load(folder / "indices.npy")
+    progress(what, len(indices), len(source))  # what is missing could not be read
     mapped = np.load(folder / "values.npy", mmap_mode="c")[: len(indices)]  # "c": in memory only, never on the disk
     return _labelled(source, torch.from_numpy(mapped), indices.tolist())
 

@@ -1,6 +1,7 @@
 """An encoder by the name that a user types: a run, a file, a timm model, an untrained one, or bare pixels."""
 
 import copy
+import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,6 +168,7 @@ def _pixels(spec: str, in_chans: int) -> OpenedEncoder:
 def _from_timm(name: str, in_chans: int) -> OpenedEncoder:
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a warning for each of six attempts
     try:
         module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=in_chans)
     except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way

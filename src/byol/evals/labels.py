@@ -45,8 +45,8 @@ def class_names(train: Source, test: Source) -> list[str]:
 def _labels(source: Source, part: str) -> list[int]:
     if source.labels is None:
         raise UserError(
-            f"The {part} part {source.name} has no labels; give a folder with one sub-folder per class, a list with "
-            "labels, or Parquet with a label column."
+            f"The {part} part {source.name} has no labels, or one class only; give a folder with one sub-folder for "
+            "each of two classes or more, a list with labels, or Parquet with a label column."
         )
     return source.labels
 

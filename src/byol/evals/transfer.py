@@ -1,6 +1,6 @@
 """Linear transfer: logistic regression on frozen features, its penalty chosen among 45 (arXiv:2006.07733, D.2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from byol.evals.features import Features
 from byol.evals.labels import class_names, hold_out
 from byol.evals.logistic import Fit, Problem
 from byol.evals.metrics import mean_average_precision, mean_per_class, top_k
-from byol.evals.transfer_data import ManyLabels, Metric
+from byol.evals.transfer_data import ManyLabels, Metric, TransferData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,12 @@ class TransferConfig:
             raise UserError(f"l2 is {self.l2}, but must be one penalty or more, each above 0.")
         if not 0 < self.held_out < 1:
             raise UserError(f"held_out is {self.held_out:g}, but must be a share between 0 and 1.")
+
+
+def as_in_the_paper(config: TransferConfig, data: TransferData) -> TransferConfig:
+    """The metric and the held-out share that one of the paper's sets has (D.1), unless others were given."""
+    share = data.entry.held_out if config.held_out == TransferConfig().held_out else config.held_out
+    return replace(config, metric=config.metric or data.entry.metric, held_out=share)
 
 
 def evaluate(

@@ -15,8 +15,9 @@ from byol.evals.encoders import OpenedEncoder, open_encoder
 from byol.evals.fewshot import FEW_L2, draw_seed, few, level, many
 from byol.evals.finetune import Setting, Trial
 from byol.evals.labels import as_tensor, class_names, draw_per_class, smallest_class
-from byol.evals.verdict_words import paragraph
+from byol.evals.verdict_words import Seen, paragraph
 from byol.evals.views import training_views
+from byol.networks import SHALLOW
 
 ALL = "all"
 """Name of the column with every label."""
@@ -47,7 +48,8 @@ class VerdictConfig:
     scratch_lr: float = 0.05
     """Rate for that row, falling along half a cosine, with weight decay 5e-4: usual for small ResNets."""
     imagenet: bool = True
-    """Compare with the same architecture's supervised ImageNet weights, where timm can fetch them."""
+    """Compare with the same architecture's supervised ImageNet weights, where timm can fetch them; a ResNet cut
+    from a larger one is compared with that."""
     seed: int = 0
     """Of the draws and of the untrained weights."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -104,6 +106,7 @@ def evaluate(
     progress: Progress = silent,
     *,
     history: Sequence[float] = (),
+    seen: Seen | None = None,
 ) -> Verdict:
     """Linear classifiers on this encoder's features, on pixels, on an untrained encoder and on ImageNet weights.
 
@@ -117,6 +120,7 @@ def evaluate(
         device: where it runs.
         progress: told what is done.
         history: k-NN accuracies over the run, evenly spaced, from which is read whether it was still rising.
+        seen: how many images the run had, and how often it saw each.
 
     Raises:
         UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
@@ -135,84 +139,83 @@ def evaluate(
     if opened.blueprint is not None:
         rows[RANDOM] = opened.untrained(config.seed)
     if config.imagenet and opened.blueprint is not None:
+        name = opened.blueprint.encoder
+        known, _ = SHALLOW.get(name, (name, ()))
         try:
-            rows[IMAGENET] = open_encoder(f"timm:{opened.blueprint.encoder}", in_chans=opened.blueprint.in_chans)
+            rows[IMAGENET] = open_encoder(f"timm:{known}", in_chans=opened.blueprint.in_chans)
+            if known != name:
+                notes.append(f"The ImageNet weights are those of {known}, as there are none of {name}.")
         except UserError as error:
             notes.append(f"No row for ImageNet weights. {error}")
+    bench = Bench(train, test, counts, len(names), config, device, progress)
     table: dict[str, dict[str, Score]] = {}
     for row, encoder in rows.items():
-        scores = _probe(encoder, train, test, counts, len(names), config, device, progress, row)
-        table[row] = dict(zip(columns, scores, strict=True))
+        table[row] = dict(zip(columns, bench.probe(encoder, row), strict=True))
     if config.scratch and opened.blueprint is not None:
-        scores = _scratch(opened, train, test, counts, len(names), config, device, progress)
-        table[SCRATCH] = dict(zip(columns, scores, strict=True))
+        table[SCRATCH] = dict(zip(columns, bench.from_scratch(opened), strict=True))
 
     labels = dict(zip(columns, [*map(float, counts), len(train) / len(names)], strict=True))
     means = {
         row: {column: (s.mean, s.std, s.error(len(test))) for column, s in scores.items()}
         for row, scores in table.items()
     }
-    return Verdict(table, labels, 1 / len(names), paragraph(means, labels, history), tuple(notes))
+    return Verdict(table, labels, 1 / len(names), paragraph(means, labels, history, seen), tuple(notes))
 
 
-def _probe(
-    opened: OpenedEncoder,
-    train: Source,
-    test: Source,
-    counts: list[int],
-    classes: int,
-    config: VerdictConfig,
-    device: torch.device,
-    progress: Progress,
-    row: str,
-) -> list[Score]:
-    """Linear classifiers on frozen features at each number of labels, and with all."""
-    seen = cached_features(opened, train, config.features, device, progress)
-    asked = cached_features(opened, test, config.features, device, progress)
-    assert seen.labels is not None
-    assert asked.labels is not None
-    values, queries = (part.to(device) for part in level(seen.values, asked.values))
-    scores = []
-    for number, count in enumerate(counts):
-        found = []
-        for draw in range(config.draws):
-            rows = draw_per_class(seen.labels.tolist(), count, draw_seed(config.seed, draw))
-            found.append(few(values[rows], seen.labels[rows], queries, asked.labels, classes, config.l2))
-        scores.append(_score(found))
-        progress(f"verdict: {row}", number + 1, len(counts) + 1)
-    scores.append(_score([many(values, seen.labels, queries, asked.labels, classes, config.seed)]))
-    progress(f"verdict: {row}", len(counts) + 1, len(counts) + 1)
-    return scores
+@dataclass(frozen=True)
+class Bench:
+    """What every row is measured on."""
 
+    train: Source
+    test: Source
+    counts: list[int]
+    """Labels per class; all of them come after."""
+    classes: int
+    config: VerdictConfig
+    device: torch.device
+    progress: Progress
 
-def _scratch(
-    opened: OpenedEncoder,
-    train: Source,
-    test: Source,
-    counts: list[int],
-    classes: int,
-    config: VerdictConfig,
-    device: torch.device,
-    progress: Progress,
-) -> list[Score]:
-    """The same architecture trained on the labels alone, at each number of labels, and with all."""
-    assert train.labels is not None
-    views = training_views(train, as_tensor(train.labels), opened.transform, device)
-    labels = views.labels.tolist()
-    scores = []
-    for count in [*counts, None]:
-        found = []
-        for draw in range(config.scratch_draws if count else 1):
-            seed = draw_seed(config.seed, draw)
-            rows = views.subset(draw_per_class(labels, count, seed)) if count else views
-            batch = min(config.scratch_batch, len(rows))
-            steps = max(config.scratch_steps, round(config.scratch_epochs * len(rows) / batch))
-            trial = Trial(opened.untrained(seed), classes, config.features.precision, seed, device, progress)
-            setting = Setting(config.scratch_lr, 5e-4, steps, batch, 0.9)
-            found.append(trial.test(trial.train(setting, rows), test)["top1"])
-        scores.append(_score(found))
-        progress(f"verdict: {SCRATCH}", len(scores), len(counts) + 1)
-    return scores
+    def probe(self, opened: OpenedEncoder, row: str) -> list[Score]:
+        """Linear classifiers on frozen features at each number of labels, and with all."""
+        config, steps = self.config, len(self.counts) + 1
+        seen = cached_features(opened, self.train, config.features, self.device, self.progress)
+        asked = cached_features(opened, self.test, config.features, self.device, self.progress)
+        assert seen.labels is not None
+        assert asked.labels is not None
+        values, queries = (part.to(self.device) for part in level(seen.values, asked.values))
+        scores = []
+        for number, count in enumerate(self.counts):
+            found = []
+            for draw in range(config.draws):
+                rows = draw_per_class(seen.labels.tolist(), count, draw_seed(config.seed, draw))
+                found.append(few(values[rows], seen.labels[rows], queries, asked.labels, self.classes, config.l2))
+            scores.append(_score(found))
+            self.progress(f"verdict: {row}", number + 1, steps)
+        scores.append(_score([many(values, seen.labels, queries, asked.labels, self.classes, config.seed)]))
+        self.progress(f"verdict: {row}", steps, steps)
+        return scores
+
+    def from_scratch(self, opened: OpenedEncoder) -> list[Score]:
+        """The same architecture trained on the labels alone, at each number of labels, and with all."""
+        config = self.config
+        assert self.train.labels is not None
+        views = training_views(self.train, as_tensor(self.train.labels), opened.transform, self.device)
+        labels = views.labels.tolist()
+        scores = []
+        for count in [*self.counts, None]:
+            found = []
+            for draw in range(config.scratch_draws if count else 1):
+                seed = draw_seed(config.seed, draw)
+                rows = views.subset(draw_per_class(labels, count, seed)) if count else views
+                batch = min(config.scratch_batch, len(rows))
+                steps = max(config.scratch_steps, round(config.scratch_epochs * len(rows) / batch))
+                start = opened.untrained(seed)
+                trial = Trial(start, self.classes, config.features.precision, seed, self.device, self.progress)
+                setting = Setting(config.scratch_lr, 5e-4, steps, batch, 0.9)
+                found.append(trial.test(trial.train(setting, rows), self.test)["top1"])
+            scores.append(_score(found))
+            self.progress(f"verdict: {SCRATCH}", len(scores), len(self.counts) + 1)
+        return scores
 
 
 def _score(found: list[float]) -> Score:

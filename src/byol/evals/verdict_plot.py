@@ -55,6 +55,10 @@ def plot(verdict: Verdict) -> str:
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f"<text x='{middle}' y='{HEIGHT - 8}' text-anchor='middle'>labels per class</text>")
     parts.append(f"<path d='M{LEFT} {y(verdict.chance):.1f}H{WIDTH - RIGHT}' stroke='#999' stroke-dasharray='4 4'/>")
+    parts.append(
+        f"<text x='{WIDTH - RIGHT - 4}' y='{y(verdict.chance) - 4:.1f}' text-anchor='end' fill='#777'>chance</text>"
+    )
+    parts.append(f"<text x='{LEFT + 4}' y='{TOP - 6}'>top-1 accuracy on unseen images</text>")
     for number, (row, cells) in enumerate(verdict.table.items()):
         colour = COLOURS[number % len(COLOURS)]
         line = " ".join(f"{x(column):.1f},{y(cells[column].mean):.1f}" for column in columns)

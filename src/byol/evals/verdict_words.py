@@ -2,28 +2,43 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
 """Row to column to mean, standard deviation over draws, and standard error, each in [0, 1]."""
 
-RISING = 0.005
-"""Rise of the k-NN accuracy over the last quarter of a run from which longer training is said to help."""
+RISING = 0.02
+"""Rise of the k-NN accuracy over the last quarter of a run from which longer training is said to help: two standard
+errors of the difference of two readings on the same 1,000 images, a tenth of which change sides."""
+MANY_PASSES = 100
+"""Times that each image was seen from which a run that has levelled off is short of images rather than of time. Our
+own choice; the paper does not decide it."""
 CLEAR = 2.0
 """Standard errors that a difference must have to be called one."""
 
 
-def paragraph(scores: Scores, labels: Mapping[str, float], history: Sequence[float] = ()) -> str:
+@dataclass(frozen=True)
+class Seen:
+    """What a run was trained on."""
+
+    images: int
+    epochs: float
+
+
+def paragraph(
+    scores: Scores, labels: Mapping[str, float], history: Sequence[float] = (), seen: Seen | None = None
+) -> str:
     """What pretraining bought, and where more training, more images or more labels would help.
 
     Args:
         scores: a row `this run`, and others to compare with.
         labels: columns in order, to labels per class; the last has all.
         history: k-NN accuracies over the run, evenly spaced.
+        seen: how many images the run had, and how often it saw each.
     """
     sentences = [_bought(scores, column, labels[column]) for column in _ends(labels)]
     sentences += [
-        text for text in (_saved(scores, labels), _more_labels(scores, labels), _more_training(history)) if text
+        text for text in (_saved(scores, labels), _more_labels(scores, labels), _more_training(history, seen)) if text
     ]
     return " ".join(sentences)
 
@@ -57,7 +72,7 @@ def _bought(scores: Scores, column: str, count: float) -> str:
         if gain > error:
             text += f" ({listed}): pretraining bought {100 * gain:.1f} points over the best of these, {best}"
         elif gain < -error:
-            text += f" ({listed}): pretraining did not pay, {best} is {-100 * gain:.1f} points better"
+            text += f" ({listed}): pretraining did not pay, {best} came out {-100 * gain:.1f} points better"
         else:
             text += f" ({listed}): no clear difference to {best} ({100 * gain:+.1f} points, within the spread)"
     if "ImageNet weights" in others:
@@ -87,29 +102,38 @@ def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
     columns = list(labels)
     if len(columns) < 2:
         return ""
-    cells = scores["this run"]
-    gains = [
-        (cells[after][0] - cells[before][0]) / math.log2(labels[after] / labels[before])
-        for before, after in pairwise(columns)
-        if labels[after] > labels[before]
-    ]
-    if not gains:
+    cells, (before, after) = scores["this run"], columns[-2:]
+    if labels[after] <= labels[before]:
         return ""
-    last = 100 * gains[-1]
-    advice = "more labels still help" if last >= 1 else "more labels help little"
-    return f"From {columns[-2]} labels per class on, each doubling of the labels brings {last:.1f} points: {advice}."
+    rise = cells[after][0] - cells[before][0]
+    each = 100 * rise / math.log2(labels[after] / labels[before])
+    start = f"From {_words(before, labels[before])} to all ({labels[after]:,.0f})"
+    if abs(rise) <= CLEAR * math.hypot(cells[before][2], cells[after][2]):
+        return (
+            f"{start} accuracy changes by {100 * rise:+.1f} points, within the spread: more labels alone help little."
+        )
+    advice = "more labels still help" if each >= 1 else "more labels help little"
+    return f"{start} each doubling of the labels brings {each:.1f} points: {advice}."
 
 
-def _more_training(history: Sequence[float]) -> str:
+def _more_training(history: Sequence[float], seen: Seen | None) -> str:
     """Whether the run was still rising when it ended; nothing is said of fewer than four readings."""
     if len(history) < 4:
         return ""
     start = history[-1 - max(1, len(history) // 4)]
     rise = history[-1] - start
     change = f"k-NN accuracy went from {100 * start:.1f} to {100 * history[-1]:.1f} % over the last quarter of the run"
+    passes = "" if seen is None else f", which saw each of its {seen.images:,} images {seen.epochs:,.0f} times"
     if rise >= RISING:
-        return f"{change}: longer training would help."
-    return f"{change}: it had levelled off, so more images or a larger encoder would help more than longer training."
+        return f"{change}{passes}: longer training would help."
+    if seen is None:
+        return f"{change}: it had levelled off, so the same for longer would help little."
+    if seen.epochs >= MANY_PASSES:
+        return f"{change}{passes}: it had levelled off, so more images would help more than longer training."
+    return (
+        f"{change}{passes}: it had levelled off before its images were used up, so neither more images nor a "
+        "longer run of the same would help much; another encoder, image size or learning rate might."
+    )
 
 
 def _percent(mean: float, std: float) -> str:

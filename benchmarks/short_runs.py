@@ -1,0 +1,65 @@
+"""Which batch size and which rate a short run on a processor should have: what auto's `LEAST_UPDATES` rests on.
+
+    OMP_NUM_THREADS=1 python benchmarks/short_runs.py            # about four minutes of one core
+    python benchmarks/short_runs.py --only 64:0.001 32:0.0007 --seeds 0 1 2
+
+6,000 images of twelve classes (Tiny-ImageNet, seen at 32 px), a tenth of them kept out of training and asked about; all
+runs see every image equally often. `64:0.001` is a batch of 64 images and a peak rate of AdamW of 0.001.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import byol
+from results_file import RESULTS, Row, show, write
+from workloads import DATA
+
+CLASSES, PER_CLASS, EPOCHS = 12, 500, 5.5
+
+
+def main() -> None:
+    """Run every setting with every seed, and keep what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", default=["256:0.002", "256:0.001", "64:0.001"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    source = byol.open_source(DATA / "tiny-imagenet-100" / "train.parquet")
+    assert source.labels is not None
+    chosen = [
+        number
+        for label in range(CLASSES)
+        for number in [index for index, other in enumerate(source.labels) if other == label][:PER_CLASS]
+    ]
+    photos = source.subset(chosen)
+    rows: list[Row] = []
+    for name in given.only:
+        batch, peak = int(name.partition(":")[0]), float(name.partition(":")[2])
+        settings = {
+            **{"batch_size": batch, "epochs": EPOCHS, "image_size": 32},
+            **{"optim__lr": peak * 256 / batch, "optim__warmup_epochs": 0.5, "target__tau": 0.97},
+        }
+        accuracy, untrained, seconds = [], [], []
+        for seed in given.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                began = time.process_time()
+                outcome = byol.pretrain(photos, out=Path(folder) / "run", quiet=True, seed=seed, **settings)
+                seconds.append(time.process_time() - began)
+            assert outcome.reading is not None
+            assert outcome.untrained is not None
+            accuracy.append(outcome.reading.accuracy)
+            untrained.append(outcome.untrained.accuracy)
+        rows += [
+            Row(f"batch {batch}, rate {peak:g}", "20-NN accuracy, held out", "accuracy", accuracy, settings),
+            Row(f"batch {batch}, rate {peak:g}", "20-NN accuracy, untrained", "accuracy", untrained, settings),
+            Row(f"batch {batch}, rate {peak:g}", "processor time", "s", seconds, settings),
+        ]
+        for row in rows[-3:]:
+            show(row)
+    write("short-runs", rows, given.out)
+
+
+if __name__ == "__main__":
+    main()

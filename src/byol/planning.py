@@ -1,0 +1,92 @@
+"""What a recipe decides, and decides again once it is measured how much training a time buys."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from byol import budget, distributed
+from byol.choose import Facts, Plan
+from byol.config import replace
+from byol.log import RunLog
+from byol.prepare import Run, check
+from byol.recipes import Recipe
+from byol.train import build
+
+MEASUREMENTS = 3
+"""Times that the speed is measured at most: a smaller batch is another speed."""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """A recipe and what it looks at."""
+
+    recipe: Recipe
+    facts: Facts
+
+    def plan(self, epochs: float | None = None) -> Plan:
+        """What the recipe decides, for a run of so many epochs if they are given."""
+        if epochs is None:
+            return self.recipe.make(self.facts)
+        facts, values = self.facts, replace(self.facts.values, epochs=epochs)
+        return self.recipe.make(dataclasses.replace(facts, given=facts.given | {"epochs"}, values=values))
+
+    def settled(self) -> tuple[str, ...]:
+        """The reasons that hold however long the run will be."""
+        others = [set(self.plan(epochs).reasons) for epochs in (1.0, 1000.0)]
+        return tuple(reason for reason in self.plan().reasons if all(reason in other for other in others))
+
+    def within(
+        self, run: Run, minutes: float, most: float | None, spent: float, settings: Mapping[str, Any], log: RunLog
+    ) -> None:
+        """Give a prepared run the config with which its whole schedule ends in time.
+
+        A run of another length is another run: batch size, tau, warm-up and the rest follow.
+
+        Args:
+            run: what was prepared; its config changes.
+            minutes: what the whole run may take.
+            most: epochs that are enough, however much time there is.
+            spent: seconds that are gone.
+            settings: what overrules the recipe.
+
+        Raises:
+            UserError: not even a few updates fit in.
+        """
+        began = time.perf_counter()
+        for _ in range(MEASUREMENTS):
+            epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)
+            plan = self.plan(epochs)
+            memory = run.config.data.memory
+            config = replace(plan.config, **{**settings, "epochs": epochs, "data__memory": memory})
+            same = config.batch_size == run.config.batch_size
+            check(config, run.loader.source)
+            run.config = run.loader.config = config
+            if same:
+                break
+        log.say(words)
+        said, enough = self.settled(), epochs == most
+        # where time is enough for all that is wanted, the reason for that number stands as it is
+        later = [*(self.plan().reasons if enough else ()), *plan.reasons]
+        for reason in dict.fromkeys(later):
+            if reason not in said:
+                log.say(f"  {reason}")
+
+
+def _epochs_within(run: Run, minutes: float, most: float | None, spent: float) -> tuple[float, str]:
+    """As many epochs as fit in the time, measured on this machine, no more than `most`; and the sentence about it."""
+    began = time.perf_counter()
+    state = build(run.config, run.channels, run.device, run.classes)
+    if run.monitor is not None:
+        spent += run.monitor.seconds(state.method.encoder)  # of all readings to come
+    step = budget.seconds_per_step(state, run.loader, run.config, run.autocast, minutes)
+    spent += time.perf_counter() - began
+    step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
+    epochs = budget.epochs_within(minutes, spent, step, run.config, run.images)
+    rate = run.config.batch_size / step
+    if most is not None and epochs >= most:
+        return most, f"epochs {most:g}: {rate:.0f} images/s here, so less than {minutes:g} minutes"
+    return epochs, f"epochs {epochs:g}: {minutes:g} minutes at {rate:.0f} images/s, measured here on a few updates"

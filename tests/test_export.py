@@ -1,0 +1,101 @@
+"""What others load: the same features come out of it."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import nn
+
+import byol
+from byol.encoder_file import EncoderCard, save_encoder
+from byol.errors import UserError
+from byol.export import FORMATS, export
+from byol.networks import Stem, make_encoder
+
+
+def trained(folder: Path, encoder: str = "resnet18", width: float = 1.0, stem: Stem = "standard") -> Path:
+    """A folder with an encoder whose batch norm has statistics of its own."""
+    torch.manual_seed(0)
+    module = make_encoder(encoder, width=width, stem=stem)
+    module.train()(torch.randn(8, 3, 32, 32))
+    card = EncoderCard(
+        **{"encoder": encoder, "width": width, "stem": stem, "in_chans": 3, "image_size": 32, "method": "byol"},
+        **{"mean": (0.5,) * 3, "std": (0.2,) * 3, "features": 512, "epochs": 1.0, "seed": 0, "images": 8},
+    )
+    folder.mkdir(exist_ok=True)
+    save_encoder(folder, module, card)
+    return folder
+
+
+def test_onnx_gives_the_same_features_for_any_number_of_images(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    import onnxruntime
+
+    run = trained(tmp_path / "run", "resnet10", 0.25, "stride2")
+    path = export(run)
+    assert path == run / "encoder.onnx"
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    encoder = byol.load_encoder(run)
+    for count in (1, 2, 5):
+        images = torch.randn(count, 3, 32, 32)
+        (features,) = session.run(["features"], {"images": images.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(features, encoder(images).numpy(), rtol=1e-3, atol=1e-4)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["mean"]) == [0.5, 0.5, 0.5]
+    assert json.loads(about["image_size"]) == 32
+    assert {file.name for file in run.iterdir()} == {"encoder.safetensors", "encoder.json", "encoder.onnx"}
+
+
+def test_without_the_packages_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("byol.export.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"takes onnx and onnxscript; run: pip install 'byol\[onnx\]'"):
+        export(trained(tmp_path / "run"), "onnx")
+    assert not (tmp_path / "run" / "encoder.onnx").exists()
+
+
+def test_plain_models_load_it_strictly(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run")
+    images = torch.randn(3, 3, 32, 32)
+    in_timm = timm.create_model("resnet18", num_classes=0)
+    in_torchvision = torchvision.models.resnet18()
+    in_torchvision.fc = nn.Identity()
+    for format, model in (("timm", in_timm), ("torchvision", in_torchvision)):
+        path = export(run, format)
+        assert path.name == f"encoder-{format}.safetensors"
+        model.load_state_dict(load_file(path), strict=True)
+        with torch.no_grad():
+            torch.testing.assert_close(model.eval()(images), byol.load_encoder(run)(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["timm", "torchvision"])
+def test_what_has_no_plain_model_is_refused_before_anything_is_written(format: str, tmp_path: Path) -> None:
+    for number, what in enumerate((("resnet18", 0.5), ("resnet18", 1.0, "small"), ("resnet10",))):
+        run = trained(tmp_path / str(number), *what)
+        with pytest.raises(UserError, match=f"{format} has no plain model for {what[0]}"):
+            export(run, format)
+        assert {file.name for file in run.iterdir()} == {"encoder.safetensors", "encoder.json"}
+
+
+def test_safetensors_are_a_whole_encoder_elsewhere(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", "resnet10", 0.25, "small")
+    path = export(run, "safetensors", tmp_path / "deep" / "mine.safetensors")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(byol.load_encoder(path)(images), byol.load_encoder(run)(images), rtol=0, atol=0)
+
+
+def test_wrong_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no format 'onx'; there are onnx, timm, .* Did you mean 'onnx'\?"):
+        export(tmp_path, "onx")
+    with pytest.raises(UserError, match=r"There is no .*encoder.safetensors"):
+        export(tmp_path, "timm")
+    assert set(FORMATS) == {"onnx", "timm", "torchvision", "safetensors"}

@@ -1,0 +1,108 @@
+"""A recipe decides again when a time is given: what follows the length, what is said of it, and when it stops."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from byol import planning
+from byol.choose import Facts
+from byol.config import PretrainConfig, WatchConfig, replace
+from byol.data.sources import TensorSource
+from byol.data.survey import survey
+from byol.log import RunLog
+from byol.monitor import HELD_OUT_MOST, held_out, split
+from byol.planning import Choosing
+from byol.recipes import recipe_named
+
+IMAGES = 2400
+
+
+@pytest.fixture(scope="module")
+def source() -> TensorSource:
+    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
+    return TensorSource(images, [index % 3 for index in range(IMAGES)])
+
+
+class Words(RunLog):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(None, WatchConfig(), quiet=True)
+        self.said: list[str] = []
+
+    def say(self, text: str, style: str = "") -> None:
+        self.said.append(text)
+
+
+def planned(
+    source: TensorSource,
+    monkeypatch: pytest.MonkeyPatch,
+    visits: dict[int, float],
+    recipe: str = "auto",
+    **settings: Any,
+) -> tuple[PretrainConfig, Words]:
+    """What comes out where a batch size allows so many image visits in the time."""
+
+    def measured(run: Any, minutes: float, most: float | None, spent: float) -> tuple[float, str]:
+        epochs = visits[run.config.batch_size] / IMAGES
+        return (most, "enough") if most is not None and epochs >= most else (epochs, f"epochs {epochs:g}")
+
+    monkeypatch.setattr(planning, "_epochs_within", measured)
+    values = replace(PretrainConfig(), **settings)
+    choosing = Choosing(recipe_named(recipe), Facts(survey=survey(source), given=frozenset(settings), values=values))
+    config = replace(choosing.plan().config, **settings)
+    run: Any = SimpleNamespace(config=config, loader=SimpleNamespace(source=source, config=config), images=IMAGES)
+    log = Words()
+    choosing.within(run, 3.0, config.epochs if settings.get("epochs") is None else None, 1.0, settings, log)
+    assert run.loader.config is run.config
+    return run.config, log
+
+
+def test_a_short_time_is_measured_again_with_the_smaller_batch(
+    source: TensorSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, log = planned(source, monkeypatch, {256: 40_000, 64: 30_000})
+    assert config.batch_size == 64
+    assert config.epochs == 30_000 / IMAGES, "the speed of the batch that is taken"
+    assert log.said[0] == "epochs 12.5"
+    said = "\n".join(log.said)
+    assert "batch size 64: so short a run" in said
+    assert "of about 468 updates" in said
+    assert "encoder" not in said, "what holds for any length was said before"
+
+
+def test_a_batch_that_was_given_stays(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = planned(source, monkeypatch, {128: 40_000}, batch_size=128)
+    assert (config.batch_size, config.epochs) == (128, 40_000 / IMAGES)
+
+
+def test_enough_time_keeps_the_recipes_length(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, log = planned(source, monkeypatch, {256: 1e9})
+    assert (config.batch_size, config.epochs) == (256, 300)
+    assert log.said[0] == "enough"
+    assert any("between 20 and 300 passes" in words for words in log.said)
+
+
+def test_a_recipe_without_reasons_says_the_time_alone(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, log = planned(source, monkeypatch, {256: 12_000}, recipe="cifar10-cpu")
+    assert (config.batch_size, config.epochs) == (256, 5)
+    assert log.said == ["epochs 5"]
+
+
+def test_what_is_said_at_once_holds_for_any_length(source: TensorSource) -> None:
+    choosing = Choosing(recipe_named("auto"), Facts(survey=survey(source)))
+    settled = choosing.settled()
+    assert len(settled) >= 4
+    for epochs in (0.5, 30.0, 5000.0):
+        assert set(settled) <= set(choosing.plan(epochs).reasons)
+    assert not any(reason.startswith(("epochs", "batch", "tau")) for reason in settled)
+
+
+@pytest.mark.parametrize("count", [50, 99, 100, 2400, 60_000])
+def test_held_out_is_what_the_split_leaves_out(count: int) -> None:
+    data = TensorSource(torch.zeros(count, 1, 1, 1, dtype=torch.uint8), [index % 2 for index in range(count)])
+    kept, _, _, _ = split(data, None, 0)
+    assert held_out(data, None) == (0 if kept is None else count - len(kept)) <= HELD_OUT_MOST
+    assert held_out(data, data) == 0
