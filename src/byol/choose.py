@@ -154,7 +154,7 @@ GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
 
 LEAST_UPDATES = 1000
 """Updates that a run on a processor should have: seeing every image equally often, many updates of few images teach
-more than few of many (docs/recipes.md; benchmarks/short_runs.py). At the same rate, and for a fifth more time."""
+more than few of many (docs/recipes.md; benchmarks/short_runs.py). At the same rate, for little more time."""
 SMALLEST_BATCH = 64
 """What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
 
