@@ -203,7 +203,7 @@ class OnTheWayBack(nn.Module):
     [
         ("decode", 8),  # images of an update
         ("crop", 16),  # two views
-        ("colour", 1),  # both views at once
+        ("colour", 2),  # what it ends with, for each view
         ("online forward", 2),
         ("target forward", 2),
         ("backward", 2),
