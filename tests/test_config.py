@@ -180,6 +180,11 @@ def test_a_random_encoder_takes_no_step() -> None:
     assert replace(PretrainConfig(), method="random").total_steps(100_000) == 0
 
 
+@pytest.mark.parametrize(("views", "given", "seen"), [(224, None, 224), (24, 32, 32), (64, 32, 64)])
+def test_whole_images_are_seen_at_least_as_large_as_views(views: int, given: int | None, seen: int) -> None:
+    assert PretrainConfig(image_size=views, eval_size=given).seen_size() == seen
+
+
 def test_json_and_back() -> None:
     config = replace(
         PretrainConfig(),

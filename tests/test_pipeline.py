@@ -16,6 +16,7 @@ from torch import nn
 import byol
 from byol.config import PretrainConfig, from_json
 from byol.encoder_file import read_card
+from byol.evals.features import Transform
 from byol.log import read_metrics
 from conftest import TINY, picture
 
@@ -169,6 +170,22 @@ def test_more_than_half_bad_stops_before_training(messy: Path, tmp_path: Path) -
     with pytest.raises(byol.UserError, match=r"7 of 13 images looked at .* cannot be read"):
         byol.pretrain(tmp_path, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **{**TINY, "batch_size": 2})
     assert not (tmp_path / "run").exists()
+
+
+def test_the_encoder_looks_at_images_in_a_size_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: set[int] = set()
+    crop = Transform.crop
+    monkeypatch.setattr(Transform, "crop", lambda self, image: seen.add(self.image_size) or crop(self, image))
+    for label in ("cat", "dog"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(50):
+            picture(number).save(tmp_path / "set" / label / f"{number}.png")
+    settings = {**TINY, "batch_size": 8, "epochs": 1, "eval_size": 24}
+    outcome = byol.pretrain(tmp_path / "set", out=tmp_path / "run", quiet=True, **settings)
+    assert outcome.reading is not None
+    assert settings["image_size"] == 16, "or the views are as large"
+    assert seen == {24}
+    assert read_card(tmp_path / "run" / "encoder.json").image_size == 24
 
 
 def test_grey_images_train_a_grey_encoder(tmp_path: Path) -> None:

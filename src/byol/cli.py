@@ -55,6 +55,8 @@ class Pretrain:
     """Any timm model name."""
     image_size: Annotated[int | None, given("PIXELS")] = None
     """Side of the square views."""
+    eval_size: Annotated[int | None, given("PIXELS", "as the views")] = None
+    """Side at which the trained encoder looks at whole images."""
     batch_size: Annotated[int | None, given("IMAGES")] = None
     """Images per update, over all processes."""
     epochs: Annotated[float | None, given("NUMBER")] = None
@@ -89,7 +91,7 @@ class Pretrain:
     watch: WatchConfig = WatchConfig()
 
 
-FLAT = ("encoder", "image_size", "batch_size", "epochs", "seed", "method", "device", "precision")
+FLAT = ("encoder", "image_size", "eval_size", "batch_size", "epochs", "seed", "method", "device", "precision")
 SECTIONS = ("data", "augment", "network", "optim", "target", "loss", "moco", "watch")
 
 

@@ -295,6 +295,9 @@ class PretrainConfig:
     """Any timm model name."""
     image_size: int = 224
     """Side of the square views, in pixels."""
+    eval_size: int | None = None
+    """Side at which the trained encoder looks at whole images; by default, and at least, that of the views. Crops
+    show objects larger than whole images do: smaller views show them as large (arXiv:1906.06423), and cost less."""
     batch_size: int = 4096
     """Images per update, over all processes and micro-batches."""
     epochs: float = 1000
@@ -318,6 +321,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
+        _require(self.eval_size is None or self.eval_size >= 8, "eval_size", self.eval_size, "8 pixels or more")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 images or more (batch norm needs them)")
         _require(0 < self.epochs < math.inf, "epochs", self.epochs, "a number above 0")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
@@ -342,6 +346,10 @@ class PretrainConfig:
                 "target.start is 'apart', but only a target of kind 'ema' of the methods byol and infonce has a start; "
                 "leave it out."
             )
+
+    def seen_size(self) -> int:
+        """Side at which the trained encoder looks at whole images, in pixels."""
+        return max(self.image_size, self.eval_size or 0)
 
     def steps(self, epochs: float, images: int) -> int:
         """Updates in some passes over `images` images: one pass follows the other, and a batch may span two."""

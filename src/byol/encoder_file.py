@@ -30,7 +30,7 @@ class EncoderCard:
     stem: Stem
     in_chans: int
     image_size: int
-    """Side of the images it was trained on, in pixels."""
+    """Side of the images that it is meant to look at, in pixels."""
     mean: tuple[float, ...]
     """Subtracted from each channel of an image in [0, 1]."""
     std: tuple[float, ...]

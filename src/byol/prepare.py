@@ -137,7 +137,7 @@ def prepare(
         config = replace(config, data__memory="always" if enough else "never")
         if enough:
             began = time.perf_counter()
-            result = hold(training, workers, shrink_side(config.image_size))
+            result = hold(training, workers, shrink_side(config.seen_size()))
             for line in result.bad:
                 bad.add(line)
             if bank is source or kept is not None:  # what votes is what is in memory
@@ -164,7 +164,7 @@ def prepare(
     )
     monitor = None
     if bank is not None and queries is not None:
-        transform = Transform(image_size=config.image_size, mean=config.augment.mean, std=config.augment.std)
+        transform = Transform(image_size=config.seen_size(), mean=config.augment.mean, std=config.augment.std)
         monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
     return Run(config, device, loader, monitor, folder, bad, source.channels)
 

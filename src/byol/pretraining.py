@@ -290,7 +290,7 @@ def _card(run: Run, encoder: nn.Module) -> EncoderCard:
         width=config.network.width,
         stem=config.network.stem,
         in_chans=run.channels,
-        image_size=config.image_size,
+        image_size=config.seen_size(),
         mean=config.augment.mean,
         std=config.augment.std,
         features=int(encoder.num_features),  # type: ignore[arg-type]
