@@ -19,6 +19,7 @@ from byol.config import (
     PretrainConfig,
     TargetConfig,
     ViewConfig,
+    replace,
 )
 from byol.data.loader import Loader, shrink_side
 from byol.data.memory import hold
@@ -68,6 +69,11 @@ def resnet50_224() -> PretrainConfig:
     )
 
 
+def narrow_32() -> PretrainConfig:
+    """The narrow network of the processor recipes, at a batch and size that peers run as well."""
+    return replace(small_on_cpu(epochs=30), image_size=32, batch_size=256)
+
+
 def pipeline_32() -> PretrainConfig:
     """The paper's two views of small images, blur and all, at batch 512; no network."""
     return PretrainConfig(encoder="resnet18", image_size=32, batch_size=512, network=NetworkConfig(stem="small"))
@@ -76,7 +82,7 @@ def pipeline_32() -> PretrainConfig:
 WORKLOADS = {
     "resnet18-32": Workload(resnet18_32(), steps=4, pipeline_batches=60, goal=0.95),
     "resnet50-224": Workload(resnet50_224(), steps=4, pipeline_batches=25, goal=0.9),
-    "narrow-32": Workload(small_on_cpu(epochs=30), steps=30, pipeline_batches=40, goal=0.95),
+    "narrow-32": Workload(narrow_32(), steps=30, pipeline_batches=40, goal=0.95),
 }
 PIPELINES = {
     "pipeline-32": Workload(pipeline_32(), steps=0, pipeline_batches=40, goal=20_000),

@@ -4,8 +4,9 @@ An unknown key is an error, a derived value is a method, and no field stands her
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from byol.config_values import from_json as from_json
 from byol.config_values import replace as replace
@@ -362,3 +363,21 @@ class PretrainConfig:
     def warmup_steps(self, images: int) -> int:
         """Updates over which the learning rate climbs."""
         return self.steps(min(self.optim.warmup_epochs, self.epochs / 4), images)
+
+
+def overrule(recipe: PretrainConfig, settings: Mapping[str, Any]) -> PretrainConfig:
+    """A recipe's config with what a user gives, as for `replace`.
+
+    Recipes are made for BYOL: where another method is given, what it does not read of the recipe's goes back to the
+    default.
+
+    Raises:
+        UserError: as `replace`; or a setting given that the method does not read.
+    """
+    method, plain = settings.get("method", recipe.method), PretrainConfig()
+    unread: dict[str, Any] = {}
+    for name, methods in READ_BY.items():
+        if method not in methods:
+            section, _, field = name.partition(".")
+            unread[f"{section}__{field}"] = getattr(getattr(plain, section), field)
+    return replace(recipe, **{**unread, **settings})

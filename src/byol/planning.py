@@ -10,7 +10,7 @@ import torch
 
 from byol import budget, distributed
 from byol.choose import Facts, Plan
-from byol.config import replace
+from byol.config import overrule, replace
 from byol.log import RunLog
 from byol.prepare import Run, check
 from byol.recipes import Recipe
@@ -61,7 +61,7 @@ class Choosing:
             epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)
             plan = self.plan(epochs)
             memory = run.config.data.memory
-            config = replace(plan.config, **{**settings, "epochs": epochs, "data__memory": memory})
+            config = overrule(plan.config, {**settings, "epochs": epochs, "data__memory": memory})
             same = config.batch_size == run.config.batch_size
             check(config, run.loader.source)
             run.config = run.loader.config = config

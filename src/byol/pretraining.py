@@ -13,7 +13,7 @@ from torch import nn
 from byol import budget as budgets
 from byol import checkpoint, distributed, machine
 from byol.choose import Facts
-from byol.config import PretrainConfig, replace
+from byol.config import PretrainConfig, overrule, replace
 from byol.data.sources import Source, open_source
 from byol.data.survey import survey
 from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
@@ -96,7 +96,7 @@ def pretrain(
         plan = choosing.plan()
         precision, why_precision = machine.choose_precision(asked.precision, device)
         settings = {**settings, "device": device.type, "precision": precision}
-        config = replace(plan.config, **settings)
+        config = overrule(plan.config, settings)
         check(config, source)
         minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
         if budget is not None and "epochs" in settings:
