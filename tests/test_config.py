@@ -24,6 +24,7 @@ from byol.config import (
     ViewConfig,
     WatchConfig,
     from_json,
+    overrule,
     replace,
     to_json,
 )
@@ -183,6 +184,17 @@ def test_a_random_encoder_takes_no_step() -> None:
 @pytest.mark.parametrize(("views", "given", "seen"), [(224, None, 224), (24, 32, 32), (64, 32, 64)])
 def test_whole_images_are_seen_at_least_as_large_as_views(views: int, given: int | None, seen: int) -> None:
     assert PretrainConfig(image_size=views, eval_size=given).seen_size() == seen
+
+
+def test_a_recipe_for_byol_serves_other_methods() -> None:
+    recipe = replace(PretrainConfig(), optim__predictor_lr=10.0, target__tau=0.97)
+    assert overrule(recipe, {}) == recipe
+    assert overrule(recipe, {"epochs": 7.0}) == replace(recipe, epochs=7.0)
+    other = overrule(recipe, {"method": "simclr", "loss__temperature": 0.2})
+    assert (other.method, other.optim.predictor_lr, other.target.tau) == ("simclr", 1.0, 0.97)
+    assert other.loss.temperature == 0.2
+    with pytest.raises(UserError, match=r"predictor_lr is 3.0, but the method 'simclr' does not read it"):
+        overrule(recipe, {"method": "simclr", "optim__predictor_lr": 3.0})
 
 
 def test_json_and_back() -> None:

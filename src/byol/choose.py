@@ -55,8 +55,15 @@ def small_views(*, blur: bool = False, color: float = 1.0) -> AugmentConfig:
     CIFAR-10 (arXiv:2002.05709, Appendix B.9), and the smallest crop was chosen on held-out training images
     (docs/recipes.md).
     """
-    strengths = {"brightness": 0.4 * color, "contrast": 0.4 * color, "saturation": 0.2 * color, "hue": 0.1 * color}
-    view = ViewConfig(area=(0.2, 1.0), blur=0.5 if blur else 0.0, sigma=(0.1, 1.0), **strengths)
+    view = ViewConfig(
+        area=(0.2, 1.0),
+        brightness=0.4 * color,
+        contrast=0.4 * color,
+        saturation=0.2 * color,
+        hue=0.1 * color,
+        blur=0.5 if blur else 0.0,
+        sigma=(0.1, 1.0),
+    )
     return AugmentConfig(view1=view, view2=view)
 
 
@@ -64,8 +71,8 @@ def small_on_cpu(epochs: float) -> PretrainConfig:
     """A shallow, narrow ResNet for small images, 1.2 M parameters: about a thousand images per second on two cores.
 
     Chosen on held-out training images of CIFAR-10 (docs/recipes.md): many updates of small batches, a predictor that
-    learns ten times as fast as the rest (the paper's lambda, Table 21) and a target that follows as fast, colour at half
-    strength, and views smaller than the images, in which objects look as large as in whole images.
+    learns ten times as fast as the rest (the paper's lambda, Table 21) and a target that follows as fast, colour at
+    half strength, and views smaller than the images, in which objects look as large as in whole images.
     """
     return PretrainConfig(
         encoder="resnet10",
@@ -94,6 +101,13 @@ def auto(facts: Facts) -> Plan:
 
     size = _image_size(seen.short_side_median, on_gpu)
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
+    eval_size = None
+    if not on_gpu and image_size <= 64 and not {"image_size", "eval_size"} & given:
+        eval_size, image_size = image_size, SMALLER_VIEWS * image_size // 4
+        reasons.append(
+            f"views of {image_size} px: crops show objects larger than whole images do, at which the trained encoder "
+            f"looks in {eval_size} px; and smaller views cost less"
+        )
     encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
     network = _network(encoder, image_size, on_gpu, reasons)
     batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, image_size, facts)))  # type: ignore[call-overload]
@@ -102,16 +116,21 @@ def auto(facts: Facts) -> Plan:
     config = PretrainConfig(
         encoder=encoder,
         image_size=image_size,
+        eval_size=eval_size,
         batch_size=batch_size,
         epochs=epochs,
         network=network,
-        optim=_optim(batch_size, epochs, reasons),
+        optim=_optim(batch_size, epochs, on_gpu, reasons),
         target=_target(steps, reasons),
-        augment=_augment(image_size, seen, reasons),
+        augment=_augment(image_size, seen, on_gpu, reasons),
         watch=WatchConfig(health_every=max(10, min(200, steps // 20))),
     )
     budget = None if on_gpu or "epochs" in given else 30.0
     return Plan(config, tuple(reasons), budget)
+
+
+SMALLER_VIEWS = 3
+"""Quarters of a small image's side that a view has on a processor, as in the recipe cifar10-cpu."""
 
 
 def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
@@ -160,9 +179,9 @@ GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
 """Memory of a bf16 training step per pixel of a batch, both views: from the sizes of the activations."""
 
 
-LEAST_UPDATES = 1000
+LEAST_UPDATES = 5000
 """Updates that a run on a processor should have: seeing every image equally often, many updates of few images teach
-more than few of many (docs/recipes.md; benchmarks/short_runs.py). At the same rate, for little more time."""
+more than few of many (docs/recipes.md; benchmarks/choose_cifar10_cpu.py, benchmarks/short_runs.py)."""
 SMALLEST_BATCH = 64
 """What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
 
@@ -197,7 +216,7 @@ def _epochs(count: int, batch_size: int, on_gpu: bool) -> tuple[int, str]:
     return bounded, f"about {max(1, bounded * count // batch_size)} updates, between {least} and {most} passes"
 
 
-def _optim(batch_size: int, epochs: float, reasons: list[str]) -> OptimConfig:
+def _optim(batch_size: int, epochs: float, on_gpu: bool, reasons: list[str]) -> OptimConfig:
     if batch_size >= 1024:
         lr, decay = next((lr, wd) for limit, lr, wd in PRESET_RATES if epochs >= limit)
         reasons.append(f"LARS, lr {lr} per 256: the official preset nearest to {epochs:g} epochs at a large batch")
@@ -206,7 +225,12 @@ def _optim(batch_size: int, epochs: float, reasons: list[str]) -> OptimConfig:
     small = small_on_cpu(1)
     # AdamW's rate goes with the square root of the batch (arXiv:2205.10287), and this one is per 256 images
     lr = small.optim.lr * math.sqrt(small.batch_size / batch_size)
-    return replace(small.optim, lr=float(f"{lr:.3g}"), warmup_epochs=min(10.0, epochs / 20))
+    predictor_lr = 1.0
+    if not on_gpu:
+        predictor_lr = small.optim.predictor_lr
+        reasons.append(f"the predictor's rate times {predictor_lr:g}: short runs learn more (docs/recipes.md)")
+    changes = {"lr": float(f"{lr:.3g}"), "warmup_epochs": min(10.0, epochs / 20), "predictor_lr": predictor_lr}
+    return replace(small.optim, **changes)
 
 
 PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
@@ -241,10 +265,12 @@ def tau_for(steps: int) -> float:
     return round(1 - math.exp(-memory), 4)
 
 
-def _augment(image_size: int, seen: Survey, reasons: list[str]) -> AugmentConfig:
+def _augment(image_size: int, seen: Survey, on_gpu: bool, reasons: list[str]) -> AugmentConfig:
     if image_size <= 64:
-        augment = small_views()
+        augment = small_views(color=1.0 if on_gpu else 0.5)
         reasons.append("crops of a fifth of the area and more, no blur: small images hold too little for the paper's")
+        if not on_gpu:
+            reasons.append("colour changes half as strong as the paper's: short runs learn more (docs/recipes.md)")
     else:
         augment = AugmentConfig()
         reasons.append("views T and T' of the paper (Table 6)")
