@@ -13,7 +13,9 @@ from byol.config import (
     AugmentConfig,
     DataConfig,
     Device,
+    LossConfig,
     Method,
+    MoCoConfig,
     NetworkConfig,
     OptimConfig,
     Precision,
@@ -59,8 +61,8 @@ class Pretrain:
     """Time that the whole run may take, such as 20m or 2h: epochs are chosen so that its schedule ends in time."""
     seed: Annotated[int | None, given("NUMBER")] = None
     """Everything random is a function of it and of the step."""
-    method: Annotated[Method | None, given("{byol}")] = None
-    """What is learnt."""
+    method: Annotated[Method | None, given("{byol,infonce,simclr,moco,supervised,random}", "byol")] = None
+    """What is learnt; docs/methods.md describes each."""
     device: Annotated[Device | None, given("{auto,cpu,cuda,mps}", "auto")] = None
     """Where; auto takes cuda, then mps, then cpu."""
     precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
@@ -80,11 +82,13 @@ class Pretrain:
     network: NetworkConfig = NetworkConfig()
     optim: OptimConfig = OptimConfig()
     target: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    moco: MoCoConfig = MoCoConfig()
     watch: WatchConfig = WatchConfig()
 
 
 FLAT = ("encoder", "image_size", "batch_size", "epochs", "seed", "method", "device", "precision")
-SECTIONS = ("data", "augment", "network", "optim", "target", "watch")
+SECTIONS = ("data", "augment", "network", "optim", "target", "loss", "moco", "watch")
 
 
 @dataclass(frozen=True, kw_only=True)

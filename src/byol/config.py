@@ -3,17 +3,18 @@
 An unknown key is an error, a derived value is a method, and no field stands here that nothing reads.
 """
 
-import dataclasses
-import json
 import math
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from byol.errors import UserError, nearest
+from byol.config_values import from_json as from_json
+from byol.config_values import replace as replace
+from byol.config_values import to_json as to_json
+from byol.errors import UserError
 
-Method = Literal["byol"]
+Method = Literal["byol", "infonce", "simclr", "moco", "supervised", "random"]
+Normalization = Literal["l2", "layer", "none", "batch"]
+TargetKind = Literal["ema", "stop-gradient", "online"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "float32"]
 
@@ -144,6 +145,10 @@ class OptimConfig:
     """Micro-batches that a batch is split into: memory falls, and batch norm sees the smaller ones (Section 5)."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
+    predictor_lr: float = 1.0
+    """Factor on the learning rate of the predictor: lambda of Tables 21 and 22; 0 leaves it as drawn."""
+    projector_lr: float = 1.0
+    """Factor on the learning rate of the projector: mu of Table 22."""
 
     def __post_init__(self) -> None:
         _require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
@@ -153,6 +158,8 @@ class OptimConfig:
         _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
         _require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
+        for name in ("predictor_lr", "projector_lr"):
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")
 
     def peak_lr(self, batch_size: int) -> float:
         """Learning rate at the end of the warm-up, for a global batch of `batch_size` images."""
@@ -163,6 +170,9 @@ class OptimConfig:
 class TargetConfig:
     """The target network (Section 3.1)."""
 
+    kind: TargetKind = "ema"
+    """What is predicted (Section 5): ema: the projection of a moving average of the online network; stop-gradient: the
+    online projection itself, held fixed; online: the same with its gradient. byol and infonce read it."""
     tau: float = 0.996
     """Share of itself that the target keeps at the first step; it climbs to 1 along half a cosine.
     0.996 is for 1000 epochs; 0.99 for 100 and 300, 0.97 for 40 (configs/byol.py:21)."""
@@ -173,6 +183,50 @@ class TargetConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 (no memory) to 1 (never moves)")
+
+
+TEMPERATURES: dict[Method, float] = {"infonce": 0.1, "simclr": 0.1, "moco": 0.2}
+"""Temperature of the methods that have one: alpha of Tables 5b and 19, best for SimCLR; MoCo v2's (arXiv:2003.04297)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What the loss compares and against what (Section 5, Appendix F)."""
+
+    normalization: Normalization = "l2"
+    """How byol scales predictions and targets (Table 20): l2: to unit length; layer: less their own mean, to unit
+    length; batch: each feature by its mean and spread over the batch; none: not at all."""
+    beta: float = 1.0
+    """Weight of the negatives of infonce, from 0 (none, as BYOL) to 1 (all, as SimCLR)."""
+    temperature: float | None = None
+    """Divides the cosines under the exponential: alpha; by default the method's own, 0.1 for infonce and simclr, 0.2
+    for moco."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.beta <= 1, "beta", self.beta, "a weight from 0 to 1")
+        holds = self.temperature is None or 0 < self.temperature < math.inf
+        _require(holds, "temperature", self.temperature, "a number above 0, or None for the method's own")
+
+    def temperature_of(self, method: Method) -> float:
+        """The temperature of a method that has one: its own, unless one is given."""
+        return TEMPERATURES[method] if self.temperature is None else self.temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoConfig:
+    """The queue and the batch norm of MoCo v2 (arXiv:1911.05722, Section 3; arXiv:2003.04297)."""
+
+    queue: int = 65536
+    """Keys of earlier batches that serve as negatives; less than an epoch's images, or an image meets itself."""
+    shuffle: bool = True
+    """Keys see other batch-norm statistics than queries, so that these tell nothing: processes keep their own
+    statistics and exchange images; one process splits its batch. Without it, one statistic over the whole batch."""
+    splits: int = 8
+    """Parts that one process splits a batch into for batch norm, for the 8 GPUs of MoCo."""
+
+    def __post_init__(self) -> None:
+        _require(self.queue >= 2, "queue", self.queue, "2 keys or more")
+        _require(self.splits >= 1, "splits", self.splits, "1 part or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +243,8 @@ class WatchConfig:
     """Minutes between two checkpoints."""
     stop_on_collapse: bool = True
     """Stop with exit code 3 when the run has collapsed or diverged."""
+    norms: bool = False
+    """Write the mean norms of representations and projections at each line of metrics.jsonl (Figure 6)."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder (pip install 'byol[tensorboard]')."""
     wandb: bool = False
@@ -217,6 +273,20 @@ class DataConfig:
         _require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more channels")
 
 
+READ_BY: dict[str, tuple[Method, ...]] = {
+    "target.kind": ("byol", "infonce"),
+    "optim.predictor_lr": ("byol", "infonce"),
+    "optim.projector_lr": ("byol", "infonce", "simclr", "moco"),
+    "loss.normalization": ("byol",),
+    "loss.beta": ("infonce",),
+    "loss.temperature": ("infonce", "simclr", "moco"),
+    "moco.queue": ("moco",),
+    "moco.shuffle": ("moco",),
+    "moco.splits": ("moco",),
+}
+"""Settings that only some methods read: another value than the default is refused with the others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """One pretraining run: the flags people type most, then a section for everything else."""
@@ -232,7 +302,7 @@ class PretrainConfig:
     seed: int = 0
     """Everything random is a function of it and of the step."""
     method: Method = "byol"
-    """What is learnt."""
+    """What is learnt: byol; its bridge to SimCLR (infonce), simclr, moco; supervised by labels; random: nothing."""
     device: Device = "auto"
     """Where: auto takes cuda, then mps, then cpu."""
     precision: Precision = "auto"
@@ -242,6 +312,8 @@ class PretrainConfig:
     network: NetworkConfig = NetworkConfig()
     optim: OptimConfig = OptimConfig()
     target: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    moco: MoCoConfig = MoCoConfig()
     watch: WatchConfig = WatchConfig()
 
     def __post_init__(self) -> None:
@@ -256,88 +328,29 @@ class PretrainConfig:
             self.optim.accumulate,
             f"a divisor of the batch size {self.batch_size} that leaves 2 images or more",
         )
+        for name, methods in READ_BY.items():
+            section, _, field = name.partition(".")
+            value, default = (getattr(getattr(config, section), field) for config in (self, type(self)))
+            if value != default and self.method not in methods:
+                raise UserError(
+                    f"{name} is {value!r}, but the method {self.method!r} does not read it; leave it out, or take the "
+                    f"method {' or '.join(methods)}."
+                )
+        apart = self.target.start == "apart"
+        if apart and (self.target.kind != "ema" or self.method not in ("byol", "infonce")):
+            raise UserError(
+                "target.start is 'apart', but only a target of kind 'ema' of the methods byol and infonce has a start; "
+                "leave it out."
+            )
 
     def steps(self, epochs: float, images: int) -> int:
         """Updates in some passes over `images` images: one pass follows the other, and a batch may span two."""
         return int(epochs * images) // self.batch_size
 
     def total_steps(self, images: int) -> int:
-        """Updates in the whole run."""
-        return max(1, self.steps(self.epochs, images))
+        """Updates in the whole run; none for an encoder that stays as drawn."""
+        return 0 if self.method == "random" else max(1, self.steps(self.epochs, images))
 
     def warmup_steps(self, images: int) -> int:
         """Updates over which the learning rate climbs."""
         return self.steps(min(self.optim.warmup_epochs, self.epochs / 4), images)
-
-
-Config = TypeVar("Config")
-
-
-def to_json(config: PretrainConfig) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return values
-
-
-def from_json(cls: type[Config], values: Mapping[str, Any], path: str = "") -> Config:
-    """A config from plain values; an unknown key is an error that names the nearest right one.
-
-    Raises:
-        UserError: a key that does not exist, or a value of the wrong kind.
-    """
-    hints = get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            raise UserError(f"There is no setting {path + key!r}.{nearest(key, hints)}")
-    return cls(**{key: _typed(hints[key], value, path + key) for key, value in values.items()})
-
-
-def _typed(hint: Any, value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if isinstance(value, hint):
-            return value
-        if not isinstance(value, Mapping):
-            raise UserError(f"{path} is {value!r}, but is a section of settings.")
-        return from_json(hint, value, path + ".")
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if value not in args:
-            raise UserError(f"{path} is {value!r}, but must be one of {', '.join(map(repr, args))}.")
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _typed(next(a for a in args if a is not type(None)), value, path)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise UserError(f"{path} is {value!r}, but is a list of values.")
-        if args[-1] is not Ellipsis and len(value) != len(args):
-            raise UserError(f"{path} is {value!r}, but is a list of {len(args)} values.")
-        return tuple(_typed(args[0], v, path) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise UserError(f"{path} is {value!r}, but must be of type {hint.__name__}.")
-    return value
-
-
-def replace(config: Config, **changes: Any) -> Config:
-    """A copy with some settings changed; `section__key=value` reaches into a section.
-
-    Raises:
-        UserError: a key that does not exist, or a value of the wrong kind.
-    """
-    hints = get_type_hints(type(config))
-    flat: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
-    for key, value in changes.items():
-        head, _, rest = key.partition("__")
-        if head not in hints:
-            raise UserError(f"There is no setting {head!r}.{nearest(head, hints)}")
-        if rest:
-            nested.setdefault(head, {})[rest] = value
-        else:
-            flat[head] = _typed(hints[head], value, head)
-    for head, inner in nested.items():
-        flat[head] = replace(flat.get(head, getattr(config, head)), **inner)
-    return dataclasses.replace(config, **flat)  # type: ignore[type-var]

@@ -5,7 +5,7 @@ sum is scaled by `trust * |weight| / |sum|`, or left alone where either norm is 
 learning rate multiplies the momentum. There is no epsilon, no clipping and no Nesterov step.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
@@ -18,18 +18,34 @@ MOMENTUM = 0.9
 """Momentum (Section 3.3)."""
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Split the weights in two: those that decay and adapt, and the biases and normalisation layers, which do neither.
 
     The official code leaves out every variable named `b` and every module with `norm` in its name
     (optimizers.py:30-35): in PyTorch, every tensor of fewer than two dimensions. Both groups keep their momentum.
+
+    Args:
+        module: whose weights.
+        weight_decay: of those that decay.
+        rates: factors on the learning rate of parts of the module by name, such as `{"predictor": 2.0}` (lambda and mu
+            of Tables 21 and 22); a part with another factor than 1 is two groups more. Every group says its factor in
+            `group["rate"]`; whoever sets the learning rate multiplies by it.
     """
-    weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    excluded = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": weight_decay, "adapt": True},
-        {"params": excluded, "weight_decay": 0.0, "adapt": False},
-    ]
+    rates = {name: rate for name, rate in (rates or {}).items() if rate != 1.0}
+    parts: dict[str, list[nn.Parameter]] = {"": [], **{name: [] for name in rates}}
+    for name, weight in module.named_parameters():
+        if weight.requires_grad:
+            part = name.partition(".")[0]
+            parts[part if part in rates else ""].append(weight)
+    groups: list[dict[str, Any]] = []
+    for part, weights in parts.items():
+        rate = rates.get(part, 1.0)
+        adapted = [p for p in weights if p.ndim > 1]
+        excluded = [p for p in weights if p.ndim <= 1]
+        groups.append({"params": adapted, "weight_decay": weight_decay, "adapt": True, "rate": rate})
+        groups.append({"params": excluded, "weight_decay": 0.0, "adapt": False, "rate": rate})
     return [group for group in groups if group["params"]]
 
 
