@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,18 @@ def fingerprint(config: PretrainConfig) -> str:
     return digest([json.dumps(to_json(essence(config)), sort_keys=True)])
 
 
-def config_of(line: Mapping[str, Any]) -> PretrainConfig | None:
-    """The config that a line was measured with, as this version reads it: settings that came later take their default.
+def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
+    """Essence of the config that a line was measured with: settings that came later take their default.
 
     None where a setting is no longer there, or no longer allowed.
     """
+    return _read_config(json.dumps(line["config"]))
+
+
+@lru_cache(maxsize=None)
+def _read_config(text: str) -> PretrainConfig | None:
     try:
-        return from_json(PretrainConfig, line["config"])
+        return essence(from_json(PretrainConfig, json.loads(text)))
     except (UserError, TypeError, AttributeError):
         return None
 
@@ -127,14 +133,12 @@ def fits(line: Mapping[str, Any], config: PretrainConfig, evaluation: Mapping[st
 
     Args:
         line: of a results file.
-        config: of the cell, with the seed.
-        evaluation: how the cell is evaluated, as JSON values; one that the line has more of does no harm.
+        config: essence of the cell's, with the seed.
+        evaluation: how the cell is evaluated, as JSON values; more in the line does no harm.
         data: fingerprint of training and test images; None where it does not matter.
     """
-    measured = config_of(line)
     return (
-        measured is not None
-        and essence(measured) == essence(config)
+        measured_with(line) == config
         and all(line["evaluation"].get(key) == value for key, value in evaluation.items())
         and (data is None or line["data"].get("fingerprint") == data)
     )
