@@ -186,7 +186,7 @@ class TargetConfig:
 
 
 TEMPERATURES: dict[Method, float] = {"infonce": 0.1, "simclr": 0.1, "moco": 0.2}
-"""Temperature of the methods that have one: alpha of Tables 5b and 19, best for SimCLR; MoCo v2's (arXiv:2003.04297)."""
+"""Temperature of the methods that have one: alpha of Tables 5b and 19, best for SimCLR; that of arXiv:2003.04297."""
 
 
 @dataclass(frozen=True, kw_only=True)

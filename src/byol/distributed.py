@@ -58,6 +58,33 @@ def mean(value: Tensor) -> Tensor:
     return value / world_size()
 
 
+def joined_mean(value: Tensor) -> Tensor:
+    """Mean of a tensor over the processes, with gradient: of a statistic that each took over equally many rows."""
+    if world_size() == 1:
+        return value
+    result: Tensor = _AllMean.apply(value)
+    return result
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows of all processes, (N, ...) -> (N * world_size, ...) in the order of the ranks, with gradient.
+
+    Every process must bring equally many. Process r finds its own from row r * N on.
+    """
+    if world_size() == 1:
+        return rows
+    result: Tensor = _Gather.apply(rows)
+    return result
+
+
+def shared_order(count: int, device: torch.device) -> Tensor:
+    """A random order of `count` things, the same in every process: that of the first one's default generator."""
+    order = torch.randperm(count, device=device)
+    if world_size() > 1:
+        dist.broadcast(order, src=0)
+    return order
+
+
 def agree(flag: bool, device: torch.device) -> bool:
     """Whether any process says yes; every process gets the same answer."""
     if world_size() == 1:
@@ -124,9 +151,9 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (input.ndim - 2)
         x = input if input.dtype == torch.float64 else input.float()
         # sum, then sum of squares around the common mean: two small reductions, and no cancellation
-        mean = _AllMean.apply(x.mean(dims))
+        mean = joined_mean(x.mean(dims))
         centred = x - mean.view(shape)
-        variance = _AllMean.apply(centred.square().mean(dims))
+        variance = joined_mean(centred.square().mean(dims))
         if self.running_mean is not None and self.running_var is not None and self.momentum is not None:
             count = x.numel() // x.shape[1] * world_size()
             with torch.no_grad():
@@ -157,3 +184,23 @@ class _AllMean(torch.autograd.Function):
         so what is added up here is divided by the number of processes, once.
         """
         return mean(grads[0])
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over the processes; the gradient of a row is the sum of what all processes make of it."""
+
+    @staticmethod
+    def forward(ctx: object, rows: Tensor) -> Tensor:
+        """All processes receive the rows of all."""
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: object, *grads: Tensor) -> Tensor:
+        """Losses are means over one process's rows, and gradients are averaged over the processes after: the sum here
+        and that average make the gradient of the mean over all rows.
+        """
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]

@@ -72,6 +72,13 @@ def compare(features1: Tensor, projections1: Tensor, projections2: Tensor) -> He
     )
 
 
+@torch.no_grad()
+def norms(represent: Callable[[Tensor], tuple[Tensor, Tensor]], view: Tensor) -> dict[str, float]:
+    """Mean length of the representations and of the projections of a view (N, C, H, W): Figure 6, for metrics.jsonl."""
+    lengths = torch.stack([x.float().norm(dim=1).mean() for x in represent(view)]).tolist()
+    return dict(zip(("norm/representation", "norm/projection"), lengths, strict=True))
+
+
 def spread(unit: Tensor) -> float:
     """Standard deviation over the rows of unit vectors (N, D), root mean square over D, times sqrt(D)."""
     return unit.var(dim=0, unbiased=False).sum().clamp_min(0).sqrt().item()
@@ -105,7 +112,7 @@ def represent_with(encoder: nn.Module, projector: nn.Module) -> Callable[[Tensor
     return represent
 
 
-Word = Literal["healthy", "weak", "collapsed", "diverged"]
+Word = Literal["healthy", "weak", "collapsed", "diverged", "untrained"]
 
 
 @dataclass(frozen=True)
@@ -145,10 +152,7 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "Check that the predictor is there and learns (--network.predictor-depth 2), keep tau from 0.9 up "
             "(--target.tau), raise the learning rate if it is very low, or the batch size if it is below 32.",
         )
-    words = (
-        f"views find their own image among {round(1 / last.chance)} in {last.match:.0%} of cases "
-        f"(chance {last.chance:.1%}), spread {last.spread:.2f} of 1, effective rank {last.rank:.0f}"
-    )
+    words = _in_words(last)
     if last.match < WEAK_MATCH * last.chance:
         return Verdict(
             "weak",
@@ -157,6 +161,18 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "or look at the views (byol views) for an augmentation that destroys what matters in your images.",
         )
     return Verdict("healthy", f"Healthy: {words}.", "")
+
+
+def untrained(look: Health) -> Verdict:
+    """What is said of an encoder that took no step."""
+    return Verdict("untrained", f"Untrained, as asked: no step was taken; {_in_words(look)}.", "")
+
+
+def _in_words(h: Health) -> str:
+    return (
+        f"views find their own image among {round(1 / h.chance)} in {h.match:.0%} of cases "
+        f"(chance {h.chance:.1%}), spread {h.spread:.2f} of 1, effective rank {h.rank:.0f}"
+    )
 
 
 def _collapsed(h: Health) -> bool:

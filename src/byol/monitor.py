@@ -116,7 +116,7 @@ def split(
         return None, None, None, "too few labelled images to keep some aside: the verdict rests on the health measures"
     order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
     queries_at, rest = sorted(order[:count]), sorted(order[count:])
-    sentence = f"20-NN on {count} labelled images kept out of training (the labels themselves are never used for it)"
+    sentence = f"20-NN on {count} labelled images kept out of training"
     return rest, data.subset(rest), data.subset(queries_at), sentence
 
 

@@ -40,6 +40,12 @@ class Run:
         return len(self.loader.source)
 
     @property
+    def classes(self) -> int | None:
+        """How many labels there are, where training asks for them."""
+        labels = self.loader.source.labels
+        return max(labels) + 1 if self.config.method == "supervised" and labels else None
+
+    @property
     def autocast(self) -> AbstractContextManager[object]:
         if self.config.precision == "float32":
             return nullcontext()
@@ -59,6 +65,10 @@ def check(config: PretrainConfig, source: Source) -> None:
             f"A batch of {config.batch_size} cannot be split among {distributed.world_size()} processes with "
             f"{config.optim.accumulate} micro-batches each; give a multiple of {parts}, at least {2 * parts}."
         )
+    if config.method == "supervised":
+        _check_labels(source)
+    if config.method == "moco":
+        _check_moco(config, len(source))
     network = config.network
     with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
         make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
@@ -66,6 +76,38 @@ def check(config: PretrainConfig, source: Source) -> None:
         raise UserError(
             f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
             "--data.channels 3, or --augment.mean and --augment.std with a value per channel."
+        )
+
+
+def _check_labels(source: Source) -> None:
+    if source.labels is None:
+        found = "no labels"
+    elif len(set(source.labels)) < 2:
+        found = "one class only"
+    elif not 0 <= min(source.labels) <= max(source.labels) < len(source):
+        found = f"labels from {min(source.labels)} to {max(source.labels)}, which do not count classes from 0 on"
+    else:
+        return
+    raise UserError(
+        f"The method supervised learns from labels, but {source.name!r} has {found}; give a folder with a sub-folder "
+        "per class, Parquet with a label column, or another --method."
+    )
+
+
+def _check_moco(config: PretrainConfig, images: int) -> None:
+    moco = config.moco
+    most = 2 ** (min(images, 65536).bit_length() - 1)
+    if not config.batch_size <= moco.queue <= images:
+        raise UserError(
+            f"moco.queue is {moco.queue}, but must be at least the batch size {config.batch_size}, and at most the "
+            f"number of images, {images}, or an image meets its own former keys; give --moco.queue {most}."
+        )
+    micro = config.batch_size // config.optim.accumulate
+    one_process = distributed.world_size() == 1
+    if one_process and moco.shuffle and (micro % moco.splits or micro // moco.splits < 2):
+        raise UserError(
+            f"moco.splits is {moco.splits}, but must divide a batch of {micro} into parts of 2 images or more; give "
+            "another --moco.splits, or --moco.no-shuffle."
         )
 
 
@@ -82,6 +124,8 @@ def prepare(
     workers = config.data.workers or min(16, machine.cores())
     kept, bank, queries, sentence = split(source, watched, config.seed)
     training = source if kept is None else source.subset(kept)
+    if kept is not None and config.method != "supervised":
+        sentence += " (the labels themselves are never used for it)"
     log.say(f"monitor: {sentence}")
     bad = BadImages(None if folder is None else folder.bad_images)
     held: Tensor | list[Tensor] | None = None

@@ -19,7 +19,7 @@ from byol.data.sources import Source, open_source
 from byol.data.survey import survey
 from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
 from byol.errors import UserError
-from byol.health import Verdict
+from byol.health import Verdict, measure, represent_with, untrained
 from byol.keeper import Keeper, restore_watch, signals
 from byol.log import RunLog, cut_metrics
 from byol.monitor import Reading
@@ -108,7 +108,7 @@ def pretrain(
                 log.say("\n  ".join([f"recipe {recipe}", *plan.reasons]))
                 log.say(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
                 run = prepare(config, source, watched, seen, device, folder, log)
-                if minutes is not None:
+                if minutes is not None and config.method != "random":
                     most = config.epochs if budget is None else None  # a budget of our own only shortens
                     epochs = _epochs_within(run, minutes, most, time.perf_counter() - started, log)
                     # a run of another length is another run: tau, warm-up and the rest follow
@@ -128,7 +128,7 @@ def pretrain(
                 )
                 if folder is not None:
                     save_plan(folder, planned, machine.describe())
-                return _run(run, build(run.config, source.channels, device), Watch(), log)
+                return _run(run, build(run.config, source.channels, device, run.classes), Watch(), log)
             finally:
                 log.close()
 
@@ -187,7 +187,7 @@ def resume(
                     f"{plan.data!r} no longer holds the images this run was started with ({plan.images} then, "
                     f"{run.images} now); restore them, or start a new run."
                 )
-            state, watch = build(config, source.channels, device), Watch()
+            state, watch = build(config, source.channels, device, run.classes), Watch()
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
                 state.step = saved.step
@@ -201,7 +201,7 @@ def resume(
 def _epochs_within(run: Run, minutes: float, most: float | None, spent: float, log: RunLog) -> float:
     """As many epochs as fit in the time, measured on this machine; no more than `most`."""
     began = time.perf_counter()
-    state = build(run.config, run.channels, run.device)
+    state = build(run.config, run.channels, run.device, run.classes)
     if run.monitor is not None:
         spent += run.monitor.seconds(state.method.encoder)  # of all readings to come
     step = budgets.seconds_per_step(state, run.loader, run.config, run.autocast, minutes)
@@ -219,7 +219,6 @@ def _epochs_within(run: Run, minutes: float, most: float | None, spent: float, l
 def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     """Train to the end or to an interruption, then keep what there is."""
     config, total = run.config, run.config.total_steps(run.images)
-    warmup = config.warmup_steps(run.images)
     encoder = state.method.encoder
     log.say(
         f"{config.method} on {config.encoder}: {parameter_count(encoder) / 1e6:.1f} M parameters in the encoder, "
@@ -227,15 +226,30 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     )
     where = run.folder.path if run.folder is not None else Path()
     log.say(f"run {where}", style="bold")
+    verdict = _as_drawn(run, state, log) if config.method == "random" else _trained(run, state, watch, log)
+    if verdict is None:
+        log.say(f"interrupted after {state.step} of {total} updates; go on with: byol pretrain --resume {where}")
+        return Outcome(where, None, interrupted=True)
+    reading, fresh = _last_words(run, encoder, verdict, state.step, log)
+    if run.folder is not None and state.step == total:
+        path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
+        log.say(f"encoder {path}", style="bold")
+    distributed.barrier()
+    return Outcome(where, verdict, reading, fresh, stopped=verdict.stops and config.watch.stop_on_collapse)
+
+
+def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | None:
+    """Train to the end or to an interruption, and keep the state."""
+    total = run.config.total_steps(run.images)
     keeper = Keeper(run, state, watch, log, total)
     with signals() as stopping:
         keeper.stopping = stopping
         verdict = train(
             state,
             run.loader,
-            config,
+            run.config,
             total_steps=total,
-            warmup_steps=warmup,
+            warmup_steps=run.config.warmup_steps(run.images),
             autocast=run.autocast,
             log=log,
             probe=probe(run),
@@ -245,38 +259,44 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
         log.stop_progress()
         keeper.save()
         distributed.barrier()  # torchrun ends all processes when one ends
-    if verdict is None:
-        log.say(f"interrupted after {state.step} of {total} updates; go on with: byol pretrain --resume {where}")
-        return Outcome(where, None, interrupted=True)
-    reading, untrained = _last_words(run, encoder, verdict, state.step, log)
-    if run.folder is not None and state.step == total:
-        path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
-        log.say(f"encoder {path}", style="bold")
-    distributed.barrier()
-    return Outcome(where, verdict, reading, untrained, stopped=verdict.stops and config.watch.stop_on_collapse)
+    return verdict
+
+
+def _as_drawn(run: Run, state: State, log: RunLog) -> Verdict:
+    """One look at an encoder that takes no step."""
+    method = state.method
+    with run.autocast:
+        look = measure(represent_with(method.encoder, method.projector), *probe(run))
+    log.metrics(0, {f"health/{k}": v for k, v in look.as_dict().items()})
+    return untrained(look)
 
 
 def _last_words(
     run: Run, encoder: nn.Module, verdict: Verdict, step: int, log: RunLog
 ) -> tuple[Reading | None, Reading | None]:
     """Say whether it worked, and whether it was worth it."""
-    style = {"healthy": "bold green", "weak": "bold yellow"}.get(verdict.word, "bold red")
+    style = {"healthy": "bold green", "weak": "bold yellow", "untrained": "bold"}.get(verdict.word, "bold red")
     log.say(verdict.sentence, style=style)
     if verdict.advice:
         log.say(verdict.advice)
     if run.monitor is None or verdict.word == "diverged":
         return None, None
     reading = run.monitor.read(encoder, full=True)
-    untrained = run.monitor.read_untrained(run.config)
-    log.metrics(step, {"knn/accuracy": reading.accuracy, "knn/untrained": untrained.accuracy})
-    gain = 100 * (reading.accuracy - untrained.accuracy)
+    words = f"on {reading.queries} images that training never saw ({reading.bank} vote)"
+    if run.config.method == "random":
+        log.metrics(step, {"knn/accuracy": reading.accuracy, "knn/untrained": reading.accuracy})
+        log.say(f"20-NN accuracy {reading.accuracy:.1%} {words}: what the architecture alone is worth", style="bold")
+        return reading, reading
+    fresh = run.monitor.read_untrained(run.config)
+    log.metrics(step, {"knn/accuracy": reading.accuracy, "knn/untrained": fresh.accuracy})
+    gain = 100 * (reading.accuracy - fresh.accuracy)
     worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
     log.say(
-        f"20-NN accuracy {reading.accuracy:.1%} on {reading.queries} images that training never saw "
-        f"({reading.bank} vote); an untrained encoder has {untrained.accuracy:.1%}: {gain:+.1f} points, {worth}",
+        f"20-NN accuracy {reading.accuracy:.1%} {words}; an untrained encoder has {fresh.accuracy:.1%}: "
+        f"{gain:+.1f} points, {worth}",
         style="bold",
     )
-    return reading, untrained
+    return reading, fresh
 
 
 def _card(run: Run, encoder: nn.Module) -> EncoderCard:
@@ -291,7 +311,7 @@ def _card(run: Run, encoder: nn.Module) -> EncoderCard:
         std=config.augment.std,
         features=int(encoder.num_features),  # type: ignore[arg-type]
         method=config.method,
-        epochs=config.epochs,
+        epochs=0 if config.method == "random" else config.epochs,
         seed=config.seed,
-        images=run.images,
+        images=0 if config.method == "random" else run.images,
     )

@@ -10,20 +10,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from byol import distributed, schedules
-from byol.config import NetworkConfig, OptimConfig, PretrainConfig
+from byol.config import OptimConfig, PretrainConfig
 from byol.data.loader import Batch, Loader, seed_of
-from byol.health import Health, Verdict, judge, measure, represent_with
+from byol.health import Health, Verdict, judge, measure, norms, represent_with
 from byol.lars import LARS, parameter_groups
 from byol.log import RunLog
-from byol.methods.byol import BYOL
-from byol.networks import MLP, initialise, make_encoder
+from byol.methods.make import AnyMethod, make_method
 
 
 @dataclass
 class State:
     """Everything that changes while a run goes on; a checkpoint is this."""
 
-    method: BYOL
+    method: AnyMethod
     optimizer: torch.optim.Optimizer
     step: int = 0
 
@@ -46,45 +45,20 @@ class Watch:
         return judge(self.health, self.losses, self.gradient_norms)
 
 
-def build(config: PretrainConfig, in_chans: int, device: torch.device) -> State:
-    """The networks and the optimiser of a run, at step 0."""
+def build(config: PretrainConfig, in_chans: int, device: torch.device, classes: int | None = None) -> State:
+    """The networks and the optimiser of a run, at step 0; `classes` is how many labels a supervised one tells apart."""
     torch.manual_seed(seed_of(config.seed, "weights"))
-    target = _online_networks(config, in_chans) if config.target.start == "apart" else None
-    encoder, projector = _online_networks(config, in_chans)
-    network = config.network
-    predictor = _head(network, network.output, network.predictor_depth)
-    method = BYOL(encoder, projector, predictor, target)
+    method = make_method(config, in_chans, classes)
     method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    distributed.synchronise_batch_norm(method, device)
+    if not (config.method == "moco" and config.moco.shuffle):  # shuffled batch norm is each process's own
+        distributed.synchronise_batch_norm(method, device)
     return State(method, build_optimizer(method, config.optim))
 
 
-def _online_networks(config: PretrainConfig, in_chans: int) -> tuple[nn.Module, nn.Module]:
-    """An encoder and a projector with weights just drawn."""
-    network = config.network
-    encoder = make_encoder(
-        config.encoder,
-        width=network.width,
-        stem=network.stem,
-        in_chans=in_chans,
-        init=network.init,
-        zero_init_last=network.zero_init_last,
-    )
-    return encoder, _head(network, int(encoder.num_features), network.projector_depth)  # type: ignore[arg-type]
-
-
-def _head(network: NetworkConfig, in_features: int, depth: int) -> nn.Module:
-    if depth == 0:
-        return nn.Identity()
-    head = MLP(in_features, network.hidden, network.output, depth)
-    if network.init == "official":
-        initialise(head)
-    return head
-
-
 def build_optimizer(method: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:
-    """LARS, SGD or AdamW, each over the same two groups of weights; the rate is set at every step."""
-    groups = parameter_groups(method, optim.weight_decay)
+    """LARS, SGD or AdamW, each over the same groups of weights; the rate is set at every step."""
+    rates = {"projector": optim.projector_lr, "predictor": optim.predictor_lr}
+    groups = parameter_groups(method, optim.weight_decay, rates)
     if optim.name == "lars":
         return LARS(groups, lr=0.0, momentum=optim.momentum, trust=optim.trust)
     if optim.name == "sgd":
@@ -109,9 +83,10 @@ def train_step(
     for number, batch in enumerate(batches):
         last = number == len(batches) - 1
         view1, view2 = batch.views(config.augment, config.image_size)
+        labels = () if batch.labels is None else (batch.labels,)
         with nullcontext() if last else _no_sync(model):  # gradients travel once per update
             with autocast:
-                part = model(_channels_last(view1), _channels_last(view2)) / len(batches)
+                part = model(_channels_last(view1), _channels_last(view2), *labels) / len(batches)
             part.backward()
         loss += part.detach()
     gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
@@ -119,7 +94,7 @@ def train_step(
     if config.optim.clip is not None:
         torch._foreach_mul_(gradients, (config.optim.clip / (norm + 1e-6)).clamp(max=1.0))
     for group in state.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["rate"]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.method.update_target(tau)
@@ -173,6 +148,9 @@ def train(
             watch.sums.zero_()
             watch.counted = 0
             values = {"loss": mean_loss, "gradient_norm": mean_norm, "lr": lr, "tau": tau}
+            if config.watch.norms:
+                with autocast:
+                    values |= norms(represent, _channels_last(probe[0]))
             log.metrics(state.step, {**values, "images_per_second": watch.images_per_second})
             note = f"loss {mean_loss:.3f}  tau {tau:.4f}  lr {lr:.2g}  {watch.images_per_second:.0f} img/s"
             log.advance(state.step, note)
@@ -196,7 +174,7 @@ def train(
     return watch.verdict()
 
 
-def parallel(method: BYOL, device: torch.device) -> nn.Module:
+def parallel(method: AnyMethod, device: torch.device) -> nn.Module:
     """The method, its gradients averaged over the processes if there are several."""
     if distributed.world_size() == 1:
         return method

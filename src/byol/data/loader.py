@@ -56,6 +56,8 @@ class Batch:
     """What was drawn for each view."""
     whole: bool
     """Whether the crops are still to be made."""
+    labels: Tensor | None = None
+    """(N,) int64 on the device of training, where the method asks for them."""
 
     def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
         """Two normalised views, (N, C, S, S) float32 each."""
@@ -86,10 +88,14 @@ class Loader:
     """Told of each image that cannot be read, once: where it is, a tab, and why."""
     ahead: int | None = None
     """Batches that are decoded before they are asked for; by default `AHEAD` for a GPU, none for a processor."""
+    _labels: Tensor | None = None
     _bad: set[int] = field(default_factory=set)
     _order: tuple[int, Tensor] | None = None
 
     def __post_init__(self) -> None:
+        if self.config.method == "supervised":
+            assert self.source.labels is not None, "labels are asked for before anything is loaded"
+            self._labels = torch.tensor(self.source.labels)
         if isinstance(self.held, Tensor) and self.device.type != "cpu":
             size = self.held.numel() * self.held.element_size()
             if size <= SHARE_OF_FREE * free_memory(self.device):
@@ -152,7 +158,10 @@ class Loader:
     def _gather(self, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Batch:
         assert isinstance(self.held, Tensor)
         images = self.held[indices.to(self.held.device, non_blocking=True)].to(self.device, non_blocking=True)
-        return Batch((images, images), (params1, params2), whole=True)
+        return Batch((images, images), (params1, params2), whole=True, labels=self._labels_of(indices))
+
+    def _labels_of(self, indices: Tensor) -> Tensor | None:
+        return None if self._labels is None else self._labels[indices].to(self.device, non_blocking=True)
 
     def _begin(self, pool: ThreadPoolExecutor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
         """Start decoding: a few images a task, each written into its rows of the batch."""
@@ -167,25 +176,26 @@ class Loader:
         ]
         return _Pending(futures, (params1, params2))
 
-    def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> list[tuple[Tensor, Tensor]]:
-        images = [self._image(index) for index in indices]
+    def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> "list[_Crops]":
+        taken, images = zip(*(self._image(index) for index in indices), strict=True)
         heights, widths = (torch.tensor([image.shape[dim] for image in images]) for dim in (1, 2))
         views = [torch.stack(crop_window(p, heights, widths), dim=1).tolist() for p in params]
         size = self.config.image_size
         return [
-            (crop(image, one, size), crop(image, two, size)) for image, one, two in zip(images, *views, strict=True)
+            (index, crop(image, one, size), crop(image, two, size))
+            for index, image, one, two in zip(taken, images, *views, strict=True)
         ]
 
-    def _image(self, index: int) -> Tensor:
-        """An image, or if it cannot be read the next one that can: the same one whoever asks."""
+    def _image(self, index: int) -> tuple[int, Tensor]:
+        """An image and its number, or if it cannot be read those of the next one that can: the same whoever asks."""
         if self.held is not None:
-            return self.held[index]
+            return index, self.held[index]
         for offset in range(len(self.source)):
             candidate = (index + offset) % len(self.source)
             if candidate in self._bad:
                 continue
             try:
-                return self.source.image(candidate, shrink_to=shrink_side(self.config.image_size))
+                return candidate, self.source.image(candidate, shrink_to=shrink_side(self.config.image_size))
             except BadImage as error:
                 self._bad.add(candidate)
                 self.on_bad(f"{self.source.where(candidate)}\t{error}")
@@ -193,7 +203,8 @@ class Loader:
 
     def _finish(self, pending: "_Pending") -> Batch:
         crops = [crop for future in pending.futures for crop in future.result()]
-        stacked = (_stack([one for one, _ in crops]), _stack([two for _, two in crops]))
+        labels = self._labels_of(torch.tensor([index for index, _, _ in crops]))
+        stacked = (_stack([one for _, one, _ in crops]), _stack([two for _, _, two in crops]))
         if self.device.type == "cuda":
             stacked = (
                 stacked[0].pin_memory().to(self.device, non_blocking=True),
@@ -201,14 +212,18 @@ class Loader:
             )
         else:
             stacked = (stacked[0].to(self.device), stacked[1].to(self.device))
-        return Batch(stacked, pending.params, whole=False)
+        return Batch(stacked, pending.params, whole=False, labels=labels)
+
+
+_Crops = tuple[int, Tensor, Tensor]
+"""The number of an image, and its crop for either view."""
 
 
 @dataclass(frozen=True)
 class _Pending:
     """A micro-batch that is being decoded."""
 
-    futures: list[Future[list[tuple[Tensor, Tensor]]]]
+    futures: list[Future[list[_Crops]]]
     params: tuple[ViewParams, ViewParams]
 
 

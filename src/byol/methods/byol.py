@@ -1,24 +1,20 @@
 """Bootstrap Your Own Latent, alone and whole."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from byol.config import Normalization, TargetKind
+from byol.methods.normalisation import NORMALISATIONS
+from byol.methods.target import follow, following
 from byol.networks import MLP
 
-NORM_FLOOR = 1e-12
-"""Smallest sum of squares a vector is divided by (deepmind-research/byol f5de0ed, utils/helpers.py:74)."""
 
+def distance(prediction: Tensor, target: Tensor, normalization: Normalization = "l2") -> Tensor:
+    """Squared distance of the normalised rows of (N, D), shape (N,).
 
-def normalise(x: Tensor) -> Tensor:
-    """Scale the rows of (N, D) to unit length, in float32 at least; rows shorter than 1e-6 are only enlarged."""
-    x = x if x.dtype == torch.float64 else x.float()
-    return x * x.square().sum(-1, keepdim=True).clamp_min(NORM_FLOOR).rsqrt()
-
-
-def distance(prediction: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of the unit vectors, 2 - 2 cos, in [0, 4]: Eq. 2 for each row of (N, D); shape (N,)."""
+    With `l2` that is 2 - 2 cos, in [0, 4]: Eq. 2. The other normalisations are those of Table 20.
+    """
+    normalise = NORMALISATIONS[normalization]
     return (normalise(prediction) - normalise(target)).square().sum(-1)
 
 
@@ -34,6 +30,9 @@ class BYOL(nn.Module):
         predictor: from projections to predictions of the same size; by default the paper's MLP, 256 -> 4096 -> 256.
         target: another encoder and projector of the same shapes, for a target that starts with weights of its own as
             in the official code (byol_experiment.py:368-385); by default the target starts as a copy (Appendix J).
+        kind: `ema` is that moving average; `stop-gradient` predicts the online projection itself, held fixed, as tau 0
+            at every step does; `online` lets the gradient through (Section 5, Table 5b). Both need no target network.
+        normalization: how the loss scales predictions and targets (Table 20).
 
     With a loop of your own, a step is::
 
@@ -49,6 +48,9 @@ class BYOL(nn.Module):
         projector: nn.Module | None = None,
         predictor: nn.Module | None = None,
         target: tuple[nn.Module, nn.Module] | None = None,
+        *,
+        kind: TargetKind = "ema",
+        normalization: Normalization = "l2",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -59,24 +61,26 @@ class BYOL(nn.Module):
             predictor = MLP(size, 4096, size)
         self.projector = projector
         self.predictor = predictor
-        target_encoder, target_projector = target or copy.deepcopy((self.encoder, self.projector))
-        self.target_encoder = target_encoder.requires_grad_(False)
-        self.target_projector = target_projector.requires_grad_(False)
+        self.kind, self.normalization = kind, normalization
+        if kind == "ema":
+            self.target_encoder, self.target_projector = following(encoder, projector, target)
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
-        """Mean loss of a batch (Eq. 2, both ways), in [0, 8]; each view is (N, C, H, W)."""
+        """Mean loss of a batch (Eq. 2, both ways), in [0, 8] with `l2`; each view is (N, C, H, W)."""
         # One pass per view: batch norm must see the two views as two batches, as in the paper.
-        online = [self.predictor(self.projector(self.encoder(v))) for v in (view1, view2)]
-        with torch.no_grad():  # train mode all the same: the target too uses batch statistics
-            target = [self.target_projector(self.target_encoder(v)) for v in (view1, view2)]
-        return (distance(online[0], target[1]) + distance(online[1], target[0])).mean()
+        projections = [self.projector(self.encoder(v)) for v in (view1, view2)]
+        online = [self.predictor(z) for z in projections]
+        target = projections
+        if self.kind == "ema":
+            with torch.no_grad():  # train mode all the same: the target too uses batch statistics
+                target = [self.target_projector(self.target_encoder(v)) for v in (view1, view2)]
+        elif self.kind == "stop-gradient":
+            target = [z.detach() for z in projections]
+        ways = ((online[0], target[1]), (online[1], target[0]))
+        first, second = (distance(p, t, self.normalization) for p, t in ways)
+        return (first + second).mean()
 
-    @torch.no_grad()
     def update_target(self, tau: float) -> None:
-        """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1).
-
-        Batch-norm statistics are buffers, not weights: each network keeps its own.
-        """
-        target: list[Tensor] = [*self.target_encoder.parameters(), *self.target_projector.parameters()]
-        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
-        torch._foreach_lerp_(target, online, 1 - tau)
+        """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
+        if self.kind == "ema":
+            follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

@@ -1,0 +1,96 @@
+"""The InfoNCE family between BYOL and SimCLR: negatives weighed by beta, with or without predictor and target."""
+
+import torch
+from torch import Tensor, nn
+
+from byol.config import TargetKind
+from byol.distributed import gather, rank
+from byol.methods.normalisation import normalise
+from byol.methods.target import follow, following
+
+
+def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, alpha: float) -> Tensor:
+    """J(alpha, beta) of one view's predictions, to be maximised (arXiv:2006.07733, Section 5 and Appendix F.4).
+
+    With S(i, j) the cosine of prediction i and target j,
+
+        J = mean_i [ 2 S(i, i') - 2 alpha beta ln( sum_{j != i} exp(S(i, j) / alpha) + sum_j exp(S(i, j') / alpha) ) ]
+
+    where j counts the images of this view and j' those of the other.
+
+    Args:
+        predictions: phi of this view, rows of unit length, (N, D).
+        same, other: psi of the same view and of the other one, rows of unit length, (N, D); row i is the same image.
+        beta: weight of the negatives, from 0 to 1; at 0 none are looked at.
+        alpha: temperature.
+
+    The negatives are those of all processes.
+    """
+    agreement = (predictions * other).sum(1)
+    if beta == 0:
+        return 2 * agreement.mean()
+    with torch.autocast(predictions.device.type, enabled=False):  # bf16 has two digits; alpha divides them
+        to_same, to_other = (predictions @ gather(targets).T / alpha for targets in (same, other))
+    own = torch.arange(len(predictions), device=predictions.device)
+    itself = torch.zeros_like(to_same, dtype=torch.bool)
+    itself[own, own + rank() * len(own)] = True
+    log_sum = torch.cat([to_same.masked_fill(itself, -torch.inf), to_other], dim=1).logsumexp(1)
+    return 2 * (agreement - beta * alpha * log_sum).mean()
+
+
+class InfoNCE(nn.Module):
+    """The family of Table 5b and Appendix F.4: BYOL at beta 0 with predictor and moving target, SimCLR at beta 1
+    without either.
+
+    The loss is -J both ways, the two directions added as in BYOL: at beta 0 it is BYOL's loss less 4; with target
+    `online`, no predictor and beta 1, divided by 2 alpha, it is that of `SimCLR`.
+
+    With micro-batches (`optim.accumulate`) the pool of negatives is the micro-batch, as in the paper's study of the
+    batch size; over processes it is the joined micro-batch.
+
+    Args:
+        encoder: from images (N, C, H, W) to features.
+        projector: from features to projections.
+        predictor: from projections to predictions; `nn.Identity()` leaves it out.
+        target: another encoder and projector that an `ema` target starts from; by default it starts as a copy.
+        kind: what is predicted, as for `BYOL`.
+        beta: weight of the negatives, from 0 to 1.
+        temperature: alpha; 0.1 is that of Tables 5b and 19.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        projector: nn.Module,
+        predictor: nn.Module,
+        target: tuple[nn.Module, nn.Module] | None = None,
+        *,
+        kind: TargetKind = "ema",
+        beta: float = 1.0,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.projector, self.predictor = encoder, projector, predictor
+        self.kind, self.beta, self.temperature = kind, beta, temperature
+        if kind == "ema":
+            self.target_encoder, self.target_projector = following(encoder, projector, target)
+
+    def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
+        """-J both ways; each view is (N, C, H, W). In [-4, 4] at beta 0."""
+        projections = [self.projector(self.encoder(v)) for v in (view1, view2)]  # one pass per view, as in BYOL
+        phi = [normalise(self.predictor(z)) for z in projections]
+        target = projections
+        if self.kind == "ema":
+            with torch.no_grad():
+                target = [self.target_projector(self.target_encoder(v)) for v in (view1, view2)]
+        elif self.kind == "stop-gradient":
+            target = [z.detach() for z in projections]
+        psi = [normalise(t) for t in target]
+        first = objective(phi[0], psi[0], psi[1], beta=self.beta, alpha=self.temperature)
+        second = objective(phi[1], psi[1], psi[0], beta=self.beta, alpha=self.temperature)
+        return -(first + second)
+
+    def update_target(self, tau: float) -> None:
+        """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
+        if self.kind == "ema":
+            follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

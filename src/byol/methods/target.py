@@ -1,0 +1,25 @@
+"""The target network: a copy that moves after the online one (arXiv:2006.07733, Section 3.1)."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def following(
+    encoder: nn.Module, projector: nn.Module, apart: tuple[nn.Module, nn.Module] | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """A target that no gradient reaches: a copy of the online network (Appendix J), or the one that starts apart."""
+    target_encoder, target_projector = apart or copy.deepcopy((encoder, projector))
+    return target_encoder.requires_grad_(False), target_projector.requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(target: tuple[nn.Module, nn.Module], online: tuple[nn.Module, nn.Module], tau: float) -> None:
+    """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1).
+
+    Batch-norm statistics are buffers, not weights: each network keeps its own.
+    """
+    targets: list[Tensor] = [p for module in target for p in module.parameters()]
+    sources: list[Tensor] = [p for module in online for p in module.parameters()]
+    torch._foreach_lerp_(targets, sources, 1 - tau)
