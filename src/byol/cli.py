@@ -134,6 +134,11 @@ class JudgeRun:
     """Was it worth it? This run beside pixels, an untrained encoder and training from scratch, on your labels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The paper's tables, measured again: list them, run them at a scale, report ours beside the paper's."""
+
+
 VERBS: dict[str, type[Any]] = {
     "pretrain": Pretrain,
     "views": Views,
@@ -141,6 +146,7 @@ VERBS: dict[str, type[Any]] = {
     "demo": Demo,
     "eval": Eval,
     "verdict": JudgeRun,
+    "paper": Paper,
 }
 
 
@@ -184,6 +190,10 @@ def _dispatch(arguments: list[str]) -> int:
         from byol import cli_eval
 
         return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
+    if verb == "paper":
+        from byol import cli_paper
+
+        return cli_paper.paper(rest)
     words = inspect.cleandoc(VERBS[verb].__doc__ or "")
     command = tyro.cli(VERBS[verb], args=rest, prog=f"byol {verb}", description=words)
     return ACTIONS[verb](command, explicit(command, rest))

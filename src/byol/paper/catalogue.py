@@ -1,4 +1,4 @@
-"""Every table by name, in the order in which `byol paper all` runs them, with its claim and what a scale cannot show."""
+"""Every table by name, in the order of `byol paper all`, with its claim and what a scale cannot show of it."""
 
 from fnmatch import fnmatchcase
 
@@ -14,8 +14,8 @@ _ALL = (
         name="targets",
         title="What the target is, and how fast it moves",
         source="Tables 5a and 21",
-        claim="a slowly moving average is best, a fixed random target still teaches, no average at all collapses, and a "
-        "faster predictor rescues it",
+        claim="a slowly moving average is best, a fixed random target still teaches, no average at all collapses, "
+        "and a faster predictor rescues it",
         cells=tables.targets,
         limits={
             "cpu": "A run is some six hundred updates long, so tau = 0.999 averages over all of it and tau = 0.9 over "
@@ -52,9 +52,9 @@ _ALL = (
         claim="BYOL loses less than SimCLR when transformations go, above all colour",
         cells=headlines.augmentations,
         limits={
-            "cpu": "Small images want no blur (arXiv:2002.05709, Appendix B.9), so the scale's own views have none; this "
-            "table starts from views with the paper's blur and solarising put back, at half its width, or there would "
-            "be nothing to remove. Rows without them may well gain.",
+            "cpu": "Small images want no blur (arXiv:2002.05709, Appendix B.9), so the scale's own views have none; "
+            "this table starts from views with the paper's blur, at half its width, and solarising put back, or there "
+            "would be nothing to remove. Rows without them may well gain.",
             "small": "As at the scale cpu: this table starts from views with blur and solarising put back.",
         },
     ),
@@ -116,7 +116,7 @@ _ALL = (
         source="Section 5",
         claim="BYOL stays above 72 when the initial scale changes",
         cells=tables.init,
-        limits={name: "The paper prints no table; there is nothing to rank." for name in ("cpu", "small", "paper")},
+        limits=dict.fromkeys(("cpu", "small", "paper"), "The paper prints no table; there is nothing to rank."),
     ),
     Table(
         name="methods",

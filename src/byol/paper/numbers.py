@@ -28,7 +28,7 @@ def paper_tables() -> dict[str, Any]:
     return tables
 
 
-def number(table: str, metric: str = "top1", **key: Any) -> PaperNumber:
+def number(table: str, metric: str = "top1", /, **key: Any) -> PaperNumber:
     """The number of the first row of a table with these values."""
     entry = paper_tables()[table]
     rows = [row for row in entry["rows"] if all(row[name] == value for name, value in key.items())]

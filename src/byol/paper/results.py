@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Lines:
         several = len(self.corrupt) > 1
         numbers = ", ".join(map(str, self.corrupt))
         return (
-            f"{self.path}: line{'s' if several else ''} {numbers} cannot be read and {'are' if several else 'is'} passed "
-            f"over; the cell{'s' if several else ''} will be run again, and what is corrupt can be deleted."
+            f"{self.path}: line{'s' if several else ''} {numbers} cannot be read and {'are' if several else 'is'} "
+            f"passed over; the cell{'s' if several else ''} will be run again, and what is corrupt can be deleted."
         )
 
 
@@ -120,7 +120,7 @@ def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
     return _read_config(json.dumps(line["config"]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read_config(text: str) -> PretrainConfig | None:
     try:
         return essence(from_json(PretrainConfig, json.loads(text)))

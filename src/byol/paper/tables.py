@@ -13,7 +13,7 @@ MOCO_QUEUE = 4096
 def targets(scale: Scale) -> list[Cell]:
     """What the target is and how fast it moves (Table 5a), and tau = 0 with a faster predictor (Table 21)."""
     rows: dict[float, dict[str, Any]] = {1: {}, 0.999: {}, 0.99: {}, 0.9: {}, 0: {"target__constant": True}}
-    words = {1: "constant random network", 0: "stop-gradient of online"}
+    words: dict[float, str] = {1: "constant random network", 0: "stop-gradient of online"}
     cells = [
         Cell(
             name=f"tau-{tau:g}",
@@ -227,9 +227,7 @@ def methods(scale: Scale) -> list[Cell]:
         Cell(
             name="supervised",
             row="supervised",
-            paper=number(
-                "linear_large_encoders", "supervised_ours_top1", architecture="ResNet-50", width_multiplier=1
-            ),
+            paper=number("linear_large_encoders", "supervised_ours_top1", architecture="ResNet-50", width_multiplier=1),
             changes={"method": "supervised"},
         ),
         Cell(
