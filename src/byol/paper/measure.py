@@ -30,7 +30,7 @@ from byol.evals.logistic import Problem
 from byol.evals.metrics import top_k
 from byol.health import Health, judge
 from byol.log import read_metrics
-from byol.paper.results import essence, fingerprint
+from byol.paper.results import alone, essence, fingerprint
 from byol.paper.scales import Scale
 from byol.pretraining import pretrain, resume
 from byol.run_folder import load_plan
@@ -104,8 +104,15 @@ def measure(
 
     Raises:
         Interrupted: by SIGINT or SIGTERM while it trained.
-        UserError: settings that cannot be trained on these images.
+        UserError: settings that cannot be trained on these images, or another process is in the folder.
     """
+    with alone(folder):
+        return _measure(config, scale, data, folder, fine_tunes, threads)
+
+
+def _measure(
+    config: PretrainConfig, scale: Scale, data: Data, folder: Path, fine_tunes: bool, threads: int
+) -> dict[str, Any]:
     config = replace(config, data__workers=threads)
     began = time.perf_counter()
     _train(config, data, folder)
@@ -120,9 +127,9 @@ def measure(
         "scale": scale.name,
         "evaluation": evaluation_of(scale, fine_tunes=fine_tunes),
         "data": {
-            "train": data.train.name,
+            "train": _short(data.train.name),
             "images": len(data.train),
-            "test": data.test.name,
+            "test": _short(data.test.name),
             "test_images": len(data.test),
             "classes": len(set(data.test.labels or ())),
             "fingerprint": data.fingerprint,
@@ -134,6 +141,11 @@ def measure(
     }
     shutil.rmtree(folder)
     return line
+
+
+def _short(name: str) -> str:
+    """A name without the folders above, which are of one machine only."""
+    return "/".join(Path(name).parts[-2:])
 
 
 def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
@@ -157,6 +169,8 @@ def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
             return
     shutil.rmtree(folder, ignore_errors=True)  # of another cell, or of a run that never began
     settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    held = settings.pop("data")  # pretrain's own `data` are the images
+    settings |= {f"data__{field.name}": getattr(held, field.name) for field in dataclasses.fields(held)}
     _finish(pretrain(source, out=folder, monitor=monitor, quiet=True, **settings).interrupted)
 
 
@@ -206,8 +220,8 @@ def evaluate(opened: OpenedEncoder, data: Data, scale: Scale, *, fine_tunes: boo
         result = semi.evaluate(opened, data.train, data.test, scale.semi, device)
         few = {name: result[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
     return {
-        "knn": knn_accuracy(bank.values, bank.labels, asked.values, asked.labels),
-        "linear": top_k(fit.logits(tested).cpu(), asked.labels),
+        "knn": round(knn_accuracy(bank.values, bank.labels, asked.values, asked.labels), 6),
+        "linear": round(top_k(fit.logits(tested).cpu(), asked.labels), 6),
         "l2": l2,
         "semi": few,
     }

@@ -85,8 +85,8 @@ class Done:
             stale = self.stale(table)
             if stale:
                 said.append(
-                    f"{lines.path}: {stale} line{'s are' if stale > 1 else ' is'} of other settings or other images; what "
-                    "is needed will be run again."
+                    f"{lines.path}: {stale} line{'s are' if stale > 1 else ' is'} of other settings or images; what is "
+                    "needed will be run again."
                 )
         return said
 

@@ -123,9 +123,9 @@ def _overview(gathered: Gathered) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**. It compares the "
-                "order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval is from seeds drawn "
-                "again with replacement, a rough guide where there are three. *Pairs in the paper's order* counts only "
-                "pairs that the paper's own seeds tell apart."
+                "order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval is from seeds "
+                "drawn again with replacement, a rough guide where there are three. *Pairs in the paper's order* "
+                "counts only pairs that the paper's own seeds tell apart."
             )
         )
     return blocks + [Paragraph(text) for text in _machines(gathered)]
@@ -141,7 +141,8 @@ def _setting(gathered: Gathered) -> str:
     return (
         f"{line['data']['images']} training and {line['data']['test_images']} test images; {config.encoder} at "
         f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
-        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images; tau {config.target.tau:g}. The same for every table."
+        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images; "
+        f"tau {config.target.tau:g}. The same for every table."
     )
 
 

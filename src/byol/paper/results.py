@@ -88,17 +88,38 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _locked(number: int) -> Iterator[None]:
+def _locked(number: int, *, wait: bool = True) -> Iterator[None]:
+    """Nobody else has an open file while this lasts; the system takes the lock back when a process dies."""
     try:
         import fcntl
     except ImportError:  # Windows: appending to the end is all there is
         yield
         return
-    fcntl.flock(number, fcntl.LOCK_EX)
+    fcntl.flock(number, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         yield
     finally:
         fcntl.flock(number, fcntl.LOCK_UN)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """A run's folder for one process at a time.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(folder.name + ".lock")
+    with path.open("ab") as file:
+        try:
+            with _locked(file.fileno(), wait=False):
+                yield
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder} is being worked on by another process; give each call a --part of its own, or wait."
+            ) from error
+    path.unlink(missing_ok=True)
 
 
 def essence(config: PretrainConfig) -> PretrainConfig:

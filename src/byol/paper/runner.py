@@ -101,21 +101,36 @@ def _one_by_one(
     jobs: list[Job], scale: Scale, where: Where, data: Data, done: Done, threads: int, report: Report, say: Say
 ) -> None:
     for job in jobs:
-        try:
-            line = _measured(job, scale, where, data, threads)
-        except Interrupted:
-            report.interrupted = True
+        line, error = _measured(job, scale, where, data, threads)
+        _take(job, line, error, done, report, say)
+        if report.interrupted:
             return
-        except UserError as error:
-            report.failed.append(f"{job.name}: {error}")
-            say(report.failed[-1])
-        else:
-            _keep(job, line, done, report, say)
 
 
-def _measured(job: Job, scale: Scale, where: Where, data: Data, threads: int) -> dict[str, Any]:
+def _measured(
+    job: Job, scale: Scale, where: Where, data: Data, threads: int
+) -> tuple[dict[str, Any] | None, str | None]:
+    """A job's line, or what was wrong with it; neither where it was interrupted."""
     folder = where.runs / scale.name / job.name
-    return measure(job.config, scale, data, folder, fine_tunes=job.fine_tunes, threads=threads)
+    try:
+        return measure(job.config, scale, data, folder, fine_tunes=job.fine_tunes, threads=threads), None
+    except Interrupted:
+        return None, None
+    except UserError as error:
+        return None, str(error)
+    except Exception as error:  # the other cells go on; the trace is for whoever looks into it
+        traceback.print_exc(file=sys.stderr)
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _take(job: Job, line: dict[str, Any] | None, error: str | None, done: Done, report: Report, say: Say) -> None:
+    if line is not None:
+        _keep(job, line, done, report, say)
+    elif error is not None:
+        report.failed.append(f"{job.name}: {error}")
+        say(report.failed[-1])
+    else:
+        report.interrupted = True
 
 
 def _keep(job: Job, line: dict[str, Any], done: Done, report: Report, say: Say) -> None:
@@ -158,13 +173,7 @@ def _side_by_side(
                 number, line, error = results.get(timeout=0.5)
             except queue.Empty:
                 continue
-            if error is not None:
-                report.failed.append(f"{jobs[number].name}: {error}")
-                say(report.failed[-1])
-            elif line is None:
-                report.interrupted = True
-            else:
-                _keep(jobs[number], line, done, report, say)
+            _take(jobs[number], line, error, done, report, say)
     for worker in workers:
         worker.join()
     died = [worker.exitcode for worker in workers if worker.exitcode]
@@ -186,13 +195,7 @@ def _work(jobs: list[Job], scale: Scale, where: Where, threads: int, waiting: An
     data = open_data(where.train, where.test, scale.images)
     parent = multiprocessing.parent_process()
     while (parent is None or parent.is_alive()) and (number := waiting.get()) is not None:
-        try:
-            results.put((number, _measured(jobs[number], scale, where, data, threads), None))
-        except Interrupted:
-            results.put((number, None, None))
+        line, error = _measured(jobs[number], scale, where, data, threads)
+        results.put((number, line, error))
+        if line is None and error is None:
             return
-        except UserError as error:
-            results.put((number, None, str(error)))
-        except Exception as error:  # the others go on; the trace is for whoever looks into it
-            traceback.print_exc(file=sys.stderr)
-            results.put((number, None, f"{type(error).__name__}: {error}"))

@@ -7,7 +7,7 @@ from byol.paper.numbers import PaperNumber, number, paper_tables
 from byol.paper.scales import Scale
 
 MOCO_QUEUE = 4096
-"""Keys in MoCo's queue at scales smaller than the paper's: fewer than an epoch's images, or an image meets itself."""
+"""Most keys in MoCo's queue at a scale below the paper's: fewer than its images, or an image meets itself."""
 
 
 def targets(scale: Scale) -> list[Cell]:
@@ -218,7 +218,8 @@ def encoders(scale: Scale) -> list[Cell]:
 
 def methods(scale: Scale) -> list[Cell]:
     """BYOL beside the other methods, labels, and nothing (Tables 1a and 9; Section 3)."""
-    queue = {} if scale.printed else {"moco__queue": MOCO_QUEUE}
+    keys = min(MOCO_QUEUE, 2 ** (scale.train_images.bit_length() - 1))
+    queue = {} if scale.printed else {"moco__queue": keys}
     table = "linear_imagenet_resnet50"
     return [
         Cell(name="byol", row="BYOL", paper=number(table, method="BYOL (ours)")),
