@@ -147,7 +147,7 @@ def test_the_report_has_the_papers_rows_beside_ours(results: Path, tmp_path: Pat
     taus = {"paper": [18.8, 69.8, 72.5, 68.4, 0.3, 66.3], "ours": [40, 55, 60, 62, 20, 10]}
     assert f"**{scipy.stats.kendalltau(taus['paper'], taus['ours']).statistic:.2f}** (one seed)" in text
     assert "**tau 0, predictor's rate x 20** is swapped with" in text
-    assert "A CPU, 1 of 2 cores a cell; torch 2.14, byol 0.1; bf16; D*: 34 rows and seeds" in text
+    assert "A CPU, 1 of 2 cores a cell; torch 2.14, byol 0.1; bf16; D: 34 rows and seeds*" in text
     mean = re.search(r"Mean of Kendall's tau-b over 2 tables: \*\*([\d.-]+)\*\*", text)
     assert mean is not None
     assert -1 <= float(mean[1]) <= 1
