@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byol.config import (
+    TEMPERATURES,
     AugmentConfig,
     DataConfig,
+    LossConfig,
+    Method,
+    MoCoConfig,
     NetworkConfig,
     OptimConfig,
     PretrainConfig,
@@ -103,6 +107,14 @@ IMPOSSIBLE = [
     (OptimConfig, {"clip": 0.0}),
     (TargetConfig, {"tau": 1.1}),
     (TargetConfig, {"tau": float("nan")}),
+    (OptimConfig, {"predictor_lr": -1.0}),
+    (OptimConfig, {"projector_lr": float("inf")}),
+    (LossConfig, {"beta": 1.5}),
+    (LossConfig, {"beta": -0.1}),
+    (LossConfig, {"temperature": 0.0}),
+    (LossConfig, {"temperature": float("nan")}),
+    (MoCoConfig, {"queue": 1}),
+    (MoCoConfig, {"splits": 0}),
     (WatchConfig, {"log_every": 0}),
     (WatchConfig, {"health_every": 0}),
     (WatchConfig, {"checkpoint_minutes": 0}),
@@ -129,6 +141,43 @@ def test_impossible_values_are_refused_with_what_is_allowed(cls: type, values: d
     assert "must be" in message
     assert name in message or "accumulate" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "takes"),
+    [
+        ("simclr", {"target__kind": "online"}, "byol or infonce"),
+        ("infonce", {"loss__normalization": "batch"}, "byol"),
+        ("byol", {"loss__beta": 0.5}, "infonce"),
+        ("byol", {"loss__temperature": 0.2}, "infonce or simclr or moco"),
+        ("moco", {"optim__predictor_lr": 2.0}, "byol or infonce"),
+        ("supervised", {"optim__projector_lr": 2.0}, "byol or infonce or simclr or moco"),
+        ("byol", {"moco__queue": 128}, "moco"),
+    ],
+)
+def test_a_setting_that_the_method_does_not_read_is_refused(
+    method: Method, setting: dict[str, Any], takes: str
+) -> None:
+    name = next(iter(setting)).replace("__", ".")
+    with pytest.raises(UserError, match=f"{name} is .* but the method '{method}' does not read it.* method {takes}\\."):
+        replace(PretrainConfig(), method=method, **setting)
+    replace(PretrainConfig(), method=takes.split(" or ")[0], **setting)
+
+
+@pytest.mark.parametrize("setting", [{"target__kind": "online"}, {"method": "simclr"}])
+def test_only_a_moving_target_starts_apart(setting: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"target\.start is 'apart'"):
+        replace(PretrainConfig(), target__start="apart", **setting)
+
+
+def test_temperature_is_the_methods_own_unless_given() -> None:
+    own = {method: LossConfig().temperature_of(method) for method in TEMPERATURES}
+    assert own == {"infonce": 0.1, "simclr": 0.1, "moco": 0.2}
+    assert LossConfig(temperature=0.3).temperature_of("moco") == 0.3
+
+
+def test_a_random_encoder_takes_no_step() -> None:
+    assert replace(PretrainConfig(), method="random").total_steps(100_000) == 0
 
 
 def test_json_and_back() -> None:

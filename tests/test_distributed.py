@@ -16,8 +16,10 @@ from byol import distributed
 from byol.distributed import BatchNormAcrossProcesses
 from byol.errors import UserError
 from byol.log import read_metrics
+from byol.methods.moco import MoCo
 from conftest import TINY, flags
-from two_processes import RUN, SHAPES, batch, norm, through
+from small_networks import online, views
+from two_processes import METHODS, RUN, SHAPES, batch, method_values, norm, shuffled_keys, through
 
 HERE = Path(__file__).parent
 
@@ -66,6 +68,33 @@ def test_batch_norm_is_that_of_the_joined_batch(kind: str, together: tuple[list[
             torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
             found = first[name]
         torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_negatives_and_statistics_are_those_of_the_joined_batch(
+    name: str, together: tuple[list[dict[str, Tensor]], Path]
+) -> None:
+    """The mean over the processes, as DistributedDataParallel takes it, is what one process finds on all images."""
+    expected = method_values(METHODS[name], slice(0, 8))
+    assert max(value.abs().max() for key, value in expected.items() if key.endswith("grad")) > 1e-3
+    first, second = ({k.removeprefix(f"{name}/"): v for k, v in found.items()} for found in together[0])
+    for key, value in expected.items():
+        if key == "loss" or key.endswith("grad"):
+            found = (first[key] + second[key]) / 2
+        else:
+            assert torch.equal(first[key], second[key]), "the queue is the same everywhere"
+            found = first[key]
+        torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_keys_are_shuffled_over_the_processes(together: tuple[list[dict[str, Tensor]], Path]) -> None:
+    """Two processes with batch norm of their own make the keys that one process makes of a batch split in two."""
+    expected = shuffled_keys(0, 1)
+    unshuffled = MoCo(*online(norm=True), 4, queue=20, shuffle=False).double()
+    unshuffled(*views(8))
+    assert (expected - unshuffled.queue[:8]).abs().max() > 1e-2
+    for values in together[0]:
+        torch.testing.assert_close(values["shuffled keys"], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_reductions(together: tuple[list[dict[str, Tensor]], Path]) -> None:

@@ -66,9 +66,10 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
         assert wrong.float().mean() < 1e-4
 
 
-def batches(device: torch.device, steps: int) -> Any:
+def batches(device: torch.device, steps: int, config: PretrainConfig = CONFIG) -> Any:
     images = torch.randint(0, 256, (512, 3, 36, 36), dtype=torch.uint8, generator=generator_of(2))
-    return Loader(TensorSource(images), CONFIG, device, 2, held=images).batches(0, steps)
+    source = TensorSource(images, [number % 4 for number in range(512)])
+    return Loader(source, config, device, 2, held=images).batches(0, steps)
 
 
 def losses(device: torch.device, steps: int, autocast: Any = None) -> list[float]:
@@ -95,12 +96,24 @@ def test_bf16_follows_float32() -> None:
     assert mean[4] < mean[0]
 
 
-@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw"])
-def test_no_step_waits_for_the_device(optimizer: str) -> None:
-    config = replace(CONFIG, optim__name=optimizer, optim__clip=1.0)
-    state: State = build(config, 3, GPU)
+WAYS: dict[str, dict[str, Any]] = {
+    "lars": {"optim__name": "lars"},
+    "sgd": {"optim__name": "sgd"},
+    "adamw": {"optim__name": "adamw", "optim__predictor_lr": 2.0},
+    "batch": {"loss__normalization": "batch", "target__kind": "stop-gradient"},
+    "infonce": {"method": "infonce", "target__kind": "online"},
+    "simclr": {"method": "simclr"},
+    "moco": {"method": "moco", "moco__queue": 512},
+    "supervised": {"method": "supervised"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_step_waits_for_the_device(way: str) -> None:
+    config = replace(CONFIG, optim__clip=1.0, **WAYS[way])
+    state: State = build(config, 3, GPU, classes=4)
     autocast = torch.autocast("cuda", torch.bfloat16)
-    feed = batches(GPU, 6)
+    feed = batches(GPU, 6, config)
     for _ in range(2):  # libraries set themselves up
         train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
     torch.cuda.synchronize()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.health import WEAK_MATCH, Health, effective_rank, judge, measure, represent_with, spread
+from byol.health import WEAK_MATCH, Health, effective_rank, judge, measure, norms, represent_with, spread
 from byol.methods.byol import BYOL
 from byol.networks import MLP
 
@@ -59,6 +59,12 @@ def test_measures_of_two_views() -> None:
     half[[0, 1]] = axes[[1, 0]]
     assert measure(identity, axes, half).match == pytest.approx(4 / 6)
     assert measure(identity, axes, half).agreement == pytest.approx(4 / 6)
+
+
+def test_norms_are_mean_lengths() -> None:
+    images = torch.tensor([[3.0, 4.0], [0.0, 1.0]]).view(2, 2, 1, 1)
+    found = norms(lambda x: (x.flatten(1), 10 * x.flatten(1)), images)
+    assert found == {"norm/representation": pytest.approx(3.0), "norm/projection": pytest.approx(30.0)}
 
 
 def test_looking_leaves_the_network_as_it_was() -> None:

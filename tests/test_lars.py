@@ -3,6 +3,7 @@
 The official code's own values are held by test_golden_lars.py.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from byol.config import OptimConfig
 from byol.lars import LARS, parameter_groups
 from byol.networks import MLP, make_encoder
+from byol.train import build_optimizer
 
 
 class Reference:
@@ -118,6 +121,34 @@ def test_frozen_weights_are_in_no_group() -> None:
     layer.weight.requires_grad_(False)
     (group,) = parameter_groups(layer, 0.1)
     assert group["params"] == [layer.bias]
+
+
+@pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
+def test_heads_take_their_own_rate(name: str) -> None:
+    """With factors of 2, 1/2 and 0, a part moves so many times as far as without; biases and norms too."""
+    optim = OptimConfig(name=name, weight_decay=0.01)  # type: ignore[arg-type]
+    moved = {}
+    for predictor, projector in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0)):
+        torch.manual_seed(2)
+        parts = {"encoder": nn.Linear(8, 8), "projector": MLP(8, 6, 4), "predictor": MLP(4, 6, 4)}
+        network = nn.ModuleDict(parts).double()
+        rated = dataclasses.replace(optim, predictor_lr=predictor, projector_lr=projector)
+        optimizer = build_optimizer(network, rated)
+        assert len({id(p) for g in optimizer.param_groups for p in g["params"]}) == len(list(network.parameters()))
+        before = {key: p.detach().clone() for key, p in network.named_parameters()}
+        for p in network.parameters():
+            p.grad = torch.randn_like(p)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 * group["rate"]
+            assert group["adapt"] == all(p.ndim > 1 for p in group["params"])
+            assert group["weight_decay"] == (0.01 if group["adapt"] else 0.0)
+        optimizer.step()
+        moved[predictor] = {key: p.detach() - before[key] for key, p in network.named_parameters()}
+    for key, plain in moved[1.0].items():
+        assert plain.abs().max() > 0
+        part = key.partition(".")[0]
+        torch.testing.assert_close(moved[2.0][key], {"predictor": 2, "projector": 0.5, "encoder": 1}[part] * plain)
+        torch.testing.assert_close(moved[0.0][key], {"predictor": 0, "projector": 1, "encoder": 1}[part] * plain)
 
 
 def test_a_weight_without_a_gradient_stays() -> None:

@@ -148,8 +148,13 @@ def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         {"optim__name": "lars", "data__memory": "never", "optim__accumulate": 1},
         {"optim__name": "sgd", "precision": "bf16", "target__start": "apart", "network__init": "official"},
         {"encoder": "test_efficientnet", "image_size": 32, "network__width": 1, "network__stem": "standard"},
+        {"target__kind": "stop-gradient", "loss__normalization": "batch", "optim__predictor_lr": 5.0},
+        {"method": "infonce", "target__kind": "ema", "loss__beta": 0.5, "watch__norms": True},
+        {"method": "simclr", "optim__projector_lr": 0.5, "optim__name": "lars"},
+        {"method": "moco", "moco__queue": 45, "moco__splits": 4},
+        {"method": "supervised", "data__memory": "never", "data__workers": 1},
     ],
-    ids=["lars, from disk", "sgd, bf16, apart", "another family"],
+    ids=["lars, from disk", "sgd, bf16, apart", "another family", "byol", "infonce", "simclr", "moco", "supervised"],
 )
 def test_every_way_to_train_resumes(
     changes: dict[str, Any], class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,6 +169,8 @@ def test_every_way_to_train_resumes(
     outcome = byol.resume(tmp_path / "killed", quiet=True)
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     assert outcome.reading == whole.reading
+    norms = [line["norm/projection"] for line in results(tmp_path / "whole")[1] if "norm/projection" in line]
+    assert bool(norms) == settings.get("watch__norms", False)
 
 
 def interrupted(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any) -> None:

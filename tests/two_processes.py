@@ -5,6 +5,7 @@ It finds its place in torchrun's variables, and writes `values-RANK.safetensors`
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +14,12 @@ from torch import Tensor, nn
 
 import byol
 from byol import distributed
+from byol.methods.byol import BYOL
+from byol.methods.infonce import InfoNCE
+from byol.methods.moco import MoCo
+from byol.methods.simclr import SimCLR
 from conftest import TINY
+from small_networks import gradients, online, predictor, views
 
 RUN = {**TINY, "optim__name": "sgd", "watch__log_every": 1, "watch__health_every": 2, "epochs": 1}
 SHAPES = {"flat": (12, 5), "maps": (8, 4, 3, 2)}
@@ -48,6 +54,36 @@ def through(layer: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in values.items() if value is not None}
 
 
+METHODS: dict[str, Callable[[], nn.Module]] = {
+    "byol, batch": lambda: BYOL(*online(), predictor(), normalization="batch"),
+    "infonce, ema": lambda: InfoNCE(*online(), predictor(), beta=0.5, temperature=0.2),
+    "infonce, online": lambda: InfoNCE(*online(), predictor(), kind="online", temperature=0.2),
+    "simclr": lambda: SimCLR(*online(), temperature=0.2),
+    "moco": lambda: MoCo(*online(), 4, queue=20, shuffle=False).double(),
+    "moco, shuffled": lambda: MoCo(*online(), 4, queue=20, splits=4).double(),
+}
+"""Methods without batch norm, which see one thing whether one process has the batch of 8 or two have 4 each."""
+
+
+def method_values(make: Callable[[], nn.Module], part: slice) -> dict[str, Tensor]:
+    """Loss, gradients and buffers of two batches in a row, of which this process has a part."""
+    method = make()
+    for seed in range(2):
+        v1, v2 = (v[part] for v in views(8, seed))
+        loss = method(v1, v2)
+    found = {"loss": loss.detach(), **{f"{name}.grad": g for name, g in gradients(method, loss).items()}}
+    return found | {name: value.clone() for name, value in method.named_buffers()}
+
+
+def shuffled_keys(rank: int, world: int) -> Tensor:
+    """The queue after one batch of 8 through networks with batch norm of each process's own."""
+    method = MoCo(*online(norm=True), 4, queue=20, splits=2).double()
+    torch.manual_seed(11 + rank)  # the first process's order is everyone's
+    v1, v2 = (v[rank * 8 // world : (rank + 1) * 8 // world] for v in views(8))
+    method(v1, v2)
+    return method.queue[:8].clone()
+
+
 def main(images: str, out: str) -> None:
     with distributed.processes(torch.device("cpu")):
         rank, values = distributed.rank(), {}
@@ -57,6 +93,10 @@ def main(images: str, out: str) -> None:
             part = slice(rank * half, (rank + 1) * half)
             layer = distributed.synchronise_batch_norm(norm(kind), torch.device("cpu"))
             values |= {f"{kind}/{name}": v for name, v in through(layer, x[part], weight[part]).items()}
+        for name, make in METHODS.items():
+            part = slice(4 * rank, 4 * rank + 4)
+            values |= {f"{name}/{key}": v.contiguous() for key, v in method_values(make, part).items()}
+        values["shuffled keys"] = shuffled_keys(rank, 2)
         values["mean"] = distributed.mean(torch.tensor([1.0 + rank, 10.0 * rank]))
         cpu = torch.device("cpu")
         votes = [distributed.agree(rank == 1, cpu), distributed.agree(False, cpu), distributed.agree(True, cpu)]

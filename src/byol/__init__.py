@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from byol.lars import LARS as LARS
     from byol.lars import parameter_groups as parameter_groups
     from byol.methods.byol import BYOL as BYOL
+    from byol.methods.infonce import InfoNCE as InfoNCE
+    from byol.methods.moco import MoCo as MoCo
+    from byol.methods.simclr import SimCLR as SimCLR
+    from byol.methods.supervised import Supervised as Supervised
     from byol.networks import MLP as MLP
     from byol.networks import make_encoder as make_encoder
     from byol.pretraining import pretrain as pretrain
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
+    "InfoNCE": "byol.methods.infonce",
     "LARS": "byol.lars",
     "MLP": "byol.networks",
+    "MoCo": "byol.methods.moco",
+    "SimCLR": "byol.methods.simclr",
     "Source": "byol.data.sources",
+    "Supervised": "byol.methods.supervised",
     "TensorSource": "byol.data.sources",
     "UserError": "byol.errors",
     "load_encoder": "byol.encoder_file",

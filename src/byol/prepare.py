@@ -96,11 +96,11 @@ def _check_labels(source: Source) -> None:
 
 def _check_moco(config: PretrainConfig, images: int) -> None:
     moco = config.moco
-    most = 2 ** (min(images, 65536).bit_length() - 1)
+    fitting = max(config.batch_size, 2 ** (min(images, 65536).bit_length() - 1))
     if not config.batch_size <= moco.queue <= images:
         raise UserError(
             f"moco.queue is {moco.queue}, but must be at least the batch size {config.batch_size}, and at most the "
-            f"number of images, {images}, or an image meets its own former keys; give --moco.queue {most}."
+            f"number of images, {images}, or an image meets its own former keys; give --moco.queue {fitting}."
         )
     micro = config.batch_size // config.optim.accumulate
     one_process = distributed.world_size() == 1

@@ -31,10 +31,9 @@ def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, 
         return 2 * agreement.mean()
     with torch.autocast(predictions.device.type, enabled=False):  # bf16 has two digits; alpha divides them
         to_same, to_other = (predictions @ gather(targets).T / alpha for targets in (same, other))
-    own = torch.arange(len(predictions), device=predictions.device)
-    itself = torch.zeros_like(to_same, dtype=torch.bool)
-    itself[own, own + rank() * len(own)] = True
-    log_sum = torch.cat([to_same.masked_fill(itself, -torch.inf), to_other], dim=1).logsumexp(1)
+    own = torch.arange(len(predictions), device=predictions.device) + rank() * len(predictions)
+    to_same = to_same.scatter(1, own.unsqueeze(1), -torch.inf)  # j != i
+    log_sum = torch.cat([to_same, to_other], dim=1).logsumexp(1)
     return 2 * (agreement - beta * alpha * log_sum).mean()
 
 

@@ -1,0 +1,68 @@
+"""Rows without predictor and without negatives collapse (Tables 5b and 19), and the verdict says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import byol
+from byol.data.sources import Source, TensorSource, open_source
+from byol.health import COLLAPSED_SPREAD
+from byol.log import read_metrics
+from conftest import TINY
+
+SHORT: dict[str, Any] = {
+    **TINY,
+    "batch_size": 64,
+    "epochs": 5,
+    "optim__name": "sgd",
+    "optim__lr": 1.0,
+    "optim__weight_decay": 1e-4,
+    "watch__health_every": 20,
+}
+"""160 updates on 2048 patches."""
+
+NOTHING_HOLDS: dict[str, dict[str, Any]] = {
+    "byol": {"network__predictor_depth": 0},
+    "byol, stop-gradient": {"network__predictor_depth": 0, "target__kind": "stop-gradient"},
+    "infonce": {
+        "method": "infonce",
+        "loss__beta": 0.0,
+        "network__predictor_depth": 0,
+        "target__kind": "stop-gradient",
+    },
+}
+SOMETHING_HOLDS: dict[str, dict[str, Any]] = {
+    "byol": {},
+    "negatives": {**NOTHING_HOLDS["infonce"], "loss__beta": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def patches() -> Source:
+    """Patches of the embedded photographs, without labels."""
+    source = open_source("photos:train")
+    return TensorSource(torch.stack([source.image(index) for index in range(2048)]))
+
+
+def spread(folder: Path) -> float:
+    return [line["health/spread"] for line in read_metrics(folder / "metrics.jsonl") if "health/spread" in line][-1]
+
+
+@pytest.mark.parametrize("changes", NOTHING_HOLDS.values(), ids=NOTHING_HOLDS)
+def test_nothing_holds_the_projections_apart(changes: dict[str, Any], patches: Source, tmp_path: Path) -> None:
+    outcome = byol.pretrain(patches, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **SHORT, **changes)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word == "collapsed"
+    assert outcome.stopped
+    assert spread(tmp_path / "run") < COLLAPSED_SPREAD
+
+
+@pytest.mark.parametrize("changes", SOMETHING_HOLDS.values(), ids=SOMETHING_HOLDS)
+def test_a_predictor_or_negatives_hold_them(changes: dict[str, Any], patches: Source, tmp_path: Path) -> None:
+    settings = {**SHORT, "epochs": 3, **changes}
+    outcome = byol.pretrain(patches, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word in ("healthy", "weak")
+    assert spread(tmp_path / "run") > 3 * COLLAPSED_SPREAD

@@ -1,0 +1,134 @@
+"""Supervised training and the untrained encoder: labels that belong to their images, and words for both."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import byol
+from byol.cli import main
+from byol.config import PretrainConfig, replace
+from byol.data.loader import Loader
+from byol.data.memory import hold
+from byol.data.sources import TensorSource, open_source
+from byol.encoder_file import read_card
+from byol.errors import UserError
+from byol.log import read_metrics
+from byol.methods.supervised import Supervised
+from byol.train import build
+from conftest import TINY, flags
+from small_networks import Dense, views
+
+CPU = torch.device("cpu")
+CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5, method="supervised")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("world", [1, 2])
+@pytest.mark.parametrize("held", ["whole", "list", "not held"])
+def test_labels_are_those_of_the_images(held: str, world: int, accumulate: int) -> None:
+    images = torch.arange(30, dtype=torch.uint8).view(-1, 1, 1, 1).expand(30, 3, 16, 20).contiguous()
+    source = TensorSource(images, [2 * number for number in range(30)])
+    config = replace(CONFIG, optim__accumulate=accumulate)
+    kept = {"whole": images, "list": list(images), "not held": None}[held]
+    for rank in range(world):
+        loader = Loader(source, config, CPU, 2, held=kept, rank=rank, world_size=world)
+        for batches in loader.batches(0, 5):
+            for batch in batches:
+                assert batch.labels is not None
+                assert batch.labels.dtype == torch.int64
+                assert (2 * batch.images[0][:, 0, 0, 0].long()).tolist() == batch.labels.tolist()
+
+
+def test_methods_without_labels_get_none() -> None:
+    images = torch.zeros(30, 3, 16, 20, dtype=torch.uint8)
+    loader = Loader(TensorSource(images, [0, 1] * 15), replace(CONFIG, method="byol"), CPU, 2, held=images)
+    assert next(loader.batches(0, 1))[0].labels is None
+
+
+def test_the_label_of_a_replaced_image_is_that_of_its_replacement(tmp_path: Path) -> None:
+    for name, brightness in (("dark", 0), ("light", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            Image.new("RGB", (20, 20), (brightness,) * 3).save(tmp_path / name / f"{number}.png")
+    for broken in ("dark/5", "light/2", "light/5"):
+        (tmp_path / f"{broken}.png").write_bytes(b"no image")
+    source = open_source(tmp_path, 3)
+    config = replace(CONFIG, batch_size=12)
+    result = hold(source, 2, 24)
+    for loader in (
+        Loader(source, config, CPU, 2),
+        Loader(result.source, replace(config, batch_size=9), CPU, 2, held=result.images),
+    ):
+        (batch,) = next(loader.batches(0, 1))
+        assert batch.labels is not None
+        assert (batch.images[0][:, 0, 0, 0] > 100).long().tolist() == batch.labels.tolist()
+        assert 0 < batch.labels.sum() < len(batch.labels)
+
+
+def test_loss_adds_the_cross_entropies_of_both_views() -> None:
+    torch.manual_seed(0)
+    method = Supervised(Dense(), 3).double()
+    v1, v2 = views()
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    total = 0.0
+    for v in (v1, v2):
+        scores = method.classifier(method.encoder(v)).detach().exp()
+        total -= sum(math.log(float(row[label] / row.sum())) for row, label in zip(scores, labels, strict=True)) / 6
+    assert method(v1, v2, labels).item() == pytest.approx(total, rel=1e-10)
+    with torch.no_grad():
+        method.classifier.weight.zero_()
+        method.classifier.bias.zero_()
+    assert method(v1, v2, labels).item() == pytest.approx(2 * math.log(3))
+
+
+def test_supervised_learns_its_labels(class_folder: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "epochs": 6, "optim__lr": 0.03, "watch__norms": True, "method": "supervised"}
+    settings |= {"augment__view1__gray": 0.0, "augment__view2__gray": 0.0}  # what tells the classes apart is colour
+    outcome = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < 0.5 < losses[0], "chance is 2 ln 2"
+    assert all(line["norm/representation"] == line["norm/projection"] > 0 for line in lines if "loss" in line)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word != "collapsed"
+    assert read_card(tmp_path / "run" / "encoder.json").method == "supervised"
+    assert "never used for it" not in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_without_labels_it_says_what_to_give(image_folder: Path, tmp_path: Path) -> None:
+    settings = {**TINY, "method": "supervised", "out": tmp_path / "run", "quiet": True}
+    with pytest.raises(UserError, match=r"learns from labels, but .* has no labels; give a folder with a sub-folder"):
+        byol.pretrain(image_folder, recipe="cifar10-cpu", **settings)
+    images = torch.zeros(64, 3, 20, 20, dtype=torch.uint8)
+    for labels, words in (([0] * 64, "one class only"), ([-1, 5] * 32, "labels from -1 to 5"), ([0, 64] * 32, "to 64")):
+        with pytest.raises(UserError, match=words):
+            byol.pretrain(TensorSource(images, labels), recipe="cifar10-cpu", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_random_encoder_is_what_the_other_methods_start_from(
+    class_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--method", "random", "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *flags({**TINY, "seed": 3})])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "Untrained, as asked: no step was taken; views find their own image among 144 in" in said
+    assert "what the architecture alone is worth" in said
+    config = byol.config.from_json(PretrainConfig, json.loads((out / "config.json").read_text())["config"])
+    for method in ("byol", "simclr", "random"):
+        start = build(replace(config, method=method), 3, CPU).method.encoder
+        for name, value in byol.load_encoder(out).state_dict().items():
+            assert torch.equal(value, start.state_dict()[name]), name
+    card = read_card(out / "encoder.json")
+    assert (card.method, card.epochs, card.images, card.seed) == ("random", 0, 0, 3)
+    (health, reading) = read_metrics(out / "metrics.jsonl")
+    assert (health["step"], reading["step"]) == (0, 0)
+    assert health["health/rank"] > 1
+    assert reading["knn/accuracy"] == reading["knn/untrained"]
