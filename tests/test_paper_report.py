@@ -56,7 +56,7 @@ def test_swapped_pairs_and_their_sentences() -> None:
     assert decided(rows) == (3, 5), "of six pairs, b and c are told apart by nobody; two of five are swapped"
     (sentence,) = sentences(rows)
     assert sentence == (
-        "**a** is swapped with b, and also with c: in the paper 2.0 points above it, here 9.5 below (more than the "
+        "**a** is swapped with b (and with c): in the paper 2.0 points above it, here 9.5 below (more than the "
         "seeds' spread of 1.5)."
     )
     close = [row("a", 70.2, 50, 52), row("b", 70, 50, 53)]
@@ -142,7 +142,7 @@ def test_the_report_has_the_papers_rows_beside_ours(results: Path, tmp_path: Pat
         "chance, of ten classes"
     )
     assert "| SimCLR, 64 (4 here) | 59.2 ± 2.9 | 48.0 ± 1.0 | 43.0 ± 1.0 | healthy | 2 |" in text
-    assert "Not run yet: tau 0, predictor's rate x 0, tau 0, predictor's rate x 2" in text
+    assert "Not run yet: tau 0, predictor's rate x 0; tau 0, predictor's rate x 2" in text
     assert "a batch of 4096 of 20,000 images is no batch" in text.lower()
     taus = {"paper": [18.8, 69.8, 72.5, 68.4, 0.3, 66.3], "ours": [40, 55, 60, 62, 20, 10]}
     assert f"**{scipy.stats.kendalltau(taus['paper'], taus['ours']).statistic:.2f}** (one seed)" in text

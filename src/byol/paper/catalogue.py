@@ -18,9 +18,9 @@ _ALL = (
         "and a faster predictor rescues it",
         cells=tables.targets,
         limits={
-            "cpu": "A run is some six hundred updates long, so tau = 0.999 averages over all of it and tau = 0.9 over "
-            "sixty times less: the best tau of a short run is lower than the paper's. What ends in a useless encoder "
-            "after 94,000 updates may not be there yet after six hundred."
+            "cpu": "A run has {updates} updates, the paper's 94,000: tau = 0.999 averages over a thousand, which may be "
+            "all of a run, and the best tau of a short run is lower than that of a long one. What ends in a useless "
+            "encoder in the paper may not have come to its end here."
         },
     ),
     Table(
@@ -38,11 +38,11 @@ _ALL = (
         claim="BYOL keeps its accuracy from 4096 down to 256 images, SimCLR loses with every halving",
         cells=headlines.batch_size,
         limits={
-            "cpu": "A batch of 4096 of 20,000 images is no batch: the update here has 256 images, and a row of the "
-            "paper's 4096 / N stands for parts of 256 / N. So the smallest parts have 4 images, where batch norm is "
-            "starved as the paper's 64 never was; ratios are the paper's, sizes are not.",
-            "small": "The update here has 512 images, and a row of the paper's 4096 / N stands for parts of 512 / N: "
-            "the smallest have 8 images.",
+            "cpu": "A batch of 4096 of {images} images is no batch: the update here has {batch} images, and a row of the "
+            "paper's 4096 / N stands for parts of {batch} / N. So the smallest parts have {smallest} images, where batch "
+            "norm is starved as the paper's 64 never was; ratios are the paper's, sizes are not.",
+            "small": "The update here has {batch} images, and a row of the paper's 4096 / N stands for parts of {batch} / N: "
+            "the smallest have {smallest} images.",
         },
     ),
     Table(
@@ -64,7 +64,7 @@ _ALL = (
         source="Table 20",
         claim="l2 and layer normalisation are alike, none and batch normalisation are worse",
         cells=tables.normalization,
-        limits={"cpu": f"What goes wrong without normalisation took the paper's runs a hundred epochs; {_NO_LARS}."},
+        limits={"cpu": f"What goes wrong without normalisation takes time, a hundred epochs in the paper; {_NO_LARS}."},
     ),
     Table(
         name="projection",
@@ -132,7 +132,7 @@ _ALL = (
         source="Table 2a",
         claim="with 1 % and 10 % of the labels BYOL is ahead of SimCLR, and far ahead of labels alone",
         cells=tables.label_efficiency,
-        limits={"cpu": "1 % of the labels are 18 images a class; two of the paper's ten settings are tried."},
+        limits={"cpu": "1 % of the labels are a handful of images a class; two of the paper's ten settings are tried."},
     ),
     Table(
         name="encoders",

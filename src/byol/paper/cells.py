@@ -12,6 +12,10 @@ Metric = Literal["linear", "semi_1%", "semi_10%"]
 """What a row is measured by: a linear classifier on frozen features, or fine-tuning with a share of the labels."""
 
 
+GROUPS = {"byol": "BYOL", "simclr": "SimCLR"}
+"""Methods that a table compares, as they are written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One row of a table."""
@@ -30,6 +34,11 @@ class Cell:
     note: str = ""
     """What the row does not say by itself."""
 
+    @property
+    def title(self) -> str:
+        """The row, with its method where a table compares two."""
+        return f"{GROUPS[self.group]}, {self.row}" if self.group else self.row
+
     def config(self, scale: Scale) -> PretrainConfig:
         """Every setting of the row at a scale, with seed 0."""
         return replace(scale.config, **self.changes)
@@ -46,7 +55,16 @@ class Table:
     """One line: what the paper says it shows."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
-    """By scale, what it cannot show of this table."""
+    """By scale, what it cannot show of this table; `{updates}` and the like are filled in from the scale."""
+
+    def limit(self, scale: Scale) -> str:
+        """What a scale cannot show of this table, in words; empty where there is nothing to say."""
+        return self.limits.get(scale.name, "").format(
+            updates=f"{scale.config.total_steps(scale.train_images):,}",
+            images=f"{scale.train_images:,}",
+            batch=scale.config.batch_size,
+            smallest=scale.config.batch_size // 64,
+        )
 
     @property
     def fine_tunes(self) -> bool:

@@ -4,11 +4,11 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+from byol.paper.cells import GROUPS
 from byol.paper.summary import Drop, TableResult
 
 INK, FAINT, PAPER, OURS = "#222", "#ddd", "#7f7f7f", "#1f77b4"
 COLOURS = {"byol": "#1f77b4", "simclr": "#d62728"}
-NAMES = {"byol": "BYOL", "simclr": "SimCLR"}
 STEP, NAME, PANEL, GAP, TOP = 22, 300, 250, 50, 44
 
 
@@ -60,9 +60,10 @@ def rows_plot(result: TableResult) -> str:
 
     for number, row in enumerate(rows):
         y = TOP + STEP * number + 4
-        name = f"{NAMES.get(row.cell.group, '')} {row.cell.row}".strip()
         colour = COLOURS.get(row.cell.group, OURS)
-        parts.append(f"<text x='{NAME - 14}' y='{y + 4}' text-anchor='end'>{html.escape(_short(name))}</text>")
+        parts.append(
+            f"<text x='{NAME - 14}' y='{y + 4}' text-anchor='end'>{html.escape(_short(row.cell.title))}</text>"
+        )
         parts.append(f"<path d='M{NAME} {y}h{PANEL}m{GAP} 0h{PANEL}' stroke='{FAINT}' stroke-dasharray='1 4'/>")
         if row.cell.paper is not None:
             spread = row.cell.paper.spread or 0.0
@@ -123,7 +124,7 @@ def drops_plot(lost: Mapping[str, Sequence[Drop]], title: str) -> str:
             parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' {style}/>")
             where = WIDTH - RIGHT + 14
             parts.append(f"<path d='M{where} {legend - 4}h22' stroke='{colour}' {style}/>")
-            words = f"{NAMES.get(group, group)}, {'paper' if dashed else 'here'}"
+            words = f"{GROUPS[group]}, {'paper' if dashed else 'here'}"
             parts.append(f"<text x='{where + 30}' y='{legend}'>{words}</text>")
             legend += 20
         for drop in rows:

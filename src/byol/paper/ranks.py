@@ -130,7 +130,7 @@ def _sentence(row: Row, mine: Sequence[Swap]) -> str:
     up = worst.lower is row
     other = worst.upper if up else worst.lower
     others = [s.upper.name if s.lower is row else s.lower.name for s in mine if s is not worst]
-    with_others = f", and also with {_listed(others)}" if others else ""
+    with_others = f" (and with {_listed(others)})" if others else ""
     n = min(len(row.ours), len(other.ours))
     if n < 2:
         weight = "one seed does not say whether that is chance"
@@ -147,5 +147,5 @@ def _sentence(row: Row, mine: Sequence[Swap]) -> str:
 
 def _listed(names: Sequence[str], most: int = 3) -> str:
     if len(names) <= most:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return "; ".join(names)
+    return f"{'; '.join(names[:most])}; and {len(names) - most} more"

@@ -15,6 +15,7 @@ from byol.paper.ranks import Row, decided, interval, sentences, tau_b
 from byol.paper.scales import SCALES
 from byol.paper.summary import Drop, Gathered, RowResult, TableResult, drops, gather
 
+ONE_SEED = "one seed"
 FEWEST_ROWS = 3
 """Rows below which a rank correlation says nothing."""
 CLAIMS = {
@@ -139,7 +140,7 @@ def _setting(gathered: Gathered) -> str:
     config = gathered.scale.config
     line = gathered.lines()[0]
     return (
-        f"{line['data']['images']} training and {line['data']['test_images']} test images; {config.encoder} at "
+        f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; {config.encoder} at "
         f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
         f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images; "
         f"tau {config.target.tau:g}. The same for every table."
@@ -175,7 +176,7 @@ def _claim(result: TableResult) -> list[Block]:
         tuple(
             (
                 name,
-                *(f"{-rows[group][name].paper:+.1f}" for group in ("byol", "simclr")),
+                *(_points(-rows[group][name].paper) for group in ("byol", "simclr")),
                 *(_signed(rows[group][name]) for group in ("byol", "simclr")),
             )
             for name in both[1:]
@@ -218,8 +219,13 @@ def _compared(byol: Drop, simclr: Drop) -> str:
     )
 
 
+def _points(value: float) -> str:
+    """With its sign, and 0.0 where it is none."""
+    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
+
+
 def _signed(drop: Drop) -> str:
-    return f"{-drop.mean:+.1f}" + (f" ± {drop.spread:.1f}" if len(drop.ours) > 1 else "")
+    return _points(-drop.mean) + (f" ± {drop.spread:.1f}" if len(drop.ours) > 1 else "")
 
 
 def table_blocks(result: TableResult) -> list[Block]:
@@ -231,8 +237,8 @@ def table_blocks(result: TableResult) -> list[Block]:
             f"{table.source}. The paper: {table.claim}. `byol paper {table.name} --scale {scale.name} --seeds 3`"
         ),
     ]
-    if scale.name in table.limits:
-        blocks.append(Paragraph(f"**What this scale cannot show.** {table.limits[scale.name]}"))
+    if table.limit(scale):
+        blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
     measure = "fine-tuned" if table.fine_tunes else "linear"
     head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
     blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
@@ -241,21 +247,20 @@ def table_blocks(result: TableResult) -> list[Block]:
         blocks.append(Paragraph(_order(ranked, result.ranked_by_knn())))
         disagreeing = sentences(ranked)
         blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No row stands in another order."))
-    notes = [f"{row.cell.row}: {row.cell.note}." for row in result.rows if row.cell.note]
+    notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
     notes += _left_out(result)
-    return blocks + ([Items(tuple(notes))] if notes else [])
+    return blocks + ([Paragraph("Notes:"), Items(tuple(notes))] if notes else [])
 
 
 def _row(row: RowResult) -> tuple[str, ...]:
     paper = ""
     if row.cell.paper is not None:
         paper = f"{row.cell.paper.value:g}" + (f" ± {row.cell.paper.spread:g}" if row.cell.paper.spread else "")
-    name = f"{'BYOL' if row.cell.group == 'byol' else 'SimCLR'}, {row.cell.row}" if row.cell.group else row.cell.row
     words = ", ".join(
         word if count == len(row.lines) else f"{word} ({count} of {len(row.lines)})"
         for word, count in row.verdicts.items()
     )
-    return name, paper, _mean(row.ours), _mean(row.knn), words, str(len(row.lines))
+    return row.cell.title, paper, _mean(row.ours), _mean(row.knn), words, str(len(row.lines))
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -265,12 +270,17 @@ def _mean(values: Sequence[float]) -> str:
 
 def _interval(rows: Sequence[Row]) -> str:
     found = interval(rows)
-    return f"{found[0]:.2f} to {found[1]:.2f}" if found else "one seed"
+    return f"{found[0]:.2f} to {found[1]:.2f}" if found else ONE_SEED
+
+
+def _weighed(rows: Sequence[Row]) -> str:
+    found = _interval(rows)
+    return found if found == ONE_SEED else f"95 %: {found}"
 
 
 def _order(ranked: Sequence[Row], by_knn: Sequence[Row]) -> str:
     tau = tau_b([row.paper for row in ranked], [row.mean for row in ranked])
-    said = f"Kendall's tau-b between the paper's rows and ours: **{tau:.2f}** ({_interval(ranked)})"
+    said = f"Kendall's tau-b between the paper's rows and ours: **{tau:.2f}** ({_weighed(ranked)})"
     if by_knn:
         said += f", by 20-NN {tau_b([row.paper for row in by_knn], [row.mean for row in by_knn]):.2f}"
     right, of = decided(ranked)
@@ -280,7 +290,7 @@ def _order(ranked: Sequence[Row], by_knn: Sequence[Row]) -> str:
 def _left_out(result: TableResult) -> list[str]:
     said = []
     if result.missing:
-        said.append(f"Not run yet: {', '.join(cell.row for cell in result.missing)}.")
+        said.append(f"Not run yet: {'; '.join(cell.title for cell in result.missing)}.")
     if result.stale:
         said.append(f"{result.stale} lines of the results file are of other settings and were left out.")
     if result.others:

@@ -46,12 +46,12 @@ class Scale:
 
 
 def cpu() -> Scale:
-    """CIFAR-10's first 20,000 training images, a narrow ResNet-10, eight epochs: one core a cell."""
+    """CIFAR-10's first training images and a narrow ResNet-10: one core a cell."""
     images = 20_000
     config = replace(small_on_cpu(epochs=8), image_size=24, network__output=256, target__tau=0.99)
     return Scale(
         name="cpu",
-        what="CIFAR-10, 20,000 images, a narrow ResNet-10; minutes a cell on one core, two side by side",
+        what="a part of CIFAR-10 and a narrow ResNet; minutes a cell on one core, cells side by side",
         config=_watched(config, images),
         images=images,
         everything=with_everything(config.augment),
@@ -74,7 +74,7 @@ def small() -> Scale:
     config = replace(small_on_gpu(epochs=50), target__tau=0.99)
     return Scale(
         name="small",
-        what="CIFAR-10, ResNet-18 with the small stem, 50 epochs; minutes a cell on one GPU",
+        what="CIFAR-10 and ResNet-18 with the small stem; minutes a cell on one GPU",
         config=_watched(config, images),
         images=None,
         everything=with_everything(config.augment),

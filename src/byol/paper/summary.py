@@ -40,8 +40,7 @@ class RowResult:
     def ranked(self, values: tuple[float, ...]) -> Row:
         """For `byol.paper.ranks`."""
         assert self.cell.paper is not None
-        name = f"{self.cell.group} {self.cell.row}".strip()
-        return Row(name, self.cell.paper.value, values, self.cell.paper.spread or 0.0)
+        return Row(self.cell.title, self.cell.paper.value, values, self.cell.paper.spread or 0.0)
 
 
 def _per_cent(line: Line, metric: Metric | str) -> float:
