@@ -18,8 +18,8 @@ _ALL = (
         "and a faster predictor rescues it",
         cells=tables.targets,
         limits={
-            "cpu": "A run has {updates} updates, the paper's 94,000: tau = 0.999 averages over a thousand, which may be "
-            "all of a run, and the best tau of a short run is lower than that of a long one. What ends in a useless "
+            "cpu": "A run has {updates} updates, the paper's 94,000: tau = 0.999 averages over a thousand, which may "
+            "be all of a run, and the best tau of a short run is lower than that of a long one. What ends in a useless "
             "encoder in the paper may not have come to its end here."
         },
     ),
@@ -38,11 +38,11 @@ _ALL = (
         claim="BYOL keeps its accuracy from 4096 down to 256 images, SimCLR loses with every halving",
         cells=headlines.batch_size,
         limits={
-            "cpu": "A batch of 4096 of {images} images is no batch: the update here has {batch} images, and a row of the "
-            "paper's 4096 / N stands for parts of {batch} / N. So the smallest parts have {smallest} images, where batch "
-            "norm is starved as the paper's 64 never was; ratios are the paper's, sizes are not.",
-            "small": "The update here has {batch} images, and a row of the paper's 4096 / N stands for parts of {batch} / N: "
-            "the smallest have {smallest} images.",
+            "cpu": "A batch of 4096 of {images} images is no batch: the update here has {batch} images, and a row of "
+            "the paper's 4096 / N stands for parts of {batch} / N. So the smallest parts have {smallest} images, where "
+            "batch norm is starved as the paper's 64 never was; ratios are the paper's, sizes are not.",
+            "small": "The update here has {batch} images, and a row of the paper's 4096 / N stands for parts of "
+            "{batch} / N: the smallest have {smallest} images.",
         },
     ),
     Table(
