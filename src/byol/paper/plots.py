@@ -14,7 +14,7 @@ STEP, NAME, PANEL, GAP, TOP = 22, 300, 250, 50, 44
 
 def _svg(width: float, height: float, parts: Sequence[str], what: str) -> str:
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' height='{height:.0f}' "
         f"style='max-width:100%;height:auto;background:#fff' font-family='system-ui,sans-serif' font-size='13' "
         f"fill='{INK}' role='img' aria-label='{html.escape(what, quote=True)}'>{''.join(parts)}</svg>"
     )
@@ -41,7 +41,8 @@ def rows_plot(result: TableResult) -> str:
     rows = result.rows
     bottom = TOP + STEP * len(rows)
     parts: list[str] = []
-    papers = [row.cell.paper.value for row in rows if row.cell.paper is not None]
+    printed = [row.cell.paper for row in rows if row.cell.paper is not None]
+    papers = [one.value + sign * (one.spread or 0.0) for one in printed for sign in (-1, 1)]
     ours = [value for row in rows for value in (*row.ours, *row.knn)]
     panels = [("paper, top-1 %", NAME, _range(papers or [0.0, 1.0]))]
     panels += [("here, %: linear ●, 20-NN ○", NAME + PANEL + GAP, _range(ours))]
@@ -105,7 +106,7 @@ def drops_plot(lost: Mapping[str, Sequence[Drop]], title: str) -> str:
     parts = []
     for tick in ticks(low, high, 6):
         parts.append(f"<path d='M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}' stroke='{INK if tick == 0 else FAINT}'/>")
-        parts.append(f"<text x='{LEFT - 8}' y='{y(tick) + 4:.1f}' text-anchor='end'>{-tick:g}</text>")
+        parts.append(f"<text x='{LEFT - 8}' y='{y(tick) + 4:.1f}' text-anchor='end'>{-tick + 0.0:g}</text>")
     for name in names:
         at = x(name), HEIGHT - DOWN + 16
         parts.append(
