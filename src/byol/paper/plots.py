@@ -14,7 +14,8 @@ STEP, NAME, PANEL, GAP, TOP = 22, 300, 250, 50, 44
 
 def _svg(width: float, height: float, parts: Sequence[str], what: str) -> str:
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' height='{height:.0f}' "
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {height:.0f}' width='{width:.0f}' "
+        f"height='{height:.0f}' "
         f"style='max-width:100%;height:auto;background:#fff' font-family='system-ui,sans-serif' font-size='13' "
         f"fill='{INK}' role='img' aria-label='{html.escape(what, quote=True)}'>{''.join(parts)}</svg>"
     )
