@@ -11,7 +11,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from byol.choose import small_on_cpu
 from byol.config import replace
 from byol.data.base import digest
 from byol.errors import UserError
@@ -25,7 +24,7 @@ from byol.paper.cells import Cell, Table
 from byol.paper.measure import Data, open_data
 from byol.paper.results import append_line, read_lines
 from byol.paper.runner import Report, Where, run
-from byol.paper.scales import Scale, with_everything
+from byol.paper.scales import Scale, cpu, with_everything
 from conftest import TINY
 from evals_data import coloured
 
@@ -33,7 +32,7 @@ FIGURES = ("knn", "linear", "l2", "loss", "health", "verdict", "updates")
 
 
 def tiny_scale(**changes: Any) -> Scale:
-    config = replace(small_on_cpu(1), **{**TINY, "epochs": 1, "watch__stop_on_collapse": False, **changes})
+    config = replace(cpu().config, **{**TINY, "epochs": 1, "watch__stop_on_collapse": False, **changes})
     return Scale(
         name="tiny",
         what="a test",
