@@ -110,6 +110,7 @@ class Ready:
     """A batch whose views are made already."""
 
     made: tuple[Tensor, Tensor]
+    labels: None = None
 
     def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
         return self.made
