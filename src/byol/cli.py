@@ -150,6 +150,11 @@ class JudgeRun:
     """Was it worth it? This run beside pixels, an untrained encoder and training from scratch, on your labels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The paper's tables, measured again: list them, run them at a scale, report ours beside the paper's."""
+
+
 VERBS: dict[str, type[Any]] = {
     "pretrain": Pretrain,
     "views": Views,
@@ -159,6 +164,7 @@ VERBS: dict[str, type[Any]] = {
     "eval": Eval,
     "verdict": JudgeRun,
     "bench": Bench,
+    "paper": Paper,
 }
 
 
@@ -202,6 +208,10 @@ def _dispatch(arguments: list[str]) -> int:
         from byol import cli_eval
 
         return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
+    if verb == "paper":
+        from byol import cli_paper
+
+        return cli_paper.paper(rest)
     words = inspect.cleandoc(VERBS[verb].__doc__ or "")
     command = parse(VERBS[verb], rest, f"byol {verb}", words)
     settings = explicit(command, rest)

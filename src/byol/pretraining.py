@@ -248,8 +248,9 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
 def _as_drawn(run: Run, state: State, log: RunLog) -> Verdict:
     """One look at an encoder that takes no step."""
     method = state.method
+    views = probe(run)
     with run.autocast:
-        look = measure(represent_with(method.encoder, method.projector), *probe(run))
+        look = measure(represent_with(method.encoder, method.projector), *views)
     log.metrics(0, {f"health/{k}": v for k, v in look.as_dict().items()})
     return untrained(look)
 

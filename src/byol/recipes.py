@@ -60,20 +60,23 @@ def paper_batch_512(facts: Facts) -> Plan:
     return Plan(replace(official(1000, lr=0.4, weight_decay=1.5e-6, tau=0.9995), batch_size=512))
 
 
+def small_on_gpu(epochs: float) -> PretrainConfig:
+    """ResNet-18 with the small stem for CIFAR-10 on one GPU."""
+    return PretrainConfig(
+        encoder="resnet18",
+        image_size=32,
+        batch_size=512,
+        epochs=epochs,
+        network=NetworkConfig(stem="small", hidden=2048),
+        optim=OptimConfig(name="sgd", lr=0.12, weight_decay=5e-4),  # lightly's CIFAR-10 setting: 0.06 per 128
+        target=TargetConfig(tau=0.99),
+        augment=small_views(),
+    )
+
+
 def cifar10(facts: Facts) -> Plan:
     """CIFAR-10 on one GPU: ResNet-18 with the small stem, 200 epochs."""
-    return Plan(
-        PretrainConfig(
-            encoder="resnet18",
-            image_size=32,
-            batch_size=512,
-            epochs=200,
-            network=NetworkConfig(stem="small", hidden=2048),
-            optim=OptimConfig(name="sgd", lr=0.12, weight_decay=5e-4),  # lightly's CIFAR-10 setting: 0.06 per 128
-            target=TargetConfig(tau=0.99),
-            augment=small_views(),
-        )
-    )
+    return Plan(small_on_gpu(epochs=200))
 
 
 def cifar10_cpu(facts: Facts) -> Plan:

@@ -1,0 +1,90 @@
+"""The two tables behind the paper's headline claims: batch size and augmentations, BYOL against SimCLR (Figure 3)."""
+
+from typing import Any
+
+from byol.paper.cells import Cell
+from byol.paper.numbers import number
+from byol.paper.scales import Scale
+
+METHODS: dict[str, dict[str, Any]] = {"byol": {}, "simclr": {"method": "simclr"}}
+"""SimCLR as the paper reproduced it at first (67.9), its temperature the method's own 0.1."""
+
+BATCHES = (4096, 2048, 1024, 512, 256, 128, 64)
+"""Images that batch norm and SimCLR's negatives see (Table 16)."""
+
+Settings = dict[str, Any]
+
+
+def batch_size(scale: Scale) -> list[Cell]:
+    """The batch shrinks by accumulation: gradients of N parts are averaged, so that the update keeps its size."""
+    cells = []
+    for method, changes in METHODS.items():
+        for batch in BATCHES:
+            parts = BATCHES[0] // batch
+            here = scale.config.batch_size // parts
+            cells.append(
+                Cell(
+                    name=f"{method}-{batch}",
+                    row=f"{batch}" if here == batch else f"{batch} ({here} here)",
+                    paper=number("ablation_batch_size", f"{method}_top1", batch_size=batch),
+                    changes={**changes, **({"optim__accumulate": parts} if parts > 1 else {})},
+                    group=method,
+                )
+            )
+    return cells
+
+
+def both(**settings: Any) -> Settings:
+    """The same settings in both views."""
+    return {f"augment__{view}__{name}": value for view in ("view1", "view2") for name, value in settings.items()}
+
+
+NO_COLOUR = {"jitter": 0.0, "gray": 0.0}
+NO_BLUR = {"blur": 0.0, "solarize": 0.0}
+
+REMOVED: dict[str, tuple[str, Settings, str]] = {
+    "baseline": ("baseline", {}, ""),
+    "flip": ("remove flip", both(flip=0.0), ""),
+    "blur": ("remove blur", both(blur=0.0), ""),
+    "color": ("remove color (jittering and grayscale)", both(**NO_COLOUR), ""),
+    "jitter": ("remove color jittering", both(jitter=0.0), ""),
+    "gray": ("remove grayscale", both(gray=0.0), ""),
+    "blur-in-t2": ("remove blur in T'", {"augment__view2__blur": 0.0}, ""),
+    "solarize-in-t2": ("remove solarize in T'", {"augment__view2__solarize": 0.0}, ""),
+    "both-in-t2": (
+        "remove blur and solarize in T'",
+        {"augment__view2__blur": 0.0, "augment__view2__solarize": 0.0},
+        "",
+    ),
+    "symmetric": ("symmetric blurring/solarization", both(blur=0.5, solarize=0.2), ""),
+    "crop": ("crop only", both(flip=0.0, **NO_COLOUR, **NO_BLUR), ""),
+    "crop-flip": ("crop and flip only", both(**NO_COLOUR, **NO_BLUR), ""),
+    "crop-color": (
+        "crop and color only",
+        both(flip=0.0, **NO_BLUR),
+        "without the flip, as the row above is the one that names it; the paper does not say",
+    ),
+    "crop-blur": (
+        "crop and blur only",
+        both(flip=0.0, solarize=0.0, **NO_COLOUR),
+        "without flip and solarising; the paper does not say",
+    ),
+}
+"""What each row of Table 17 does to the views: the paper's words, the settings, and what it leaves open."""
+
+
+def augmentations(scale: Scale) -> list[Cell]:
+    """Transformations removed one after another, from views that have all of them."""
+    start: Settings = {} if scale.everything == scale.config.augment else {"augment": scale.everything}
+    return [
+        Cell(
+            name=f"{method}-{name}",
+            row=row,
+            paper=number("ablation_augmentations", f"{method}_top1", augmentation_set=row),
+            changes={**changes, **start, **settings},
+            group=method,
+            note=note,
+        )
+        for method, changes in METHODS.items()
+        for name, (row, settings, note) in REMOVED.items()
+    ]

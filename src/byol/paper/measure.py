@@ -1,0 +1,257 @@
+"""One cell: train it through the product's own pretraining, then see what its encoder is worth."""
+
+import dataclasses
+import json
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from byol import machine
+from byol.config import PretrainConfig, replace, to_json
+from byol.data.base import digest
+from byol.data.memory import hold
+from byol.data.sources import Source, TensorSource, open_source
+from byol.encoder_file import WEIGHTS
+from byol.errors import UserError
+from byol.evals import semi
+from byol.evals.encoders import OpenedEncoder, open_encoder
+from byol.evals.features import extract
+from byol.evals.knn import K, knn_accuracy
+from byol.evals.labels import class_names, hold_out
+from byol.evals.logistic import Problem
+from byol.evals.metrics import top_k
+from byol.health import Health, judge
+from byol.log import read_metrics
+from byol.paper.results import alone, essence, fingerprint
+from byol.paper.scales import Scale
+from byol.pretraining import pretrain, resume
+from byol.run_folder import load_plan
+
+HELD_OUT = 0.1
+"""Share of the training images on which the penalty is chosen, of each class alike."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and test images, decoded, with labels."""
+
+    train: TensorSource
+    test: TensorSource
+    fingerprint: str
+    """Of both parts' pixels and labels."""
+
+
+def open_data(train: str | Path | Source, test: str | Path | Source, images: int | None) -> Data:
+    """Open and decode both parts; of the training images the first so many.
+
+    Raises:
+        UserError: there is nothing of the sort, too few images, no labels, or other labels in the test part.
+    """
+    opened, asked = (source if isinstance(source, Source) else open_source(source) for source in (train, test))
+    if images is not None:
+        if len(opened) < images:
+            raise UserError(
+                f"{opened.name} has {len(opened)} images, but this scale trains on {images}; give --images with "
+                f"{len(opened)} or less, or more images."
+            )
+        opened = opened.subset(range(images))
+    class_names(opened, asked)
+    parts = _decoded(opened), _decoded(asked)
+    return Data(*parts, fingerprint=digest([part.fingerprint() for part in parts]))
+
+
+def _decoded(source: Source) -> TensorSource:
+    if isinstance(source, TensorSource):
+        return source
+    held = hold(source, machine.cores(), shrink_to=64)
+    if not isinstance(held.images, torch.Tensor):
+        raise UserError(f"The images of {source.name} differ in size; the tables are for sets of small images alike.")
+    return TensorSource(held.images, held.source.labels, held.source.classes, source.name)
+
+
+def evaluation_of(scale: Scale, *, fine_tunes: bool) -> dict[str, Any]:
+    """How a cell is evaluated, as JSON values."""
+    found: dict[str, Any] = {"knn": K, "penalties": list(scale.penalties), "held_out": HELD_OUT}
+    if fine_tunes:
+        found["semi"] = json.loads(json.dumps(dataclasses.asdict(scale.semi)))
+    return found
+
+
+class Interrupted(Exception):  # noqa: N818  (it is no error)
+    """A signal ended the training; the run's folder has a checkpoint to go on from."""
+
+
+def measure(
+    config: PretrainConfig, scale: Scale, data: Data, folder: Path, *, fine_tunes: bool, threads: int
+) -> dict[str, Any]:
+    """Train and evaluate one cell; the line of the results file, without the names of table and cell.
+
+    Args:
+        config: of the cell, with the seed.
+        scale: how the encoder is evaluated.
+        data: what is trained and tested on.
+        folder: of the run; it goes on where an earlier try was stopped, and is removed in the end.
+        fine_tunes: whether the encoder is also fine-tuned with few labels.
+        threads: for decoding and evaluating.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM while it trained.
+        UserError: settings that cannot be trained on these images, or another process is in the folder.
+    """
+    with alone(folder):
+        return _measure(config, scale, data, folder, fine_tunes, threads)
+
+
+def _measure(
+    config: PretrainConfig, scale: Scale, data: Data, folder: Path, fine_tunes: bool, threads: int
+) -> dict[str, Any]:
+    config = replace(config, data__workers=threads)
+    began = time.perf_counter()
+    _train(config, data, folder)
+    trained = time.perf_counter()
+    opened = open_encoder(str(folder))
+    found = evaluate(opened, data, scale, fine_tunes=fine_tunes, threads=threads)
+    seen = _seen(folder)
+    line = {
+        "seed": config.seed,
+        "config": to_json(load_plan(folder)[1].config),
+        "fingerprint": fingerprint(config),
+        "scale": scale.name,
+        "evaluation": evaluation_of(scale, fine_tunes=fine_tunes),
+        "data": {
+            "train": _short(data.train.name),
+            "images": len(data.train),
+            "test": _short(data.test.name),
+            "test_images": len(data.test),
+            "classes": len(set(data.test.labels or ())),
+            "fingerprint": data.fingerprint,
+        },
+        **found,
+        **seen,
+        "seconds": {"training": round(trained - began, 1), "evaluation": round(time.perf_counter() - trained, 1)},
+        "machine": {**machine.describe(), "threads": threads, "byol": version("byol")},
+    }
+    shutil.rmtree(folder)
+    return line
+
+
+def _short(name: str) -> str:
+    """A name without the folders above, which are of one machine only."""
+    return "/".join(Path(name).parts[-2:])
+
+
+def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
+    """Train to the end in a folder, from where an earlier try has come to."""
+    by_labels = config.method == "supervised"
+    if by_labels:  # with test images to watch on, no training image is kept aside; one reading, at the end
+        config = replace(config, watch__knn_every_epochs=2 * config.epochs)
+    monitor = data.test if by_labels else None
+    # without labels nothing is kept aside either, and no time goes into readings
+    source = data.train if by_labels else TensorSource(data.train.images, name=data.train.name)
+    if (folder / "config.json").is_file():
+        try:
+            plan = load_plan(folder)[1]
+            fits = essence(plan.config) == essence(config) and plan.fingerprint == source.fingerprint()
+        except UserError:
+            fits = False
+        if fits and (folder / WEIGHTS).is_file():
+            return
+        if fits:
+            _finish(resume(folder, quiet=True, data=source, monitor=monitor).interrupted)
+            return
+    shutil.rmtree(folder, ignore_errors=True)  # of another cell, or of a run that never began
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    held = settings.pop("data")  # pretrain's own `data` are the images
+    settings |= {f"data__{field.name}": getattr(held, field.name) for field in dataclasses.fields(held)}
+    _finish(pretrain(source, out=folder, monitor=monitor, quiet=True, **settings).interrupted)
+
+
+def _finish(interrupted: bool) -> None:
+    if interrupted:
+        raise Interrupted
+
+
+def evaluate(opened: OpenedEncoder, data: Data, scale: Scale, *, fine_tunes: bool, threads: int) -> dict[str, Any]:
+    """What an encoder is worth on the test images: shares in [0, 1], None for one that gives no numbers.
+
+    Returns:
+        `knn`: 20 nearest neighbours. `linear`: logistic regression on frozen features, its penalty chosen on held-out
+        training images and fitted again on all; `l2` is that penalty. `semi`: top-1 after fine-tuning by share of the
+        labels, or None where it was not asked for.
+    """
+    device, _ = machine.choose_device("auto")
+    precision, _ = machine.choose_precision("auto", device)
+    bank, asked = (
+        extract(
+            opened.module.to(device),
+            source,
+            opened.transform,
+            device=device,
+            workers=threads,
+            autocast=precision == "bf16",
+        )
+        for source in (data.train, data.test)
+    )
+    assert bank.labels is not None
+    assert asked.labels is not None
+    nothing = {"knn": None, "linear": None, "l2": None, "semi": None}
+    if not (torch.isfinite(bank.values).all() and torch.isfinite(asked.values).all()):
+        return nothing
+    classes = int(bank.labels.max()) + 1
+    values, tested = bank.values.to(device), asked.values.to(device)
+    stay, held = hold_out(bank.labels.tolist(), HELD_OUT, seed=0)
+    falling = sorted(scale.penalties, reverse=True)
+    scored = [
+        (top_k(fit.logits(values[held]).cpu(), bank.labels[held]), fit.l2)
+        for fit in Problem(values[stay], bank.labels[stay], classes).path(falling)
+    ]
+    _, l2 = max(scored)  # of equal scores the strongest penalty
+    *_, fit = Problem(values, bank.labels, classes).path([other for other in falling if other >= l2])
+    few = None
+    if fine_tunes:
+        result = semi.evaluate(opened, data.train, data.test, scale.semi, device)
+        few = {name: result[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
+    return {
+        "knn": round(knn_accuracy(bank.values, bank.labels, asked.values, asked.labels), 6),
+        "linear": round(top_k(fit.logits(tested).cpu(), asked.labels), 6),
+        "l2": l2,
+        "semi": few,
+    }
+
+
+def _seen(folder: Path) -> dict[str, Any]:
+    """Loss, speed, health and verdict of a finished run, from its metrics."""
+    lines = read_metrics(folder / "metrics.jsonl")
+    health = [_health(line) for line in lines if "health/spread" in line]
+    losses, norms = ([_number(line[key]) for line in lines if key in line] for key in ("loss", "gradient_norm"))
+    rates = [line["images_per_second"] for line in lines if line.get("images_per_second")]
+    last = {key: _or_none(value) for key, value in health[-1].as_dict().items()} if health else None
+    return {
+        "loss": _or_none(losses[-1]) if losses else None,
+        "images_per_second": round(statistics.median(rates), 1) if rates else None,
+        "health": last,
+        "verdict": judge(health, losses, norms).word if losses else "untrained",
+        "updates": lines[-1]["step"] if lines else 0,
+    }
+
+
+def _health(line: Mapping[str, Any]) -> Health:
+    names = [field.name for field in dataclasses.fields(Health)]
+    return Health(**{name: _number(line[f"health/{name}"]) for name in names})
+
+
+def _number(value: float | None) -> float:
+    """metrics.jsonl has null for what is no number."""
+    return math.nan if value is None else value
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""What is to be run, in which order, and what is done already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byol.config import PretrainConfig, replace
+from byol.errors import UserError
+from byol.paper.catalogue import chosen
+from byol.paper.cells import Cell, Table
+from byol.paper.measure import evaluation_of
+from byol.paper.results import Lines, append_line, essence, fits, latest, read_lines, results_file
+from byol.paper.scales import Scale
+
+
+@dataclass
+class Job:
+    """One training, and the rows of the tables that it is measured for: many tables have BYOL's own row."""
+
+    config: PretrainConfig
+    """With the seed."""
+    rows: list[tuple[Table, Cell]]
+
+    @property
+    def fine_tunes(self) -> bool:
+        return any(table.fine_tunes for table, _ in self.rows)
+
+    @property
+    def name(self) -> str:
+        table, cell = self.rows[0]
+        return f"{table.name}-{cell.name}-seed-{self.config.seed}"
+
+
+def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...] = ()) -> list[Job]:
+    """Every training once, seed 0 of every table first, then seed 1: a run cut short has whole tables.
+
+    Raises:
+        UserError: patterns that match no cell.
+    """
+    jobs: dict[PretrainConfig, Job] = {}
+    for seed in range(seeds):
+        for table in tables:
+            for cell in chosen(table, scale, only):
+                config = replace(cell.config(scale), seed=seed)
+                jobs.setdefault(essence(config), Job(config, [])).rows.append((table, cell))
+    if not jobs:
+        names = ", ".join(cell.name for cell in tables[0].cells(scale))
+        raise UserError(f"No cell is called {' or '.join(only)}; the cells of {tables[0].name} are: {names}.")
+    return list(jobs.values())
+
+
+def part_of(jobs: list[Job], part: str) -> list[Job]:
+    """The first of four parts for `1/4`: every fourth job, so that parts end at about the same time.
+
+    Raises:
+        UserError: no such part.
+    """
+    number, slash, of = part.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise UserError(f"part is {part!r}, but must be one of some, such as 1/4, 2/4, 3/4 and 4/4.")
+    return jobs[int(number) - 1 :: int(of)]
+
+
+class Done:
+    """The results of a scale, to look up what need not be run again."""
+
+    def __init__(self, folder: Path, scale: Scale, data: str | None) -> None:
+        self.folder, self.scale, self.data = folder, scale, data
+        self._files: dict[str, Lines] = {}
+
+    def lines(self, table: str) -> Lines:
+        """The results file of a table, read once."""
+        if table not in self._files:
+            self._files[table] = read_lines(results_file(self.folder, table, self.scale.name))
+        return self._files[table]
+
+    def complaints(self, tables: Sequence[Table]) -> list[str]:
+        """A sentence for each file with corrupt lines, and one for each with stale ones."""
+        said = []
+        for table in tables:
+            lines = self.lines(table.name)
+            if lines.corrupt:
+                said.append(lines.complaint())
+            stale = self.stale(table)
+            if stale:
+                said.append(
+                    f"{lines.path}: {stale} line{'s are' if stale > 1 else ' is'} of other settings or images; what is "
+                    "needed will be run again."
+                )
+        return said
+
+    def stale(self, table: Table) -> int:
+        """Lines that fit no cell of their name any more."""
+        cells = {cell.name: cell for cell in table.cells(self.scale)}
+        return sum(
+            line["cell"] not in cells or not self._fits(line, table, cells[line["cell"]], line["seed"])
+            for line in self.lines(table.name).found
+        )
+
+    def line(self, table: Table, cell: Cell, seed: int) -> Mapping[str, Any] | None:
+        """The result of a cell, if there is one that still fits."""
+        return latest(
+            line
+            for line in self.lines(table.name).found
+            if (line["cell"], line["seed"]) == (cell.name, seed) and self._fits(line, table, cell, seed)
+        )
+
+    def missing(self, job: Job) -> list[tuple[Table, Cell]]:
+        """Rows of a job that have no result."""
+        return [row for row in job.rows if self.line(*row, job.config.seed) is None]
+
+    def lend(self, job: Job) -> bool:
+        """Take a result of the same training from another table for the rows that lack one; whether that was enough."""
+        missing = self.missing(job)
+        wanted = evaluation_of(self.scale, fine_tunes=any(table.fine_tunes for table, _ in missing))
+        found = latest(
+            line
+            for path in sorted(self.folder.glob(f"*-{self.scale.name}.jsonl"))
+            for line in self.lines(path.name.removesuffix(f"-{self.scale.name}.jsonl")).found
+            if fits(line, essence(job.config), wanted, self.data)
+        )
+        if missing and found is not None:
+            for table, cell in missing:
+                self.add(table, cell, found)
+        return not missing or found is not None
+
+    def add(self, table: Table, cell: Cell, line: Mapping[str, Any]) -> None:
+        """Append a result for a row."""
+        whole = {"table": table.name, "cell": cell.name}
+        whole |= {key: value for key, value in line.items() if key not in whole}
+        append_line(results_file(self.folder, table.name, self.scale.name), whole)
+        self.lines(table.name).found.append(whole)
+
+    def _fits(self, line: Mapping[str, Any], table: Table, cell: Cell, seed: int) -> bool:
+        config = essence(replace(cell.config(self.scale), seed=seed))
+        return fits(line, config, evaluation_of(self.scale, fine_tunes=table.fine_tunes), self.data)

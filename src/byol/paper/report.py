@@ -1,0 +1,300 @@
+"""`byol paper report`: every table that has results, the paper's rows beside ours, from the results files alone."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from byol.checkpoint import write_atomically
+from byol.errors import UserError
+from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
+from byol.paper.catalogue import TABLES
+from byol.paper.plots import drops_plot, rows_plot
+from byol.paper.ranks import Row, decided, interval, sentences, tau_b
+from byol.paper.scales import SCALES
+from byol.paper.summary import Drop, Gathered, RowResult, TableResult, drops, gather
+
+ONE_SEED = "one seed"
+FEWEST_ROWS = 3
+"""Rows below which a rank correlation says nothing."""
+CLAIMS = {
+    "batch-size": ("When the batch shrinks", ("256", "128", "64")),
+    "augmentations": (
+        "When transformations go",
+        ("remove color (jittering and grayscale)", "remove grayscale", "crop only"),
+    ),
+}
+"""The paper's two headline claims: the table, and the rows that are said in words."""
+FIGURE_3B = (
+    "baseline",
+    "remove grayscale",
+    "remove color (jittering and grayscale)",
+    "crop and blur only",
+    "crop only",
+)
+"""Rows of the paper's plot of the removed transformations."""
+MARKS = ("<!-- paper:results -->", "<!-- /paper:results -->")
+
+
+def gather_all(results: Path) -> list[Gathered]:
+    """Every scale that has results.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [gather(results, make(), TABLES) for make in SCALES.values()]
+    found = [gathered for gathered in found if gathered.tables]
+    if not found:
+        raise UserError(f"There are no results in {results} yet; run a table first, such as: byol paper targets.")
+    return found
+
+
+def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
+    """Write the page, and the part of a document between its marks with the plots beside it; the files written.
+
+    Raises:
+        UserError: no results, or a document without marks.
+    """
+    scales = gather_all(results)
+    written = [to]
+    if document is not None:
+        text = document.read_text(encoding="utf-8")
+        pattern = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
+        if not pattern.search(text):
+            raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; put them where the tables stand.")
+        blocks = report_blocks(scales)
+        made = f"{MARKS[0]}\n\n{markdown(blocks)}\n{MARKS[1]}"
+        for plot in blocks:
+            if isinstance(plot, Plot) and plot.file:
+                write_atomically(document.parent / plot.file, plot.svg + "\n")
+                written.append(document.parent / plot.file)
+        write_atomically(document, pattern.sub(lambda found: made, text))
+        written.append(document)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(to, page("The paper's tables, measured again", report_blocks(scales)))
+    return written
+
+
+def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
+    """The whole report."""
+    blocks: list[Block] = []
+    for gathered in scales:
+        blocks += _overview(gathered)
+        for name in CLAIMS:
+            result = gathered.table(name)
+            if result is not None:
+                blocks += _claim(result)
+        for result in gathered.tables:
+            blocks += table_blocks(result)
+    return blocks
+
+
+def _overview(gathered: Gathered) -> list[Block]:
+    rows, taus = [], []
+    for result in gathered.tables:
+        ranked = result.ranked()
+        tau = (
+            tau_b([row.paper for row in ranked], [row.mean for row in ranked])
+            if len(ranked) >= FEWEST_ROWS
+            else math.nan
+        )
+        if not math.isnan(tau):
+            taus.append(tau)
+        right, of = decided(ranked)
+        fewest, most = result.seeds
+        rows.append(
+            (
+                f"`{result.table.name}` {result.table.title}",
+                str(len(result.rows)) + (f" of {len(result.rows) + len(result.missing)}" if result.missing else ""),
+                f"{fewest}" if fewest == most else f"{fewest} to {most}",
+                f"{tau:.2f}" if not math.isnan(tau) else "",
+                _interval(ranked) if not math.isnan(tau) else "",
+                f"{right} of {of}" if of else "",
+                f"{result.seconds() / 60:.0f} min",
+            )
+        )
+    head = ("table", "rows", "seeds", "tau-b", "95 %", "pairs in the paper's order", "time")
+    blocks: list[Block] = [
+        Heading(f"At the scale {gathered.scale.name}", 2),
+        Paragraph(f"{_sentence(gathered.scale.what)} {_setting(gathered)}"),
+        Grid(head, tuple(rows)),
+    ]
+    if taus:
+        blocks.append(
+            Paragraph(
+                f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**. It compares the "
+                "order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval is from seeds "
+                "drawn again with replacement, a rough guide where there are three. *Pairs in the paper's order* "
+                "counts only pairs that the paper's own seeds tell apart."
+            )
+        )
+    return blocks + [Paragraph(text) for text in _machines(gathered)]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _setting(gathered: Gathered) -> str:
+    config = gathered.scale.config
+    line = gathered.lines()[0]
+    return (
+        f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; {config.encoder} at "
+        f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
+        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images; "
+        f"tau {config.target.tau:g}. The same for every table."
+    )
+
+
+def _machines(gathered: Gathered) -> list[str]:
+    seen = Counter(
+        f"{m['gpu'] or m['cpu']}, {m['threads']} of {m['cores']} cores a cell; torch {m['torch']}, byol {m['byol']}; "
+        f"{line['config']['precision']}; {m['date']}"
+        for line in gathered.lines()
+        for m in [line["machine"]]
+    )
+    return [f"*{text}: {count} rows and seeds*" for text, count in seen.items()]
+
+
+def _claim(result: TableResult) -> list[Block]:
+    """A headline claim in words and as a plot."""
+    lost = drops(result)
+    if set(lost) != {"byol", "simclr"}:
+        return []
+    when, names = CLAIMS[result.table.name]
+    rows = {group: {drop.name: drop for drop in found} for group, found in lost.items()}
+    both = [name for name in rows["byol"] if name in rows["simclr"]]
+    said = [
+        f"{name}: {_compared(rows['byol'][name], rows['simclr'][name])}"
+        for name in both
+        if any(name == wanted or name.startswith(f"{wanted} (") for wanted in names)
+    ]
+    head = ("row", "paper: BYOL", "paper: SimCLR", "here: BYOL", "here: SimCLR")
+    grid = Grid(
+        head,
+        tuple(
+            (
+                name,
+                *(_points(-rows[group][name].paper) for group in ("byol", "simclr")),
+                *(_signed(rows[group][name]) for group in ("byol", "simclr")),
+            )
+            for name in both[1:]
+        ),
+    )
+    plotted = {
+        group: [drop for drop in found if result.table.name != "augmentations" or drop.name in FIGURE_3B]
+        for group, found in lost.items()
+    }
+    if result.table.name == "augmentations":
+        plotted = {
+            group: sorted(found, key=lambda drop: FIGURE_3B.index(drop.name)) for group, found in plotted.items()
+        }
+    title = f"{when}: points lost from each method's own baseline"
+    file = f"paper-{result.table.name}-{result.scale.name}.svg"
+    return [
+        Heading(f"{when}: what BYOL and SimCLR lose ({result.scale.name})", 3),
+        *([Items(tuple(said))] if said else []),
+        Plot(drops_plot(plotted, title), title, file),
+        grid,
+    ]
+
+
+def _compared(byol: Drop, simclr: Drop) -> str:
+    shared = list(zip(byol.ours, simclr.ours, strict=False))
+    gap = [theirs - ours for ours, theirs in shared]
+    mean = sum(gap) / len(gap)
+    spread = (max(gap) - min(gap)) / 2
+    paper = simclr.paper - byol.paper
+    if len(gap) < 2:
+        weight = "one seed, which does not say whether that is chance"
+    elif abs(mean) <= spread:
+        weight = f"within the seeds' spread of {spread:.1f}"
+    else:
+        weight = f"more than the seeds' spread of {spread:.1f}"
+    verb = "less" if mean > 0 else "more"
+    return (
+        f"BYOL loses {byol.mean:.1f} points, SimCLR {simclr.mean:.1f}: BYOL **{abs(mean):.1f} points {verb}** "
+        f"({weight}); in the paper {abs(paper):.1f} {'less' if paper > 0 else 'more'}."
+    )
+
+
+def _points(value: float) -> str:
+    """With its sign, and 0.0 where it is none."""
+    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
+
+
+def _signed(drop: Drop) -> str:
+    return _points(-drop.mean) + (f" ± {drop.spread:.1f}" if len(drop.ours) > 1 else "")
+
+
+def table_blocks(result: TableResult) -> list[Block]:
+    """One table: what it claims, the rows, the order, who disagrees."""
+    table, scale = result.table, result.scale
+    blocks: list[Block] = [
+        Heading(f"{table.title} ({scale.name})", 3),
+        Paragraph(
+            f"{table.source}. The paper: {table.claim}. `byol paper {table.name} --scale {scale.name} --seeds 3`"
+        ),
+    ]
+    if table.limit(scale):
+        blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
+    measure = "fine-tuned" if table.fine_tunes else "linear"
+    head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
+    blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
+    ranked = result.ranked()
+    if len(ranked) >= FEWEST_ROWS:
+        blocks.append(Paragraph(_order(ranked, result.ranked_by_knn())))
+        disagreeing = sentences(ranked)
+        blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No row stands in another order."))
+    notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
+    notes += _left_out(result)
+    return blocks + ([Paragraph("Notes:"), Items(tuple(notes))] if notes else [])
+
+
+def _row(row: RowResult) -> tuple[str, ...]:
+    paper = ""
+    if row.cell.paper is not None:
+        paper = f"{row.cell.paper.value:g}" + (f" ± {row.cell.paper.spread:g}" if row.cell.paper.spread else "")
+    words = ", ".join(
+        word if count == len(row.lines) else f"{word} ({count} of {len(row.lines)})"
+        for word, count in row.verdicts.items()
+    )
+    return row.cell.title, paper, _mean(row.ours), _mean(row.knn), words, str(len(row.lines))
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = sum(values) / len(values)
+    return f"{mean:.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
+
+
+def _interval(rows: Sequence[Row]) -> str:
+    found = interval(rows)
+    return f"{found[0]:.2f} to {found[1]:.2f}" if found else ONE_SEED
+
+
+def _weighed(rows: Sequence[Row]) -> str:
+    found = _interval(rows)
+    return found if found == ONE_SEED else f"95 %: {found}"
+
+
+def _order(ranked: Sequence[Row], by_knn: Sequence[Row]) -> str:
+    tau = tau_b([row.paper for row in ranked], [row.mean for row in ranked])
+    said = f"Kendall's tau-b between the paper's rows and ours: **{tau:.2f}** ({_weighed(ranked)})"
+    if by_knn:
+        said += f", by 20-NN {tau_b([row.paper for row in by_knn], [row.mean for row in by_knn]):.2f}"
+    right, of = decided(ranked)
+    return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
+
+
+def _left_out(result: TableResult) -> list[str]:
+    said = []
+    if result.missing:
+        said.append(f"Not run yet: {'; '.join(cell.title for cell in result.missing)}.")
+    if result.stale:
+        said.append(f"{result.stale} lines of the results file are of other settings and were left out.")
+    if result.others:
+        said.append(f"{result.others} lines of the results file are of other images and were left out.")
+    if result.corrupt:
+        said.append(f"{result.corrupt} lines of the results file cannot be read.")
+    return said

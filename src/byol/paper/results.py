@@ -1,0 +1,173 @@
+"""Results on the disk: one JSON object a line, `TABLE-SCALE.jsonl`, only ever appended to."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from byol.config import PretrainConfig, from_json, replace, to_json
+from byol.data.base import digest
+from byol.errors import UserError
+
+NEEDED = ("cell", "seed", "config", "evaluation", "data", "knn", "linear", "semi", "verdict")
+"""What a line must have to be one."""
+
+
+@dataclass
+class Lines:
+    """What a results file holds."""
+
+    path: Path
+    found: list[dict[str, Any]] = field(default_factory=list)
+    """Whole lines, in the order in which they were written."""
+    corrupt: list[int] = field(default_factory=list)
+    """Numbers of lines that are none, counted from 1."""
+
+    def complaint(self) -> str:
+        """A sentence about corrupt lines; empty where there are none."""
+        if not self.corrupt:
+            return ""
+        several = len(self.corrupt) > 1
+        numbers = ", ".join(map(str, self.corrupt))
+        return (
+            f"{self.path}: line{'s' if several else ''} {numbers} cannot be read and {'are' if several else 'is'} "
+            f"passed over; the cell{'s' if several else ''} will be run again, and what is corrupt can be deleted."
+        )
+
+
+def results_file(folder: Path, table: str, scale: str) -> Path:
+    """Where the results of a table at a scale lie."""
+    return folder / f"{table}-{scale}.jsonl"
+
+
+def read_lines(path: Path) -> Lines:
+    """All lines of a results file; none where it does not exist."""
+    lines = Lines(path)
+    if path.is_file():
+        for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
+            if not text.strip():
+                continue
+            try:
+                line = json.loads(text)
+                if not all(key in line for key in NEEDED):
+                    raise ValueError
+            except (ValueError, TypeError):
+                lines.corrupt.append(number)
+            else:
+                lines.found.append(line)
+    return lines
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one line, whole: in one write to the end of the file, on the disk when this returns.
+
+    A torn last line of a run that was killed is closed first, so that it cannot swallow this one. Processes that
+    append at once wait for each other where the system can lock files.
+
+    Raises:
+        UserError: the folder is not writable, or the disk full.
+    """
+    text = (json.dumps(line, allow_nan=False) + "\n").encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file, _locked(file.fileno()):
+            size = file.seek(0, os.SEEK_END)
+            if size:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    text = b"\n" + text
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}. Free the disk or give another --results.") from error
+
+
+@contextmanager
+def _locked(number: int, *, wait: bool = True) -> Iterator[None]:
+    """Nobody else has an open file while this lasts; the system takes the lock back when a process dies."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: appending to the end is all there is
+        yield
+        return
+    fcntl.flock(number, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield
+    finally:
+        fcntl.flock(number, fcntl.LOCK_UN)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """A run's folder for one process at a time.
+
+    Raises:
+        UserError: another process has it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(folder.name + ".lock")
+    with path.open("ab") as file:
+        try:
+            with _locked(file.fileno(), wait=False):
+                yield
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder} is being worked on by another process; give each call a --part of its own, or wait."
+            ) from error
+    path.unlink(missing_ok=True)
+
+
+def essence(config: PretrainConfig) -> PretrainConfig:
+    """A config without what changes no result: the device, its precision, the threads, and how a run is watched."""
+    plain = PretrainConfig()
+    return replace(config, device=plain.device, precision=plain.precision, data=plain.data, watch=plain.watch)
+
+
+def fingerprint(config: PretrainConfig) -> str:
+    """16 hexadecimal digits of a config's essence, its seed among it."""
+    return digest([json.dumps(to_json(essence(config)), sort_keys=True)])
+
+
+def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
+    """Essence of the config that a line was measured with: settings that came later take their default.
+
+    None where a setting is no longer there, or no longer allowed.
+    """
+    return _read_config(json.dumps(line["config"]))
+
+
+@cache
+def _read_config(text: str) -> PretrainConfig | None:
+    try:
+        return essence(from_json(PretrainConfig, json.loads(text)))
+    except (UserError, TypeError, AttributeError):
+        return None
+
+
+def fits(line: Mapping[str, Any], config: PretrainConfig, evaluation: Mapping[str, Any], data: str | None) -> bool:
+    """Whether a line is what would be measured now; a line that is not is stale.
+
+    Args:
+        line: of a results file.
+        config: essence of the cell's, with the seed.
+        evaluation: how the cell is evaluated, as JSON values; more in the line does no harm.
+        data: fingerprint of training and test images; None where it does not matter.
+    """
+    return (
+        measured_with(line) == config
+        and all(line["evaluation"].get(key) == value for key, value in evaluation.items())
+        and (data is None or line["data"].get("fingerprint") == data)
+    )
+
+
+def latest(lines: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The last of some lines."""
+    last = None
+    for line in lines:
+        last = line
+    return last

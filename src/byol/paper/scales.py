@@ -1,0 +1,155 @@
+"""Scales: encoder, data and schedule, the same for every table. To tune one, change its function here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from byol.choose import small_views
+from byol.config import AugmentConfig, NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.errors import UserError, nearest
+from byol.evals.semi import SemiConfig
+from byol.recipes import official, small_on_gpu
+
+LOOKS = 20
+"""Health measures over a cell's training: the verdict wants two in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What fills a table's cells in."""
+
+    name: str
+    what: str
+    config: PretrainConfig
+    """The setting of BYOL's own row; a cell says what it changes in it."""
+    images: int | None
+    """Training images that are taken, the first ones; None takes all."""
+    everything: AugmentConfig
+    """Views with each of the paper's operations in them, for the table that removes them one by one."""
+    encoders: Mapping[tuple[str, int], tuple[str, float]]
+    """For the paper's architecture and width, the encoder and width that stand for it; what is missing is left out."""
+    images_per_second: float
+    """Of one cell, for the estimate of costs until a run has measured them."""
+    train_images: int
+    """How many `images` are, for the same estimate."""
+    evaluation_seconds: float
+    """Of k-NN and logistic regression, for the same estimate."""
+    penalties: tuple[float, ...] = tuple(10.0**power for power in range(-4, 5))
+    """Of the logistic regression: nine of the decades that the paper's 45 penalties span (Appendix D.2)."""
+    semi: SemiConfig = field(default_factory=SemiConfig)
+    """Fine-tuning with few labels."""
+    printed: bool = False
+    """Whether its commands are printed, and never run from here."""
+
+    def estimated_seconds(self) -> float:
+        """What one cell takes, as far as can be known before one was run."""
+        return self.config.epochs * self.train_images / self.images_per_second + self.evaluation_seconds
+
+
+def cpu() -> Scale:
+    """CIFAR-10's first training images and a narrow ResNet-10: one core a cell."""
+    images = 20_000
+    # not a recipe's: a row changes one thing, so the predictor's rate is 1 here, and tau and output are the paper's
+    config = PretrainConfig(
+        encoder="resnet10",
+        image_size=24,
+        batch_size=256,
+        epochs=8,
+        network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=256),
+        optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
+        target=TargetConfig(tau=0.99),
+        augment=small_views(),
+    )
+    return Scale(
+        name="cpu",
+        what="a part of CIFAR-10 and a narrow ResNet; minutes a cell on one core, cells side by side",
+        config=_watched(config, images),
+        images=images,
+        everything=with_everything(config.augment),
+        encoders={
+            ("ResNet-50", 1): ("resnet10", 0.5),
+            ("ResNet-101", 1): ("resnet18", 0.5),
+            ("ResNet-152", 1): ("resnet34", 0.5),
+            ("ResNet-50", 2): ("resnet10", 1.0),
+        },
+        images_per_second=650,
+        train_images=images,
+        evaluation_seconds=25,
+        semi=SemiConfig(lrs=(0.02, 0.1), epochs=(30,), baseline=False),
+    )
+
+
+def small() -> Scale:
+    """CIFAR-10 and ResNet-18 on one GPU."""
+    images = 50_000
+    config = replace(small_on_gpu(epochs=50), target__tau=0.99)
+    return Scale(
+        name="small",
+        what="CIFAR-10 and ResNet-18 with the small stem; minutes a cell on one GPU",
+        config=_watched(config, images),
+        images=None,
+        everything=with_everything(config.augment),
+        encoders={
+            ("ResNet-50", 1): ("resnet18", 1.0),
+            ("ResNet-101", 1): ("resnet34", 1.0),
+            ("ResNet-152", 1): ("resnet50", 1.0),
+            ("ResNet-50", 2): ("resnet18", 2.0),
+            ("ResNet-101", 2): ("resnet34", 2.0),
+            ("ResNet-50", 3): ("resnet18", 3.0),
+        },
+        images_per_second=8_000,
+        train_images=images,
+        evaluation_seconds=30,
+        semi=SemiConfig(lrs=(0.02, 0.1), epochs=(30,), baseline=False),
+    )
+
+
+def paper() -> Scale:
+    """The paper's own: ResNet-50 on ImageNet, 300 epochs at batch 4096 (Section 5; configs/byol.py:21)."""
+    config = official(300, lr=0.3, weight_decay=1e-6, tau=0.99)
+    architectures = [(f"ResNet-{depth}", width) for depth in (50, 101, 152, 200) for width in (1, 2, 3, 4)]
+    return Scale(
+        name="paper",
+        what="ImageNet, ResNet-50, 300 epochs; printed as torchrun commands",
+        config=config,
+        images=None,
+        everything=config.augment,
+        encoders={(name, width): (name.lower().replace("-", ""), float(width)) for name, width in architectures},
+        images_per_second=1000 * 1_281_167 / (8 * 3600),  # Section 3.3: 1000 epochs in 8 hours, on 512 TPU v3 cores
+        train_images=1_281_167,
+        evaluation_seconds=0,
+        printed=True,
+    )
+
+
+def with_everything(augment: AugmentConfig) -> AugmentConfig:
+    """The same crops and colours, with the probabilities of blur and solarising of T and T' (Table 6).
+
+    The blur is at most 1 pixel wide, half of the paper's: in proportion to the image it is still several times the
+    paper's, whose 2 pixels of 224 would be a fifth of a pixel of 24 and change nothing.
+    """
+    view = {"sigma": (0.1, 1.0)}
+    return replace(
+        augment,
+        view1=replace(augment.view1, blur=1.0, solarize=0.0, **view),
+        view2=replace(augment.view2, blur=0.1, solarize=0.2, **view),
+    )
+
+
+def _watched(config: PretrainConfig, images: int) -> PretrainConfig:
+    """Measures over the whole run; a collapsed one runs on, since the row is what the whole schedule makes of it."""
+    every = max(1, config.total_steps(images) // LOOKS)
+    return replace(config, watch__health_every=every, watch__log_every=every, watch__stop_on_collapse=False)
+
+
+SCALES: dict[str, Callable[[], Scale]] = {"cpu": cpu, "small": small, "paper": paper}
+
+
+def scale_named(name: str) -> Scale:
+    """A scale by its name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in SCALES:
+        raise UserError(f"There is no scale {name!r}.{nearest(name, SCALES)} The scales are: {', '.join(SCALES)}.")
+    return SCALES[name]()

@@ -1,0 +1,300 @@
+"""Ranks, and the report that is made from results files alone."""
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byol.cli import main
+from byol.config import replace, to_json
+from byol.errors import UserError
+from byol.paper.blocks import Grid, Items, Paragraph, markdown, page
+from byol.paper.catalogue import TABLES
+from byol.paper.measure import evaluation_of
+from byol.paper.plots import ticks
+from byol.paper.ranks import Row, decided, interval, sentences, swaps, tau_b
+from byol.paper.report import MARKS, write_report
+from byol.paper.results import append_line, fingerprint, results_file
+from byol.paper.scales import cpu
+from byol.paper.summary import drops, gather
+
+few = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12)
+
+
+@given(few)
+def test_tau_b_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    x, y = zip(*pairs, strict=True)
+    ours, theirs = tau_b(x, y), scipy.stats.kendalltau(x, y).statistic
+    assert (math.isnan(ours) and math.isnan(theirs)) or ours == pytest.approx(theirs)
+
+
+def row(name: str, paper: float, *ours: float, spread: float = 0.0) -> Row:
+    return Row(name, paper, ours, spread)
+
+
+def test_the_interval_is_a_point_without_spread_and_wide_with_it() -> None:
+    still = [row("a", 3, 30, 30), row("b", 2, 20, 20), row("c", 1, 25, 25)]
+    assert interval(still) == pytest.approx((1 / 3, 1 / 3))
+    assert interval([row("a", 2, 1.0), row("b", 1, 2.0)]) is None, "one seed has no spread"
+    open_ = [row("a", 3, 30, 10), row("b", 2, 21, 19), row("c", 1, 25, 15)]
+    low, high = interval(open_) or (0, 0)
+    assert low < 0 < high
+    assert interval(open_) == (low, high), "the same every time"
+
+
+def test_swapped_pairs_and_their_sentences() -> None:
+    rows = [row("a", 70, 50, 52), row("b", 68, 60, 61), row("c", 67.8, 55, 57), row("d", 10, 20, 22)]
+    found = {(swap.upper.name, swap.lower.name) for swap in swaps(rows)}
+    assert found == {("a", "b"), ("a", "c")}
+    assert decided(rows) == (3, 5), "of six pairs, b and c are told apart by nobody; two of five are swapped"
+    (sentence,) = sentences(rows)
+    assert sentence == (
+        "**a** is swapped with b (and with c): in the paper 2.0 points above it, here 9.5 below (more than the "
+        "seeds' spread of 1.5)."
+    )
+    close = [row("a", 70.2, 50, 52), row("b", 70, 50, 53)]
+    assert sentences(close) == [
+        "**b** is swapped with a: in the paper 0.2 points below it, which the paper's own seeds do not tell apart, "
+        "here 0.5 above (within the seeds' spread of 2.5)."
+    ] or sentences(close)[0].startswith("**a** is swapped with b: in the paper 0.2 points above it")
+    assert "one seed does not say" in sentences([row("a", 2, 1), row("b", 1, 2)])[0]
+    assert sentences([row("a", 2, 2), row("b", 1, 1)]) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=8))
+def test_sentences_leave_no_swapped_pair_out(values: list[tuple[int, int]]) -> None:
+    rows = [row(f"r{number}", paper, ours) for number, (paper, ours) in enumerate(values)]
+    named = {found for sentence in sentences(rows) for found in re.findall(r"\*\*(r\d)\*\*", sentence)}
+    assert all({swap.upper.name, swap.lower.name} & named for swap in swaps(rows))
+
+
+def line_of(table: str, cell: str, seed: int, linear: float | None, **more: Any) -> dict[str, Any]:
+    """A line as the runner writes it."""
+    scale = cpu()
+    found = next(one for one in TABLES[table].cells(scale) if one.name == cell)
+    config = replace(found.config(scale), seed=seed, device="cpu", precision="bf16", data__workers=1)
+    return {
+        "table": table,
+        "cell": cell,
+        "seed": seed,
+        "config": to_json(config),
+        "fingerprint": fingerprint(config),
+        "scale": "cpu",
+        "evaluation": evaluation_of(scale, fine_tunes=TABLES[table].fine_tunes),
+        "data": {"images": 20000, "test_images": 10000, "classes": 10, "fingerprint": "f" * 16},
+        "knn": None if linear is None else linear - 0.05,
+        "linear": linear,
+        "l2": 1.0,
+        "semi": None,
+        "verdict": "healthy",
+        "seconds": {"training": 200.0, "evaluation": 40.0},
+        "machine": {"cpu": "A CPU", "gpu": None, "cores": 2, "threads": 1, "torch": "2.14", "byol": "0.1", "date": "D"},
+        **more,
+    }
+
+
+BATCHES = (4096, 2048, 1024, 512, 256, 128, 64)
+LOST = {"byol": (0, 0.1, 0.3, 0.5, 1, 5, 12), "simclr": (0, 1, 2, 4, 6, 9, 13)}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Made-up results: targets with one collapsed and one diverged row, and batch sizes of two seeds."""
+    folder = tmp_path / "results"
+    for cell, linear in {"tau-0.99": 0.6, "tau-0.9": 0.62, "tau-0.999": 0.55, "tau-1": 0.4}.items():
+        append_line(results_file(folder, "targets", "cpu"), line_of("targets", cell, 0, linear))
+    collapsed = line_of("targets", "tau-0", 0, 0.2, verdict="collapsed")
+    append_line(results_file(folder, "targets", "cpu"), collapsed)
+    diverged = line_of("targets", "tau-0-predictor-x20", 0, None, verdict="diverged")
+    append_line(results_file(folder, "targets", "cpu"), diverged)
+    for method, lost in LOST.items():
+        for batch, points in zip(BATCHES, lost, strict=True):
+            for seed in (0, 1):
+                value = 0.6 - points / 100 + seed * (0.02 if points else 0.01)
+                line = line_of("batch-size", f"{method}-{batch}", seed, value)
+                append_line(results_file(folder, "batch-size", "cpu"), line)
+    return folder
+
+
+def report_on(results: Path, tmp_path: Path) -> tuple[str, str]:
+    document = tmp_path / "paper.md"
+    if not document.is_file():
+        document.write_text(f"# By hand\n\n{MARKS[0]}\nold\n{MARKS[1]}\n\nbelow\n")
+    write_report(results, document, tmp_path / "report.html")
+    return document.read_text(), (tmp_path / "report.html").read_text()
+
+
+def test_the_report_has_the_papers_rows_beside_ours(results: Path, tmp_path: Path) -> None:
+    text, html = report_on(results, tmp_path)
+    assert text.startswith("# By hand\n\n" + MARKS[0])
+    assert text.endswith(MARKS[1] + "\n\nbelow\n")
+    assert "old" not in text
+    assert "| tau 0.99: moving average of online | 72.5 | 60.0 | 55.0 | healthy | 1 |" in text
+    assert "| tau 0: stop-gradient of online | 0.3 | 20.0 | 15.0 | collapsed | 1 |" in text
+    assert "| tau 0, predictor's rate x 20 | 66.3 ± 0.3 | 10.0 | 10.0 | diverged | 1 |" in text, (
+        "chance, of ten classes"
+    )
+    assert "| SimCLR, 64 (4 here) | 59.2 ± 2.9 | 48.0 ± 1.0 | 43.0 ± 1.0 | healthy | 2 |" in text
+    assert "Not run yet: tau 0, predictor's rate x 0; tau 0, predictor's rate x 2" in text
+    assert "a batch of 4096 of 20,000 images is no batch" in text.lower()
+    taus = {"paper": [18.8, 69.8, 72.5, 68.4, 0.3, 66.3], "ours": [40, 55, 60, 62, 20, 10]}
+    assert f"**{scipy.stats.kendalltau(taus['paper'], taus['ours']).statistic:.2f}** (one seed)" in text
+    assert "**tau 0, predictor's rate x 20** is swapped with" in text
+    assert "A CPU, 1 of 2 cores a cell; torch 2.14, byol 0.1; bf16; D: 34 rows and seeds*" in text
+    mean = re.search(r"Mean of Kendall's tau-b over 2 tables: \*\*([\d.-]+)\*\*", text)
+    assert mean is not None
+    assert -1 <= float(mean[1]) <= 1
+    for words in ("tau 0.99: moving average of online", "collapsed", "stop-gradient"):
+        assert words in html
+    assert report_on(results, tmp_path) == (text, html), "made anew, it is the same"
+
+
+def test_headline_claims_are_drops_from_each_methods_own_baseline(results: Path, tmp_path: Path) -> None:
+    found = gather(results, cpu(), TABLES).table("batch-size")
+    assert found is not None
+    lost = drops(found)
+    assert [drop.paper for drop in lost["byol"]] == pytest.approx([0, 0.1, 0.3, 0.3, 0.7, 2.9, 12.8])
+    last = lost["simclr"][-1]
+    assert last.ours == pytest.approx((13.0, 12.0)), "seed by seed"
+    assert (last.mean, last.spread) == (pytest.approx(12.5), pytest.approx(0.5))
+    text, _ = report_on(results, tmp_path)
+    assert (
+        "256 (16 here): BYOL loses 0.5 points, SimCLR 5.5: BYOL **5.0 points less** (more than the seeds' spread of "
+        "0.0); in the paper 2.9 less." in text
+    )
+    assert "| 64 (4 here) | -12.8 | -8.7 | -11.5 ± 0.5 | -12.5 ± 0.5 |" in text
+    assert "![When the batch shrinks" in text
+    svg = ElementTree.parse(tmp_path / "paper-batch-size-cpu.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_page_needs_nothing_else(results: Path, tmp_path: Path) -> None:
+    _, html = report_on(results, tmp_path)
+    assert not re.search(r"(?:src|href)=|@import|url\(", html)
+    plots = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(plots) == 3, "two tables, and one claim"
+    for plot in plots:
+        for part in ElementTree.fromstring(plot).iter():
+            for name in ("cx", "cy"):
+                assert math.isfinite(float(part.get(name, "0")))
+
+
+def test_stale_corrupt_and_other_lines_count_for_nothing(results: Path, tmp_path: Path) -> None:
+    before, _ = report_on(results, tmp_path)
+    path = results_file(results, "targets", "cpu")
+    other = line_of("targets", "tau-0.99", 0, 0.01)
+    other["config"]["optim"]["lr"] = 1.0
+    append_line(path, other)
+    foreign = line_of("targets", "tau-0.99", 0, 0.02)
+    foreign["data"]["fingerprint"] = "0" * 16
+    append_line(path, foreign)
+    with path.open("a") as file:
+        file.write('{"torn')
+    after, _ = report_on(results, tmp_path)
+    for line in before.splitlines():
+        if line.startswith("| tau"):
+            assert line in after
+    assert "1 lines of the results file are of other settings" in after
+    assert "1 lines of the results file are of other images" in after
+    assert "1 lines of the results file cannot be read" in after
+
+
+def test_fine_tuning_is_reported_by_its_own_figures(tmp_path: Path) -> None:
+    for name, low, high in (("byol", 0.5, 0.7), ("simclr", 0.4, 0.6), ("supervised", 0.2, 0.5)):
+        for share in ("1", "10"):
+            line = line_of("label-efficiency", f"{name}-{share}", 0, 0.6, semi={"1%": low, "10%": high})
+            append_line(results_file(tmp_path / "results", "label-efficiency", "cpu"), line)
+    text, _ = report_on(tmp_path / "results", tmp_path)
+    assert "| BYOL, 10 % of the labels | 68.8 | 70.0 |" in text
+    assert "| Supervised, 1 % of the labels | 25.4 | 20.0 |" in text
+
+
+def test_without_marks_or_results_there_is_no_report(results: Path, tmp_path: Path) -> None:
+    document = tmp_path / "bare.md"
+    document.write_text("nothing")
+    with pytest.raises(UserError, match="has no lines"):
+        write_report(results, document, tmp_path / "x.html")
+    with pytest.raises(UserError, match="no results in"):
+        write_report(tmp_path / "empty", None, tmp_path / "x.html")
+
+
+def test_blocks_are_escaped() -> None:
+    blocks = [Paragraph("a < b, `c<d>` and **bold**"), Grid(("x", "y"), (("p|q", "1"),)), Items(("one",))]
+    assert markdown(blocks) == "a < b, `c<d>` and **bold**\n\n| x | y |\n| --- | ---: |\n| p\\|q | 1 |\n\n- one\n"
+    made = page("<t>", blocks)
+    assert "<p>a &lt; b, <code>c&lt;d&gt;</code> and <strong>bold</strong></p>" in made
+    assert "<title>&lt;t&gt;</title>" in made
+
+
+@given(st.floats(-100, 100), st.floats(0.01, 200))
+def test_ticks_are_few_round_and_inside(low: float, length: float) -> None:
+    found = ticks(low, low + length)
+    assert 1 <= len(found) <= 7
+    assert all(low - 1e-6 <= tick <= low + length + 1e-6 for tick in found)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["paper", *map(str, arguments)])
+    said = capsys.readouterr()
+    assert ended.value.code is None or isinstance(ended.value.code, int)
+    return ended.value.code or 0, said.out, said.err
+
+
+def test_the_list_says_what_tables_claim_and_cost(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--results", results)
+    assert code == 0
+    listed = out.split("\n")
+    assert listed[0].startswith("targets           Tables 5a and 21: a slowly moving average is best")
+    assert "cpu: 9 cells, 36 min (measured)" in listed[1], "240 s each, as the results file has them"
+    assert "cpu: 9 cells," not in listed[3]
+    assert "(estimated)" in listed[3]
+    assert all(any(line.startswith(name + " ") for line in listed) for name in TABLES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["batchsize"], "There is no table 'batchsize'. Did you mean 'batch-size'? There are: targets,"),
+        (
+            ["lr", "--scale", "smal"],
+            "There is no scale 'smal'. Did you mean 'small'? The scales are: cpu, small, paper.",
+        ),
+        (["lr", "--seeds", "0"], "seeds is 0"),
+        (["lr", "--jobs", "0"], "jobs is 0"),
+        (["lr", "--data", "somewhere"], "Give --test"),
+        (["lr", "--data", "nowhere/a.parquet", "--test", "nowhere/b.parquet"], "'nowhere/a.parquet' is not there"),
+        (["lr", "--part", "5/4"], "part is '5/4'"),
+        (["lr", "--only", "x7"], "No cell is called x7; the cells of lr are: x0.033,"),
+    ],
+)
+def test_wrong_commands_get_one_sentence_and_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, *arguments, "--results", tmp_path)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_the_papers_scale_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "normalization", "--scale", "paper", "--data", "in/train", "--test", "in/val")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 8
+    assert lines[2].startswith("torchrun --nproc-per-node 8 -m byol pretrain in/train --recipe paper-300 ")
+    assert lines[2].endswith("--loss.normalization layer")
+
+
+def test_report_by_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "report", "--results", results, "--document", tmp_path / "none.md")
+    assert code == 0
+    assert out.strip() == f"written to {results / 'report.html'}"
+    assert json.loads((results / "targets-cpu.jsonl").read_text().splitlines()[0])["cell"] == "tau-0.99"
