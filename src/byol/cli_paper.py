@@ -1,13 +1,14 @@
 """`byol paper ...`: list the paper's tables, run one or all of them at a scale, and report ours beside the paper's."""
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from byol.cli_parse import parse
 from byol.errors import UserError
 
 INTERRUPTED = 130
@@ -52,7 +53,7 @@ class Paper:
 
 def paper(arguments: list[str]) -> int:
     """`byol paper [TABLE] [flags]`."""
-    command = tyro.cli(Paper, args=arguments, prog="byol paper")
+    command = parse(Paper, arguments, "byol paper", inspect.cleandoc(Paper.__doc__ or ""))
     from byol.paper.catalogue import TABLES, table_named
     from byol.paper.scales import scale_named
 

@@ -46,13 +46,18 @@ class Scale:
 
 
 def cpu() -> Scale:
-    """CIFAR-10's first training images and a narrow ResNet-10: one core a cell."""
+    """CIFAR-10's first training images and a narrow ResNet-10: one core a cell.
+
+    As small as a cell may be for BYOL to be told from an untrained network: the network, the views of 24 px and a batch
+    of 128 are those found for the recipe cifar10-cpu (docs/recipes.md), on training images that no cell is tested on.
+    """
     images = 20_000
     # not a recipe's: a row changes one thing, so the predictor's rate is 1 here, and tau and output are the paper's
     config = PretrainConfig(
         encoder="resnet10",
         image_size=24,
-        batch_size=256,
+        eval_size=32,
+        batch_size=128,
         epochs=8,
         network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=256),
         optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
@@ -71,7 +76,7 @@ def cpu() -> Scale:
             ("ResNet-152", 1): ("resnet34", 0.5),
             ("ResNet-50", 2): ("resnet10", 1.0),
         },
-        images_per_second=650,
+        images_per_second=450,
         train_images=images,
         evaluation_seconds=25,
         semi=SemiConfig(lrs=(0.02, 0.1), epochs=(30,), baseline=False),
