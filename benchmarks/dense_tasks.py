@@ -30,7 +30,7 @@ SEGMENTATION = segmentation.SegmentationConfig(
 )
 DETECTION = detection.DetectionConfig(
     longest=(96, 96),
-    steps=1000,
+    steps=400,
     lr=5e-3,
     batch_size=4,
     anchors=(24, 48, 80),
