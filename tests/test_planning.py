@@ -79,15 +79,15 @@ def test_a_batch_that_was_given_stays(source: TensorSource, monkeypatch: pytest.
 
 
 def test_enough_time_keeps_the_recipes_length(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, log = planned(source, monkeypatch, {256: 1e9})
-    assert (config.batch_size, config.epochs) == (256, 300)
+    config, log = planned(source, monkeypatch, {256: 1e9, 128: 1e9})
+    assert (config.batch_size, config.epochs) == (128, 300)
     assert log.said[0] == "enough"
     assert any("between 20 and 300 passes" in words for words in log.said)
 
 
 def test_a_recipe_without_reasons_says_the_time_alone(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, log = planned(source, monkeypatch, {256: 12_000}, recipe="cifar10-cpu")
-    assert (config.batch_size, config.epochs) == (256, 5)
+    config, log = planned(source, monkeypatch, {128: 12_000}, recipe="cifar10-cpu")
+    assert (config.batch_size, config.epochs) == (128, 5)
     assert log.said == ["epochs 5"]
 
 
