@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import byol
+from byol.choose import small_views
 from byol.data.sources import Source, TensorSource, open_source
 from byol.health import COLLAPSED_SPREAD
 from byol.log import read_metrics
@@ -19,6 +20,8 @@ SHORT: dict[str, Any] = {
     "optim__name": "sgd",
     "optim__lr": 1.0,
     "optim__weight_decay": 1e-4,
+    "target__tau": 0.99,
+    "augment": small_views(),
     "watch__health_every": 20,
 }
 """160 updates on 2048 patches."""

@@ -53,7 +53,7 @@ def dark(n: int = 3, side: int = 32, channels: int = 3) -> torch.Tensor:
 def test_without_augmentation_every_picture_is_the_image(tmp_path: Path) -> None:
     images = dark()
     out = tmp_path / "views.png"
-    sentence = write_views(TensorSource(images), out, recipe="cifar10-cpu", count=3, **NOTHING)
+    sentence = write_views(TensorSource(images), out, recipe="cifar10-cpu", count=3, image_size=32, **NOTHING)
     found = pictures(out, 3, 96)
     for row in range(3):
         expected = images[row].permute(1, 2, 0).numpy().repeat(3, 0).repeat(3, 1)
@@ -66,12 +66,12 @@ def test_without_augmentation_every_picture_is_the_image(tmp_path: Path) -> None
 def test_shows_the_recipes_own_views(tmp_path: Path) -> None:
     images = dark()
     write_views(TensorSource(images), tmp_path / "v.png", recipe="cifar10-cpu", count=3, seed=5)
-    found = pictures(tmp_path / "v.png", 3, 96)[:, :, ::3, ::3]
-    views = small_views()
+    found = pictures(tmp_path / "v.png", 3, 96)[:, :, ::4, ::4]
+    views = small_views(color=0.5)
     for row in range(3):
         for number, view in enumerate((views.view1, views.view2)):
             params = draw_view(view, 4, generator_of(5, "views", row, number))
-            crops = torch.stack([crop_one(images[row], params[i : i + 1], 32) for i in range(4)])
+            crops = torch.stack([crop_one(images[row], params[i : i + 1], 24) for i in range(4)])
             expected = (apply_color(as_float(crops), params, view) * 255).round().byte().permute(0, 2, 3, 1).numpy()
             assert (found[row, 1 + 4 * number : 5 + 4 * number] == expected).all()
 
@@ -98,7 +98,7 @@ def test_the_two_views_differ_as_the_paper_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 4])
 def test_grey_and_many_channels_are_shown(channels: int, tmp_path: Path) -> None:
     images = dark(channels=channels)
-    write_views(TensorSource(images), tmp_path / "v.png", count=2, **NOTHING)
+    write_views(TensorSource(images), tmp_path / "v.png", count=2, image_size=32, **NOTHING)
     found = pictures(tmp_path / "v.png", 2, 96)[0, 3, ::3, ::3]
     for shown in range(3):
         assert (found[..., shown] == images[0, shown if channels > 1 else 0].numpy()).all()
