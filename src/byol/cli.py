@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from byol.cli_bench import Bench
-from byol.cli_parse import parse
+from byol.cli_parse import given, parse
 from byol.config import (
     AugmentConfig,
     DataConfig,
@@ -32,11 +32,6 @@ INTERRUPTED = 130
 """Exit code after SIGINT or SIGTERM, the shell's for an interrupted command."""
 UNHEALTHY = 3
 """Exit code of a run that collapsed or diverged."""
-
-
-def given(metavar: str, default: str = "the recipe's") -> Any:
-    """How a flag without a value of its own is shown in --help."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
+from byol.cli_parse import given
 from byol.config import AugmentConfig, DataConfig, Device, NetworkConfig, OptimConfig, Precision
-
-
-def chosen(metavar: str, default: str = "the recipe's") -> Any:
-    """How a flag without a value of its own is shown in --help."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +19,23 @@ class Bench:
     Takes the flags of `byol pretrain` and measures the run that they would start.
     """
 
-    images: Annotated[Positional[str | None], chosen("DATA", "photographs that come along, or made up")] = None
+    images: Annotated[Positional[str | None], given("DATA", "photographs that come along, or made up")] = None
     """As for pretrain."""
-    recipe: Annotated[str, chosen("NAME", "auto")] = "auto"
+    recipe: Annotated[str, given("NAME", "auto")] = "auto"
     """Starting point; see `byol recipes`."""
-    encoder: Annotated[str | None, chosen("NAME")] = None
+    encoder: Annotated[str | None, given("NAME")] = None
     """Any timm model name."""
-    image_size: Annotated[int | None, chosen("PIXELS")] = None
+    image_size: Annotated[int | None, given("PIXELS")] = None
     """Side of the square views."""
-    batch_size: Annotated[int | None, chosen("IMAGES")] = None
+    batch_size: Annotated[int | None, given("IMAGES")] = None
     """Images per update."""
-    device: Annotated[Device | None, chosen("{auto,cpu,cuda,mps}", "auto")] = None
+    device: Annotated[Device | None, given("{auto,cpu,cuda,mps}", "auto")] = None
     """Where; auto takes cuda, then mps, then cpu."""
-    precision: Annotated[Precision | None, chosen("{auto,bf16,float32}", "auto")] = None
+    precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
     """bf16 or float32; auto takes bf16 where it is faster."""
     seconds: float = 60.0
     """Time to measure for, about; at least a few updates are always measured."""
-    json: Annotated[str | None, chosen("FILE", "none")] = None
+    json: Annotated[str | None, given("FILE", "none")] = None
     """File for the figures, with config, machine and versions."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -7,12 +7,18 @@ import sys
 from typing import Any, TypeVar
 
 import tyro
+from tyro.conf import arg
 
 from byol.errors import UserError
 
 Command = TypeVar("Command")
 
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a text"}
+
+
+def given(metavar: str, default: str = "the recipe's") -> Any:
+    """How a flag without a value of its own is shown in --help."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def parse(kind: type[Command], arguments: list[str], prog: str, description: str) -> Command:

@@ -2,7 +2,7 @@
 
 An operation that PyTorch splits among the cores costs a meeting of all threads at its end. That is nothing for a large
 one and more than the work itself for an image's worth, and where several threads of ours start such operations at once,
-they fight for the cores: decoding and cropping 224 px images took four times as long.
+they fight for the cores.
 """
 
 from collections.abc import Callable, Iterator

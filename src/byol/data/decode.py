@@ -3,8 +3,8 @@
 Pillow decodes everything that it decodes without loss. What it would cut down to 8 bits or cannot open (colour PNG
 with 16 bits, TIFF with many channels, NumPy arrays) has a reader of its own in `deep.py`.
 
-JPEGs in full size go through simplejpeg, which is libjpeg-turbo without the detour that Pillow makes: 1.3 ms where
-Pillow needs 1.8 ms for 500 x 375 pixels, and the same pixels to the bit (tests/test_decode.py). Whatever it does not
+JPEGs in full size go through simplejpeg, which is libjpeg-turbo without the detour that Pillow makes: faster, and the
+same pixels to the bit (tests/test_decode.py). Whatever it does not
 like goes to Pillow, whose word is the last one. `torchvision.io`, as fast, is deprecated since torchvision 0.29, and
 ends the process with a segmentation fault on some damaged PNG files (0.29.1). Large photographs are read at a half, a
 quarter or an eighth of their size, by Pillow.
