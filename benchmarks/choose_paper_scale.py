@@ -1,0 +1,89 @@
+"""How the scale `cpu` of `byol paper` was chosen: what a cell of each candidate shows, and what it costs.
+
+    python benchmarks/choose_paper_scale.py narrow wide-short ...
+
+Of CIFAR-10's training part the first 20,000 images are trained on and the last 5,000 judged on; the test part is never
+looked at. Each candidate trains the rows that a table has to tell apart: BYOL, a target that never moves, and SimCLR.
+One seed, one thread a cell; two calls may run side by side.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from byol import machine
+from byol.config import replace
+from byol.data.base import digest
+from byol.data.sources import TensorSource
+from byol.paper.catalogue import TABLES
+from byol.paper.cells import Cell
+from byol.paper.measure import Data, measure, open_data
+from byol.paper.scales import Scale, scale_named
+from results_file import RESULTS, Row, show, write
+from workloads import DATA
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "wide": {"network__width": 0.5, "epochs": 8.0},
+    "wide-short": {"network__width": 0.5, "epochs": 5.0},
+    "small-views": {"network__width": 0.5, "image_size": 16, "epochs": 8.0},
+    "narrow": {"network__width": 0.25, "epochs": 8.0},
+    "narrow-long": {"network__width": 0.25, "epochs": 12.0},
+}
+"""What each changes in the scale as it stands."""
+ROWS = (("targets", "tau-0.99"), ("targets", "tau-1"), ("batch-size", "simclr-4096"))
+HELD_OUT = 5000
+
+
+def main() -> None:
+    """Run candidates by name; without one, all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("candidates", nargs="*", metavar="CANDIDATE", help=", ".join(CANDIDATES))
+    parser.add_argument("--only", nargs="*", default=[], metavar="TABLE/CELL", help="rows; by default those above")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    options = parser.parse_args()
+    machine.keep_freed_memory()
+    torch.set_num_threads(1)
+    scale = scale_named("cpu")
+    data = held_out(scale)
+    rows = [tuple(name.split("/")) for name in options.only] or list(ROWS)
+    for name in options.candidates or list(CANDIDATES):
+        for table, cell in rows:
+            changes = CANDIDATES[name]
+            show(row := run(f"{name}: {table}/{cell}", found(scale, table, cell), changes, scale, data))
+            write("choose-paper-scale", [row], options.out)
+
+
+def held_out(scale: Scale) -> Data:
+    """The scale's training images, and as test images the last of the training part."""
+    path = DATA / "cifar10" / "train.parquet"
+    everything = open_data(path, path, None).train
+    assert isinstance(everything.images, torch.Tensor)
+    assert everything.labels is not None
+    images, labels = everything.images, everything.labels
+    train = TensorSource(images[: scale.images], labels[: scale.images], everything.classes, "train")
+    test = TensorSource(images[-HELD_OUT:], labels[-HELD_OUT:], everything.classes, "held out")
+    return Data(train, test, digest([train.fingerprint(), test.fingerprint()]))
+
+
+def found(scale: Scale, table: str, cell: str) -> Cell:
+    """A cell by its names."""
+    (one,) = (other for other in TABLES[table].cells(scale) if other.name == cell)
+    return one
+
+
+def run(name: str, cell: Cell, changes: dict[str, Any], scale: Scale, data: Data) -> Row:
+    """One training and its classifier."""
+    config = replace(cell.config(scale), **changes)
+    every = max(1, config.total_steps(len(data.train)) // 20)
+    config = replace(config, watch__health_every=every, watch__log_every=every)
+    with tempfile.TemporaryDirectory() as folder:
+        line = measure(config, scale, data, Path(folder) / "run", fine_tunes=False, threads=1)
+    about = {**changes, **cell.changes, **{key: line[key] for key in ("knn", "verdict", "updates", "seconds")}}
+    return Row(name, "linear classifier, held out", "accuracy", [line["linear"]], about)
+
+
+if __name__ == "__main__":
+    main()
