@@ -54,15 +54,15 @@ def main() -> None:
     options = parser.parse_args()
     works = {"segmentation": measure_segmentation, "detection": measure_detection}
     for name in options.only:
-        rows: list[Row] = []
         for frozen in (True, False):
             group = f"{name}, {'frozen' if frozen else 'fine-tuned'}"
             figures = works[name](options.run, frozen, options.seeds, options.steps)
             made = [Row(group, f"{metric}, {who}", "accuracy", values, about) for metric, who, values, about in figures]
-            rows += [*made, _gain(made)]
-        for row in rows:
-            show(row)
-        print(f"written to {write('dense-tasks', rows, options.out)}")
+            rows = [*made, _gain(made)]
+            for row in rows:
+                show(row)
+            # after each group: a call that is cut off leaves what it has measured
+            print(f"written to {write('dense-tasks', rows, options.out)}", flush=True)
 
 
 def _gain(rows: list[Row]) -> Row:

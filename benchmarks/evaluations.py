@@ -47,13 +47,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     train, test = open_source(options.train, 3), open_source(options.test, 3)
     encoders = {"trained": str(options.run), "untrained": f"random:{options.run}", "pixels": "pixels"}
-    rows: list[Row] = []
     for name in options.only:
+        rows: list[Row] = []
         for who, spec in encoders.items():
             if who == "pixels" and name in ("semi", "transfer"):  # no weights to train; too many features to sweep
                 continue
             rows += measure(name, who, spec, train, test)
-    print(f"written to {write(options.name, rows, options.out)}")
+        # after each evaluation: a call that is cut off leaves what it has measured
+        print(f"written to {write(options.name, rows, options.out)}", flush=True)
 
 
 def measure(name: str, who: str, spec: str, train: Any, test: Any) -> list[Row]:

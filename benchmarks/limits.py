@@ -39,12 +39,13 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         found, rounds = measure(name, workload, options)
         rows += found
         ceilings += rounds
-    rows = [*machine_rows(ceilings), *rows]
-    for row in rows:
+        for row in found:
+            show(row)
+        if not options.quick:  # after each workload: a call that is cut off leaves what it has measured
+            print(f"written to {write('limits', [*machine_rows(ceilings), *rows], options.out)}", flush=True)
+    for row in machine_rows(ceilings):
         show(row)
-    if not options.quick:
-        print(f"written to {write('limits', rows, options.out)}")
-    return rows
+    return [*machine_rows(ceilings), *rows]
 
 
 def measure(name: str, workload: Workload, options: argparse.Namespace) -> tuple[list[Row], list[Ceilings]]:

@@ -95,7 +95,7 @@ def write(name: str, rows: list[Row], folder: Path = RESULTS, versions: Mapping[
     """Write NAME.json, whole or not at all; rows of groups that were not measured again are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    origin = {"command": command(), "commit": commit(), "machine": {**machine.describe(), **(versions or {})}}
+    origin = {"command": command(), "commit": STARTED_FROM, "machine": {**machine.describe(), **(versions or {})}}
     measured = {row.group for row in rows}
     kept = [] if not path.is_file() else [r for r in json.loads(path.read_text())["rows"] if r["group"] not in measured]
     content = {"name": name, "rows": kept + [{**row.as_json(), **origin} for row in rows]}
@@ -126,3 +126,7 @@ def commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + (" + changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+STARTED_FROM = commit()
+"""Taken when the program starts: a long measurement is of the code it loaded, whatever is edited while it runs."""
