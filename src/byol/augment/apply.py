@@ -7,17 +7,20 @@ import torch
 from torch import Tensor
 
 from byol.augment.color import (
+    SHORT_KERNEL,
+    Factor,
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
+    blur_by_blocks,
     blur_taps,
     gaussian_blur,
     solarize,
     to_grayscale,
 )
 from byol.augment.crop import crop_resize, crop_window
-from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
+from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, Drawn, ViewParams
 from byol.config import AugmentConfig, ViewConfig
 from byol.threads import side_by_side
 
@@ -57,9 +60,11 @@ def apply_color(images: Tensor, params: ViewParams, config: ViewConfig, flipped:
     Flip (unless the crop has done so), jitter, grey, blur and solarise, each where it was drawn, with the official
     clips. Without three channels, saturation, hue and grey are left out: they have no meaning there.
     """
+    if len(images) == 1:
+        return _apply_to_one(images, params.one_by_one()[0], config, flipped)
     x = images
     if not flipped:
-        x = x.clone() if len(x) > 1 else x
+        x = x.clone()
         x = _where(x, params.flip, lambda part, _: part.flip(3))
         x = _where(x, params.vertical_flip, lambda part, _: part.flip(2))
     has_colour = x.shape[1] == 3
@@ -81,12 +86,6 @@ def _jitter(x: Tensor, params: ViewParams, has_colour: bool) -> Tensor:
     neighbours: one copy a turn, where picking images out and putting them back would be two of a slower kind.
     """
     nothing = len(JITTER)
-    if len(x) == 1:
-        x = x.clone()
-        for code in params.order[0].tolist() if params.jitter.item() else ():
-            if has_colour or code not in COLOUR_ONLY:
-                _jitter_in_place(x, params.factors[:, code].to(x.device), code)
-        return x
     turns = torch.where(params.jitter.view(-1, 1), params.order, nothing).T.contiguous()  # (4, N)
     sorted_by_turn = turns.argsort(dim=1, stable=True)
     where_is = sorted_by_turn.argsort(dim=1)
@@ -106,7 +105,28 @@ def _jitter(x: Tensor, params: ViewParams, has_colour: bool) -> Tensor:
     return x.index_select(0, back)
 
 
-def _jitter_in_place(x: Tensor, factor: Tensor, code: int) -> None:
+def _apply_to_one(x: Tensor, drawn: Drawn, config: ViewConfig, flipped: bool) -> Tensor:
+    """The same for one image (1, C, H, W), without the bookkeeping of a batch: a tenth of the time of a large one."""
+    x = x.flip(3) if drawn.flip and not flipped else x.clone()
+    if drawn.vertical_flip and not flipped:
+        x = x.flip(2)
+    has_colour = x.shape[1] == 3
+    for code in drawn.order if drawn.jitter else ():
+        if has_colour or code not in COLOUR_ONLY:
+            _jitter_in_place(x, drawn.factors[code], code)
+    if drawn.gray and has_colour:
+        x = to_grayscale(x)
+    taps = blur_taps(x.shape[2])
+    if drawn.blur and taps > SHORT_KERNEL and x.device.type == "cpu":
+        x = blur_by_blocks(x[0].clamp_(0, 1), drawn.sigma, taps).unsqueeze(0)
+    elif drawn.blur and taps > 1:
+        x = gaussian_blur(x.clamp_(0, 1), torch.tensor([drawn.sigma], device=x.device), taps)
+    if drawn.solarize:
+        x = solarize(x.clamp_(0, 1), config.solarize_threshold)
+    return x.clamp_(0, 1)
+
+
+def _jitter_in_place(x: Tensor, factor: Factor, code: int) -> None:
     JITTER[code](x, factor, out=x)
     if code not in COLOUR_ONLY:  # those two stay within [0, 1]
         x.clamp_(0, 1)

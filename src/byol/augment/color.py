@@ -1,11 +1,15 @@
 """The official colour operations as pure functions of a batch and one factor per image.
 
-Images are (N, C, H, W) floats in [0, 1]; factors are (N,). TensorFlow's meaning, not torchvision's
-(deepmind-research/byol at f5de0ed, utils/augmentations.py): brightness is added, contrast scales around each channel's
-own mean, saturation and hue act on HSV. Where the official code goes to HSV and back, the same map is written in RGB.
+Images are (N, C, H, W) floats in [0, 1]; factors are (N,), or one number for all. TensorFlow's meaning, not
+torchvision's (deepmind-research/byol at f5de0ed, utils/augmentations.py): brightness is added, contrast scales around
+each channel's own mean, saturation and hue act on HSV. Where the official code goes to HSV and back, the same map is
+written in RGB.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from byol.augment.crop import rows_image_columns
@@ -13,23 +17,30 @@ from byol.augment.crop import rows_image_columns
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue in grey; their sum is 0.9999 (augmentations.py:285)."""
 
+Factor = Tensor | float
+"""(N,), or one number."""
+
 NEGLIGIBLE = 1e-9
 """Weight below which a tap of a long blur is left out: a hundredth of what float32 can tell apart near 1."""
 
 SHORT_KERNEL = 7
 """Longest blur kernel that is applied tap by tap (measured: 64 px images)."""
 
+BLOCK = 16
+"""Rows or columns that one small product blurs: their neighbours come on top, so that more is wasted in larger ones and
+more calls are made for smaller ones (measured at 224 px: 16 before 32 and 56)."""
 
-def _per_image(factor: Tensor) -> Tensor:
-    return factor.view(-1, 1, 1, 1)
+
+def _per_image(factor: Factor) -> Factor:
+    return factor.view(-1, 1, 1, 1) if isinstance(factor, Tensor) else factor
 
 
-def adjust_brightness(x: Tensor, delta: Tensor, out: Tensor | None = None) -> Tensor:
+def adjust_brightness(x: Tensor, delta: Factor, out: Tensor | None = None) -> Tensor:
     """Add `delta` to every value; not clipped (augmentations.py:239)."""
     return torch.add(x, _per_image(delta), out=out)
 
 
-def adjust_contrast(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
+def adjust_contrast(x: Tensor, factor: Factor, out: Tensor | None = None) -> Tensor:
     """Scale around each channel's mean; not clipped (augmentations.py:243)."""
     # a product and a sum: three tensors of different shapes in one call fall out of the processor's vector loop
     factor = _per_image(factor)
@@ -37,18 +48,20 @@ def adjust_contrast(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Ten
     return torch.mul(x, factor, out=out).add_(mean.mul_(1 - factor))
 
 
-def adjust_saturation(x: Tensor, factor: Tensor, out: Tensor | None = None) -> Tensor:
+def adjust_saturation(x: Tensor, factor: Factor, out: Tensor | None = None) -> Tensor:
     """Multiply S of HSV, clipped to [0, 1], keeping H and V (augmentations.py:250); (N, 3, H, W).
 
     With H and V fixed, each channel's distance from V is proportional to S: so V stays where it is, and the distance
     grows by the factor, or by 1/S where the factor would take S past 1.
     """
     value, chroma = _value_and_chroma(x)
-    ratio = torch.minimum(_per_image(factor), value / chroma)
+    ratio = value / chroma
+    factor = _per_image(factor)
+    ratio = torch.minimum(ratio, factor) if isinstance(factor, Tensor) else ratio.clamp_max_(factor)
     return torch.lerp(value, x, ratio, out=out)
 
 
-def adjust_hue(x: Tensor, turns: Tensor, out: Tensor | None = None) -> Tensor:
+def adjust_hue(x: Tensor, turns: Factor, out: Tensor | None = None) -> Tensor:
     """Add to H of HSV, modulo 1, keeping S and V (augmentations.py:254); (N, 3, H, W)."""
     value, chroma = _value_and_chroma(x)
     hue6 = _signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns))
@@ -130,14 +143,17 @@ def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
     """Blur by sigma pixels with a separable kernel of `taps` values; outside the image lies black.
 
     The zero padding is the official code's (augmentations.py:133-151): borders darken. A short kernel is a sum of
-    shifted images, and so is a long one on a processor; on a GPU it is a product with a banded matrix per image.
+    shifted images; a long one is a product with a banded matrix per image, of which a processor takes the band alone.
     """
     if taps == 1:
         return x
     if taps <= SHORT_KERNEL:
         return _blur_along(_blur_along(x, sigma, taps, dim=3), sigma, taps, dim=2)
     if x.device.type == "cpu":
-        return _blur_each(x, _kernel(sigma, taps, x.dtype))
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for image, width, place in zip(x, sigma.tolist(), out, strict=True):
+            place.copy_(blur_by_blocks(image, width, taps))
+        return out
     rows = _blur_matrix(sigma, taps, x.shape[2], x.dtype)
     columns = rows if x.shape[3] == x.shape[2] else _blur_matrix(sigma, taps, x.shape[3], x.dtype)
     return rows_image_columns(rows, x, columns)
@@ -152,38 +168,50 @@ def _kernel(sigma: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
 
 def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
     kernel, radius, size = _kernel(sigma, taps, x.dtype), taps // 2, x.shape[dim]
-    out = x * _per_image(kernel[:, radius])
+    out = x * kernel[:, radius].view(-1, 1, 1, 1)
     for reach in range(1, radius + 1):
-        weight = _per_image(kernel[:, radius + reach])
+        weight = kernel[:, radius + reach].view(-1, 1, 1, 1)
         out.narrow(dim, reach, size - reach).addcmul_(x.narrow(dim, 0, size - reach), weight)
         out.narrow(dim, 0, size - reach).addcmul_(x.narrow(dim, reach, size - reach), weight)
     return out
 
 
-def _blur_each(x: Tensor, kernel: Tensor) -> Tensor:
-    """Tap by tap, an image at a time: it stays in the cache, and taps too small to be seen in float32 are left out."""
-    c, h, w = x.shape[1:]
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    for image, taps, place in zip(x, kernel.tolist(), out, strict=True):
-        half = taps[len(taps) // 2 :]
-        radius = min(max(r for r, weight in enumerate(half) if weight > NEGLIGIBLE), h - 1)
-        down = image * half[0]
-        for r in range(1, radius + 1):
-            down[:, r:].add_(image[:, :-r], alpha=half[r])
-            down[:, :-r].add_(image[:, r:], alpha=half[r])
-        # rows one after the other with black between them: a step along the row is a step in memory
-        line = torch.nn.functional.pad(down, (0, radius)).view(-1)
-        across = line * half[0]
-        for r in range(1, radius + 1):
-            across[r:].add_(line[:-r], alpha=half[r])
-            across[:-r].add_(line[r:], alpha=half[r])
-        place.copy_(across.view(c, h, w + radius)[:, :, :w])
-    return out
+def blur_by_blocks(image: Tensor, sigma: float, taps: int) -> Tensor:
+    """`gaussian_blur` of one image (C, H, W): some rows, then some columns, by one small product.
+
+    All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbours'
+    where they lie. Taps too small to be seen in float32 are left out.
+    """
+    c, h, w = image.shape
+    half = _half_kernel(sigma, taps)
+    reach = len(half) - 1
+    high, wide = -(-h // BLOCK), -(-w // BLOCK)  # blocks; the last may hang over
+    band = image.new_zeros(BLOCK, BLOCK + 2 * reach)
+    band.as_strided((BLOCK, 2 * reach + 1), (BLOCK + 2 * reach + 1, 1)).copy_(image.new_tensor(half[:0:-1] + half))
+    padded = F.pad(image, (0, 0, reach, high * BLOCK - h + reach))
+    row = wide * BLOCK + 2 * reach
+    between = image.new_zeros(c, high * BLOCK, row)
+    for channel, place in zip(padded, between[:, :, reach : reach + w], strict=True):
+        taken = channel.as_strided((high, BLOCK + 2 * reach, w), (BLOCK * w, w, 1))
+        torch.bmm(band.expand(high, -1, -1), taken, out=place.view(high, BLOCK, w))
+    out = image.new_empty(c, high * BLOCK, wide * BLOCK)
+    lines = c * high * BLOCK
+    taken = between.as_strided((wide, lines, BLOCK + 2 * reach), (BLOCK, row, 1))
+    place = out.as_strided((wide, lines, BLOCK), (BLOCK, wide * BLOCK, 1))
+    torch.bmm(taken, band.T.expand(wide, -1, -1), out=place)
+    return out[:, :h, :w]
+
+
+def _half_kernel(sigma: float, taps: int) -> list[float]:
+    """Weights from the middle outwards, as `_kernel` has them, as far as they can be seen."""
+    weights = [math.exp(-(distance**2) / (2 * sigma**2)) for distance in range(taps // 2 + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    return [weight / total for weight in weights if weight / total > NEGLIGIBLE]
 
 
 def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Tensor:
     """(N, size, size), symmetric: row i holds the kernel around pixel i."""
-    kernel = torch.nn.functional.pad(_kernel(sigma, taps, dtype), (0, 1))  # a last tap of 0: out of reach
+    kernel = F.pad(_kernel(sigma, taps, dtype), (0, 1))  # a last tap of 0: out of reach
     positions = torch.arange(size, device=sigma.device)
     tap = positions - positions.view(-1, 1) + taps // 2
     return kernel[:, torch.where((tap < 0) | (tap > taps), taps, tap)]

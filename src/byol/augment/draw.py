@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,20 @@ from byol.config import ViewConfig
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Codes of the four colour operations in `ViewParams.order`, and their columns in `ViewParams.factors`."""
+
+
+class Drawn(NamedTuple):
+    """What one image's colour is changed by, as plain numbers; the fields of `ViewParams`."""
+
+    flip: bool
+    vertical_flip: bool
+    jitter: bool
+    order: list[int]
+    factors: list[float]
+    gray: bool
+    blur: bool
+    sigma: float
+    solarize: bool
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,10 @@ class ViewParams:
 
     def __getitem__(self, part: slice) -> "ViewParams":
         return ViewParams(**{f.name: getattr(self, f.name)[part] for f in dataclasses.fields(self)})
+
+    def one_by_one(self) -> list[Drawn]:
+        """Each image's numbers by themselves: an operation on a single image takes a number sooner than a tensor."""
+        return [Drawn(*row) for row in zip(*(getattr(self, name).tolist() for name in Drawn._fields), strict=True)]
 
     @staticmethod
     def join(first: "ViewParams", second: "ViewParams") -> "ViewParams":
