@@ -25,12 +25,20 @@ from byol.paper.scales import Scale, scale_named
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
+FAST = {"optim__predictor_lr": 10.0}
+MANY = {"batch_size": 64, "optim__lr": 4e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "wide": {"network__width": 0.5, "epochs": 8.0},
     "wide-short": {"network__width": 0.5, "epochs": 5.0},
-    "small-views": {"network__width": 0.5, "image_size": 16, "epochs": 8.0},
+    "wide-short-fast": {"network__width": 0.5, "epochs": 5.0, **FAST},
+    "wide-short-many-fast": {"network__width": 0.5, "epochs": 4.0, **FAST, **MANY},
     "narrow": {"network__width": 0.25, "epochs": 8.0},
-    "narrow-long": {"network__width": 0.25, "epochs": 12.0},
+    "narrow-many": {"network__width": 0.25, "epochs": 8.0, **MANY},
+    "narrow-many-fast": {"network__width": 0.25, "epochs": 8.0, **FAST, **MANY},
+    "small-views-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST},
+    "small-narrow-long": {"network__width": 0.25, "image_size": 16, "epochs": 20.0},
+    "small-narrow-long-fast": {"network__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
+    "small-views-many-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **MANY},
 }
 """What each changes in the scale as it stands."""
 ROWS = (("targets", "tau-0.99"), ("targets", "tau-1"), ("batch-size", "simclr-4096"))
@@ -76,7 +84,10 @@ def found(scale: Scale, table: str, cell: str) -> Cell:
 
 def run(name: str, cell: Cell, changes: dict[str, Any], scale: Scale, data: Data) -> Row:
     """One training and its classifier."""
-    config = replace(cell.config(scale), **changes)
+    config = cell.config(scale)
+    if config.method != "byol":  # the others have no predictor that could learn faster
+        changes = {key: value for key, value in changes.items() if key not in FAST}
+    config = replace(config, **changes)
     every = max(1, config.total_steps(len(data.train)) // 20)
     config = replace(config, watch__health_every=every, watch__log_every=every)
     with tempfile.TemporaryDirectory() as folder:
