@@ -26,6 +26,11 @@ from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
 FAST = {"optim__predictor_lr": 10.0}
+GENTLE = {
+    f"augment__{view}__{name}": value
+    for view in ("view1", "view2")
+    for name, value in {"brightness": 0.2, "contrast": 0.2, "saturation": 0.1, "hue": 0.05}.items()
+}
 MANY = {"batch_size": 64, "optim__lr": 4e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "wide": {"network__width": 0.5, "epochs": 8.0},
@@ -36,6 +41,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "narrow-many": {"network__width": 0.25, "epochs": 8.0, **MANY},
     "narrow-many-fast": {"network__width": 0.25, "epochs": 8.0, **FAST, **MANY},
     "small-views-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST},
+    "small-views-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **GENTLE},
+    "small-views-fast-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **GENTLE},
+    "wide-short-fast-gentle": {"network__width": 0.5, "epochs": 5.0, **FAST, **GENTLE},
     "small-narrow-long": {"network__width": 0.25, "image_size": 16, "epochs": 20.0},
     "small-narrow-long-fast": {"network__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
     "small-views-many-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **MANY},
