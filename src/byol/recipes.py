@@ -141,7 +141,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "cifar10-cpu": Recipe(
         make=cifar10_cpu,
-        what="a narrow ResNet-18 at 32 px, for two cores",
+        what="a narrow ResNet-10 at 32 px, for two cores",
         source="chosen on held-out training images (docs/recipes.md)",
         cost="about 20 minutes on two cores",
         expected="see docs/results.md",

@@ -5,7 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from byol.paper.cells import GROUPS
-from byol.paper.summary import Drop, TableResult
+from byol.paper.ranks import Row
+from byol.paper.summary import TableResult
 
 INK, FAINT, PAPER, OURS = "#222", "#ddd", "#7f7f7f", "#1f77b4"
 COLOURS = {"byol": "#1f77b4", "simclr": "#d62728"}
@@ -90,7 +91,7 @@ def _short(name: str, most: int = 46) -> str:
 WIDTH, HEIGHT, LEFT, UP, RIGHT, DOWN = 760, 400, 60, 20, 180, 110
 
 
-def drops_plot(lost: Mapping[str, Sequence[Drop]], title: str) -> str:
+def drops_plot(lost: Mapping[str, Sequence[Row]], title: str) -> str:
     """What each method loses from its own first row, in points, downwards: ours in full lines with the range over
     seeds, the paper's dashed."""
     names = list(dict.fromkeys(drop.name for rows in lost.values() for drop in rows))

@@ -13,7 +13,7 @@ from byol.paper.catalogue import TABLES
 from byol.paper.plots import drops_plot, rows_plot
 from byol.paper.ranks import Row, decided, interval, sentences, tau_b
 from byol.paper.scales import SCALES
-from byol.paper.summary import Drop, Gathered, RowResult, TableResult, drops, gather
+from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
 
 ONE_SEED = "one seed"
 FEWEST_ROWS = 3
@@ -200,7 +200,7 @@ def _claim(result: TableResult) -> list[Block]:
     ]
 
 
-def _compared(byol: Drop, simclr: Drop) -> str:
+def _compared(byol: Row, simclr: Row) -> str:
     shared = list(zip(byol.ours, simclr.ours, strict=False))
     gap = [theirs - ours for ours, theirs in shared]
     mean = sum(gap) / len(gap)
@@ -224,7 +224,7 @@ def _points(value: float) -> str:
     return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
-def _signed(drop: Drop) -> str:
+def _signed(drop: Row) -> str:
     return _points(-drop.mean) + (f" ± {drop.spread:.1f}" if len(drop.ours) > 1 else "")
 
 

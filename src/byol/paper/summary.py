@@ -137,29 +137,12 @@ def seconds_of_a_cell(folder: Path, scale: Scale, table: Table) -> tuple[float, 
     return (median(own), True) if own else (scale.estimated_seconds(), False)
 
 
-@dataclass(frozen=True)
-class Drop:
-    """How much a method loses from its own baseline, in points."""
+def drops(result: TableResult) -> dict[str, list[Row]]:
+    """By method, how many points each row loses from the method's first row, the paper's and ours.
 
-    name: str
-    """Of the row."""
-    paper: float
-    ours: tuple[float, ...]
-    """One per seed that both row and baseline have."""
-
-    @property
-    def mean(self) -> float:
-        return sum(self.ours) / len(self.ours)
-
-    @property
-    def spread(self) -> float:
-        """Half of most minus least."""
-        return (max(self.ours) - min(self.ours)) / 2
-
-
-def drops(result: TableResult) -> dict[str, list[Drop]]:
-    """By method, each row's drop from the method's first row; rows without a seed in common with it are left out."""
-    found: dict[str, list[Drop]] = {}
+    Of seeds that both have; rows without one are left out.
+    """
+    found: dict[str, list[Row]] = {}
     for group in dict.fromkeys(row.cell.group for row in result.rows):
         rows = [row for row in result.rows if row.cell.group == group]
         base = rows[0]
@@ -173,5 +156,5 @@ def drops(result: TableResult) -> dict[str, list[Drop]]:
             assert row.cell.paper is not None
             assert base.cell.paper is not None
             if lost:
-                found[group].append(Drop(row.cell.row, base.cell.paper.value - row.cell.paper.value, lost))
+                found[group].append(Row(row.cell.row, base.cell.paper.value - row.cell.paper.value, lost))
     return found
