@@ -43,6 +43,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "small-views-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST},
     "small-views-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **GENTLE},
     "small-views-fast-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **GENTLE},
+    "middle-fast-gentle": {"network__width": 0.5, "image_size": 20, "epochs": 6.0, **FAST, **GENTLE},
     "wide-short-fast-gentle": {"network__width": 0.5, "epochs": 5.0, **FAST, **GENTLE},
     "small-narrow-long": {"network__width": 0.25, "image_size": 16, "epochs": 20.0},
     "small-narrow-long-fast": {"network__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
