@@ -25,12 +25,17 @@ from byol.paper.scales import Scale, scale_named
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
+
+def colour(strength: float) -> dict[str, Any]:
+    """Both views' jitter, `strength` times the paper's."""
+    most = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
+    return {f"augment__{view}__{name}": strength * most[name] for view in ("view1", "view2") for name in most}
+
+
+START = {"image_size": 24, "optim__predictor_lr": 1.0, **colour(1.0)}
+"""What the scale was before this search: every candidate is a change of it."""
 FAST = {"optim__predictor_lr": 10.0}
-GENTLE = {
-    f"augment__{view}__{name}": value
-    for view in ("view1", "view2")
-    for name, value in {"brightness": 0.2, "contrast": 0.2, "saturation": 0.1, "hue": 0.05}.items()
-}
+GENTLE = colour(0.5)
 MANY = {"batch_size": 64, "optim__lr": 4e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "wide": {"network__width": 0.5, "epochs": 8.0},
@@ -49,7 +54,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "small-narrow-long-fast": {"network__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
     "small-views-many-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **MANY},
 }
-"""What each changes in the scale as it stands."""
 ROWS = (("targets", "tau-0.99"), ("targets", "tau-1"), ("batch-size", "simclr-4096"))
 HELD_OUT = 5000
 
@@ -68,7 +72,7 @@ def main() -> None:
     rows = [tuple(name.split("/")) for name in options.only] or list(ROWS)
     for name in options.candidates or list(CANDIDATES):
         for table, cell in rows:
-            changes = CANDIDATES[name]
+            changes = {**START, **CANDIDATES[name]}
             show(row := run(f"{name}: {table}/{cell}", found(scale, table, cell), changes, scale, data))
             write("choose-paper-scale", [row], options.out)
 

@@ -22,7 +22,15 @@ from results_file import REPOSITORY, RESULTS
 GOALS_ONLY = "readme"
 """Name of the table of all figures that have a goal."""
 WITH_GOALS = ("cifar10-cpu", "demo", "throughput", "peers", "startup", "evaluation-speed")
-DOCUMENTS = ("README.md", "docs/results.md", "docs/start.md", "docs/recipes.md", "docs/evaluate.md", "docs/speed.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/results.md",
+    "docs/start.md",
+    "docs/recipes.md",
+    "docs/evaluate.md",
+    "docs/speed.md",
+    "docs/paper.md",
+)
 SAID = re.compile(r"(<!-- said:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /said:(?P=name) -->)", re.DOTALL)
 MARKED = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)
 

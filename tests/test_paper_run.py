@@ -38,7 +38,7 @@ def tiny_scale(**changes: Any) -> Scale:
         what="a test",
         config=config,
         images=None,
-        everything=with_everything(config.augment),
+        everything=with_everything(config.augment, config.image_size),
         encoders={},
         images_per_second=1000,
         train_images=96,

@@ -29,7 +29,11 @@ _ALL = (
         source="Tables 5b and 19",
         claim="without negatives both predictor and target network are needed; with them neither is",
         cells=tables.bridge,
-        limits={"cpu": "A short run shows a collapse by its verdict more surely than by its accuracy."},
+        limits={
+            "cpu": "The scale's predictor learns ten times as fast as the rest; in rows whose target is the online "
+            "network itself, with a gradient that stops, it learns at the paper's rate, or it would stand in for the "
+            "moving average. A short run shows a collapse by its verdict more surely than by its accuracy."
+        },
     ),
     Table(
         name="batch-size",
@@ -52,10 +56,12 @@ _ALL = (
         claim="BYOL loses less than SimCLR when transformations go, above all colour",
         cells=headlines.augmentations,
         limits={
-            "cpu": "Small images want no blur (arXiv:2002.05709, Appendix B.9), so the scale's own views have none; "
+            "cpu": "The scale's own views have neither blur nor solarising; this table starts from views with the "
+            "paper's solarising put back. Views of 16 px are too small for any blur (its kernel, a tenth of the side, "
+            "is a single pixel), so rows that differ by blur alone are left out.",
+            "small": "Small images want no blur (arXiv:2002.05709, Appendix B.9), so the scale's own views have none; "
             "this table starts from views with the paper's blur, at half its width, and solarising put back, or there "
             "would be nothing to remove. Rows without them may well gain.",
-            "small": "As at the scale cpu: this table starts from views with blur and solarising put back.",
         },
     ),
     Table(

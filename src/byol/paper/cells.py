@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from byol.config import PretrainConfig, replace
+from byol.config import PretrainConfig, overrule
 from byol.paper.numbers import PaperNumber
 from byol.paper.scales import Scale
 
@@ -40,8 +40,8 @@ class Cell:
         return f"{GROUPS[self.group]}, {self.row}" if self.group else self.row
 
     def config(self, scale: Scale) -> PretrainConfig:
-        """Every setting of the row at a scale, with seed 0."""
-        return replace(scale.config, **self.changes)
+        """Every setting of the row at a scale, with seed 0; what its method does not read of the scale falls away."""
+        return overrule(scale.config, self.changes)
 
 
 @dataclass(frozen=True, kw_only=True)

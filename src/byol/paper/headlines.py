@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from byol.config import PretrainConfig
 from byol.paper.cells import Cell
 from byol.paper.numbers import number
 from byol.paper.scales import Scale
@@ -74,17 +75,21 @@ REMOVED: dict[str, tuple[str, Settings, str]] = {
 
 
 def augmentations(scale: Scale) -> list[Cell]:
-    """Transformations removed one after another, from views that have all of them."""
+    """Transformations removed one after another, from views that have all of them that their size allows.
+
+    A row that is one above it all over again, since there was nothing to remove, is left out.
+    """
     start: Settings = {} if scale.everything == scale.config.augment else {"augment": scale.everything}
-    return [
-        Cell(
-            name=f"{method}-{name}",
-            row=row,
-            paper=number("ablation_augmentations", f"{method}_top1", augmentation_set=row),
-            changes={**changes, **start, **settings},
-            group=method,
-            note=note,
-        )
-        for method, changes in METHODS.items()
-        for name, (row, settings, note) in REMOVED.items()
-    ]
+    cells: dict[PretrainConfig, Cell] = {}
+    for method, changes in METHODS.items():
+        for name, (row, settings, note) in REMOVED.items():
+            cell = Cell(
+                name=f"{method}-{name}",
+                row=row,
+                paper=number("ablation_augmentations", f"{method}_top1", augmentation_set=row),
+                changes={**changes, **start, **settings},
+                group=method,
+                note=note,
+            )
+            cells.setdefault(cell.config(scale), cell)
+    return list(cells.values())
