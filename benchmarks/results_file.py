@@ -92,13 +92,14 @@ def show(row: Row) -> None:
 
 
 def write(name: str, rows: list[Row], folder: Path = RESULTS, versions: Mapping[str, str] | None = None) -> Path:
-    """Write NAME.json, whole or not at all; rows of groups that were not measured again are kept."""
+    """Write NAME.json, whole or not at all; rows that were not measured again are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     origin = {"command": command(), "commit": STARTED_FROM, "machine": {**machine.describe(), **(versions or {})}}
-    measured = {row.group for row in rows}
-    kept = [] if not path.is_file() else [r for r in json.loads(path.read_text())["rows"] if r["group"] not in measured]
-    content = {"name": name, "rows": kept + [{**row.as_json(), **origin} for row in rows]}
+    found = {} if not path.is_file() else {(r["group"], r["name"]): r for r in json.loads(path.read_text())["rows"]}
+    found |= {(row.group, row.name): {**row.as_json(), **origin} for row in rows}
+    groups = list(dict.fromkeys(group for group, _ in found))
+    content = {"name": name, "rows": sorted(found.values(), key=lambda row: groups.index(row["group"]))}
     write_atomically(path, json.dumps(content, indent=1) + "\n")
     return path
 
