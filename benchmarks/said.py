@@ -3,10 +3,12 @@
     python benchmarks/said.py bench bench --recipe cifar10-cpu
 
 runs `byol bench --recipe cifar10-cpu` and writes `benchmarks/results/bench.txt`, the text between `<!-- said:bench -->`
-and `<!-- /said:bench -->`. Nothing is written where the command fails.
+and `<!-- /said:bench -->`. Nothing is written where the command fails. The folder that BYOL_DATA names stands there as
+`$BYOL_DATA`.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -28,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     if done.returncode == 0:
         options.out.mkdir(parents=True, exist_ok=True)
         text = f"$ byol {shlex.join(options.command)}\n{done.stdout}"
+        if place := os.environ.get("BYOL_DATA"):
+            text = text.replace(place, "$BYOL_DATA")
         write_atomically(options.out / f"{options.name}.txt", text)
     return done.returncode
 
