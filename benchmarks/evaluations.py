@@ -43,18 +43,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--name", required=True)
     names = ["knn", "linear", "fewshot", "transfer", "semi"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--encoders", nargs="+", choices=["trained", "untrained", "pixels"], help="by default all")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     train, test = open_source(options.train, 3), open_source(options.test, 3)
     encoders = {"trained": str(options.run), "untrained": f"random:{options.run}", "pixels": "pixels"}
     for name in options.only:
-        rows: list[Row] = []
-        for who, spec in encoders.items():
+        for who in options.encoders or encoders:
             if who == "pixels" and name in ("semi", "transfer"):  # no weights to train; too many features to sweep
                 continue
-            rows += measure(name, who, spec, train, test)
-        # after each evaluation: a call that is cut off leaves what it has measured
-        print(f"written to {write(options.name, rows, options.out)}", flush=True)
+            rows = measure(name, who, encoders[who], train, test)
+            # after each: a call that is cut off leaves what it has measured
+            print(f"written to {write(options.name, rows, options.out)}", flush=True)
 
 
 def measure(name: str, who: str, spec: str, train: Any, test: Any) -> list[Row]:
