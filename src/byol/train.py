@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -179,9 +180,10 @@ def parallel(method: AnyMethod, device: torch.device) -> nn.Module:
     if distributed.world_size() == 1:
         return method
     # batch-norm statistics are the same in every process already, so no buffers are sent
-    return DistributedDataParallel(
-        method, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-    )
+    wrap: Callable[..., nn.Module] = DistributedDataParallel
+    known = signature(DistributedDataParallel.__init__).parameters
+    setting = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.14
+    return wrap(method, device_ids=[device.index] if device.type == "cuda" else None, **{setting: False})
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[object]:
