@@ -139,10 +139,12 @@ def _sentence(text: str) -> str:
 def _setting(gathered: Gathered) -> str:
     config = gathered.scale.config
     line = gathered.lines()[0]
+    faster = config.optim.predictor_lr
+    predictor = f", the predictor's {faster:g} times as much" if faster != 1 else ""
     return (
         f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; {config.encoder} at "
         f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
-        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images; "
+        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
         f"tau {config.target.tau:g}. The same for every table."
     )
 
