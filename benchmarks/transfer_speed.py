@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("images", 20_000), ("features", 512), ("classes", 10), ("repeats", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-4, 1e-6], help="scikit-learn's")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "transfer_speed.json")
     args = parser.parse_args()
 
@@ -76,7 +77,7 @@ def main() -> None:
     l2 = sorted(TransferConfig().l2, reverse=True)
     ways = {"ours": lambda: ours(train, truth, args.classes, l2)}
     for warm in (False, True):
-        for tolerance in (1e-4, 1e-6):
+        for tolerance in args.tolerances:
             name = f"scikit-learn, {'warm' if warm else 'cold'}, tol {tolerance:g}"
             ways[name] = lambda t=tolerance, w=warm: sklearns(*arrays, l2, t, w)
     warnings.simplefilter("ignore", ConvergenceWarning)
