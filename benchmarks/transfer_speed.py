@@ -7,14 +7,13 @@ Ours is timed from features to the last fit, the turn to principal axes included
 zero for each penalty, and warm-started along the path; each with its default tolerance (1e-4), which stops short of
 the optimum at weak penalties, and with one that comes near it (1e-6). The optimum that all are compared with is the
 lowest objective that any of them reached. Times are of one run each; `--repeats` gives more, and
-the spread. Writes benchmarks/results/transfer_speed.json.
+the spread. Writes benchmarks/results/transfer-speed.json.
 """
 
 import argparse
-import json
-import statistics
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 
 from byol.evals.logistic import Problem
 from byol.evals.transfer import TransferConfig
-from byol.machine import describe
+from results_file import RESULTS, Row, ratios, show, write
 
 
 def made_up(images: int, features: int, classes: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,14 +44,14 @@ def objective(x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias:
     return float(F.cross_entropy(logits, labels)) + 0.5 * l2 / len(labels) * float(weight.double().square().sum())
 
 
-Path_ = list[tuple[torch.Tensor, torch.Tensor]]
+Fits = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-def ours(features: torch.Tensor, labels: torch.Tensor, classes: int, l2: list[float]) -> Path_:
+def ours(features: torch.Tensor, labels: torch.Tensor, classes: int, l2: list[float]) -> Fits:
     return [(fit.weight, fit.bias) for fit in Problem(features, labels, classes).path(l2)]
 
 
-def sklearns(features: np.ndarray, labels: np.ndarray, l2: list[float], tolerance: float, warm: bool) -> Path_:
+def sklearns(features: np.ndarray, labels: np.ndarray, l2: list[float], tolerance: float, warm: bool) -> Fits:
     fits = []
     model = LogisticRegression(tol=tolerance, max_iter=5000, warm_start=warm)
     for value in l2:
@@ -63,11 +62,12 @@ def sklearns(features: np.ndarray, labels: np.ndarray, l2: list[float], toleranc
 
 
 def main() -> None:
+    """Time each way, compare what it found, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("images", 20_000), ("features", 512), ("classes", 10), ("repeats", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-4, 1e-6], help="scikit-learn's")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "transfer_speed.json")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     args = parser.parse_args()
 
     values, labels, training = made_up(args.images, args.features, args.classes)
@@ -75,42 +75,55 @@ def main() -> None:
     test, asked = values[~training], labels[~training]
     arrays = train.numpy(), truth.numpy()
     l2 = sorted(TransferConfig().l2, reverse=True)
-    ways = {"ours": lambda: ours(train, truth, args.classes, l2)}
-    for warm in (False, True):
-        for tolerance in args.tolerances:
+    ways: dict[str, Callable[[], Fits]] = {"ours": lambda: ours(train, truth, args.classes, l2)}
+    for tolerance in args.tolerances:
+        for warm in (False, True):
             name = f"scikit-learn, {'warm' if warm else 'cold'}, tol {tolerance:g}"
             ways[name] = lambda t=tolerance, w=warm: sklearns(*arrays, l2, t, w)
     warnings.simplefilter("ignore", ConvergenceWarning)
     ours(train[:500], truth[:500], args.classes, l2[:5])  # the first product of a process is slow
 
-    results: dict[str, dict[str, object]] = {}
+    group = f"transfer, {args.images:,} x {args.features}, {args.classes} classes"
+    seconds: dict[str, list[float]] = {}
     objectives: dict[str, np.ndarray] = {}
-    accuracies: dict[str, np.ndarray] = {}
+    accuracies: dict[str, float] = {}
     for name, run in ways.items():
-        seconds = []
+        seconds[name] = []
         for _ in range(args.repeats):
             start = time.perf_counter()
             fits = run()
-            seconds.append(time.perf_counter() - start)
+            seconds[name].append(time.perf_counter() - start)
         objectives[name] = np.array([objective(train, truth, w, b, v) for (w, b), v in zip(fits, l2, strict=True)])
-        right = [((test.double() @ w.double().T + b).argmax(dim=1) == asked).double().mean() for w, b in fits]
-        accuracies[name] = np.array([float(value) for value in right])
-        spread = statistics.stdev(seconds) if len(seconds) > 1 else None
-        results[name] = {"seconds": statistics.fmean(seconds), "seconds_std": spread, "n": len(seconds)}
-    lowest = np.min(list(objectives.values()), axis=0)
-    for name, found in results.items():
-        gaps = objectives[name] - lowest
-        found |= {"largest_gap": gaps.max(), "penalties_within_1e-4": int((gaps <= 1e-4).sum())}
-        found["best_accuracy"] = accuracies[name].max()
-        found["times_as_long_as_ours"] = float(found["seconds"]) / float(results["ours"]["seconds"])  # type: ignore[arg-type]
-        print(
-            f"{name:32} {found['seconds']:8.2f} s  {found['times_as_long_as_ours']:6.1f} x  "
-            f"largest gap {found['largest_gap']:.1e}  best accuracy {found['best_accuracy']:.4f}"
+        accuracies[name] = max(
+            float(((test.double() @ w.double().T + b).argmax(1) == asked).double().mean()) for w, b in fits
         )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    settings = {key: value for key, value in vars(args).items() if key != "out"}
-    record = {"settings": settings, "threads": torch.get_num_threads(), "machine": describe(), "results": results}
-    args.out.write_text(json.dumps(record, indent=2) + "\n")
+        rows = compared(group, seconds, objectives, accuracies)
+        write("transfer-speed", rows, args.out)  # after each way: a call that is cut off leaves what it has measured
+    for row in rows:
+        show(row)
+        if row.unit == "s":
+            print(f"    {row.config}")
+
+
+def compared(
+    group: str, seconds: dict[str, list[float]], objectives: dict[str, np.ndarray], accuracies: dict[str, float]
+) -> list[Row]:
+    """Each way's time, how far from the lowest objective it ended, and how many times as long as ours it took."""
+    lowest = np.min(list(objectives.values()), axis=0)
+    rows = []
+    for name, taken in seconds.items():
+        gaps = objectives[name] - lowest
+        about = {
+            "largest gap to the optimum": float(f"{gaps.max():.2g}"),
+            "best accuracy": round(accuracies[name], 4),
+        }
+        rows.append(Row(group, name, "s", taken, about))
+        near = float((gaps <= 1e-4).sum())
+        rows.append(Row(group, f"{name}: within 1e-4 of the lowest mean loss", f"of {len(gaps)}", [near], about))
+        if name != "ours":
+            goal = 5.0 if "cold" in name else None
+            rows.append(Row(group, f"{name} / ours", "ratio", ratios(taken, seconds["ours"]), about, goal))
+    return rows
 
 
 if __name__ == "__main__":
