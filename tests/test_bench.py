@@ -76,7 +76,7 @@ ADVICE: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["Decoding"],
     ),
     "cropping": ({"together": 60.0, "profile": seconds(crop=0.4)}, ["Cropping", "60%"]),
-    "augmentation": ({"together": 60.0, "profile": seconds(colour=0.4)}, ["Augmentation", "60%", "0.41 s"]),
+    "augmentation": ({"together": 60.0, "profile": seconds(colour=0.4)}, ["Augmentation", "60%", "410 ms"]),
     "pipeline that just keeps up": ({"together": 95.1}, ["matrix products"]),
     "small batch on a GPU": ({"device": "cuda", "limit": SHORT}, ["Small batch", "100 images", "3.3 ms", "1000.0 ms"]),
     "small batch on a processor": ({"limit": SHORT}, ["matrix products"]),
