@@ -172,7 +172,7 @@ def _from_timm(name: str, in_chans: int) -> OpenedEncoder:
     try:
         module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=in_chans)
     except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120].rstrip(" .")
         raise UserError(
             f"The pretrained weights of {name!r} cannot be reached ({reason}); check the network, or give "
             f"random:{name} for the same network untrained."
