@@ -94,8 +94,8 @@ def _pipeline(found: Findings) -> str:
         )
     if slowest == CROP and seconds[DECODE] > 0:  # large images, one by one
         return f"Cropping: {lost}; store the images smaller (twice the --image-size is enough), or give more cores."
+    spent = 1000 * (seconds[CROP] + seconds[COLOUR])
     return (
-        f"Augmentation: {lost}, and crops and colour take {1000 * (seconds[CROP] + seconds[COLOUR]):.3g} ms of each update; on a "
-        "processor only fewer operations (--augment.view1.blur 0, for example, which trains another thing) or more "
-        "cores help."
+        f"Augmentation: {lost}, and crops and colour take {spent:.3g} ms of each update; on a processor only fewer "
+        "operations (--augment.view1.blur 0, for example, which trains another thing) or more cores help."
     )
