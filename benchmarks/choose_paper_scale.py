@@ -8,6 +8,7 @@ One seed, one thread a cell; two calls may run side by side.
 """
 
 import argparse
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,21 @@ from typing import Any
 import torch
 
 from byol import machine
+from byol.choose import small_views
 from byol.config import replace
 from byol.data.base import digest
 from byol.data.sources import TensorSource
 from byol.paper.catalogue import TABLES
 from byol.paper.cells import Cell
 from byol.paper.measure import Data, measure, open_data
-from byol.paper.scales import Scale, scale_named
+from byol.paper.scales import Scale, scale_named, watched
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
-
-def colour(strength: float) -> dict[str, Any]:
-    """Both views' jitter, `strength` times the paper's."""
-    most = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
-    return {f"augment__{view}__{name}": strength * most[name] for view in ("view1", "view2") for name in most}
-
-
-START = {"image_size": 24, "optim__predictor_lr": 1.0, **colour(1.0)}
+START: dict[str, Any] = {"image_size": 24, "optim__predictor_lr": 1.0, "augment": small_views()}
 """What the scale was before this search: every candidate is a change of it."""
 FAST = {"optim__predictor_lr": 10.0}
-GENTLE = colour(0.5)
+GENTLE = {"augment": small_views(color=0.5)}
 MANY = {"batch_size": 64, "optim__lr": 4e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "wide": {"network__width": 0.5, "epochs": 8.0},
@@ -71,9 +66,9 @@ def main() -> None:
     data = held_out(scale)
     rows = [tuple(name.split("/")) for name in options.only] or list(ROWS)
     for name in options.candidates or list(CANDIDATES):
+        candidate = dataclasses.replace(scale, config=replace(scale.config, **START | CANDIDATES[name]))
         for table, cell in rows:
-            changes = {**START, **CANDIDATES[name]}
-            show(row := run(f"{name}: {table}/{cell}", found(scale, table, cell), changes, scale, data))
+            show(row := run(f"{name}: {table}/{cell}", found(candidate, table, cell), candidate, data))
             write("choose-paper-scale", [row], options.out)
 
 
@@ -95,17 +90,12 @@ def found(scale: Scale, table: str, cell: str) -> Cell:
     return one
 
 
-def run(name: str, cell: Cell, changes: dict[str, Any], scale: Scale, data: Data) -> Row:
+def run(name: str, cell: Cell, scale: Scale, data: Data) -> Row:
     """One training and its classifier."""
-    config = cell.config(scale)
-    if config.method != "byol":  # the others have no predictor that could learn faster
-        changes = {key: value for key, value in changes.items() if key not in FAST}
-    config = replace(config, **changes)
-    every = max(1, config.total_steps(len(data.train)) // 20)
-    config = replace(config, watch__health_every=every, watch__log_every=every)
+    config = watched(cell.config(scale), len(data.train))
     with tempfile.TemporaryDirectory() as folder:
         line = measure(config, scale, data, Path(folder) / "run", fine_tunes=False, threads=1)
-    about = {**changes, **cell.changes, **{key: line[key] for key in ("knn", "verdict", "updates", "seconds")}}
+    about = {key: line[key] for key in ("config", "knn", "verdict", "updates", "seconds")}
     return Row(name, "linear classifier, held out", "accuracy", [line["linear"]], about)
 
 

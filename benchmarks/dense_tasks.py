@@ -23,7 +23,7 @@ from workloads import DATA
 
 CPU = torch.device("cpu")
 CLASSES, PER_CLASS = 10, 300
-"""Classes of Tiny-ImageNet that are detected, and training images of each."""
+"""Classes of Tiny-ImageNet that are detected, and images of each in either part, at most."""
 
 SEGMENTATION = segmentation.SegmentationConfig(
     crop=160, scale=(0.5, 1.0), batch_size=8, steps=200, lrs=(3e-2,), seeds=1
@@ -89,11 +89,11 @@ def measure_segmentation(run: Path, frozen: bool, seeds: int, steps: int | None)
 def measure_detection(run: Path, frozen: bool, seeds: int, steps: int | None) -> list[Figure]:
     """AP50 on ten classes of Tiny-ImageNet, per encoder and seed."""
     parts = []
-    for part, most in (("train", PER_CLASS), ("val", PER_CLASS)):
+    for part in ("train", "val"):
         whole = open_boxes(DATA / "tiny-imagenet-100" / f"{part}.parquet")
         chosen: list[int] = []
         for label in range(CLASSES):
-            chosen += [i for i, objects in enumerate(whole.objects) if int(objects.labels[0]) == label][:most]
+            chosen += [i for i, objects in enumerate(whole.objects) if int(objects.labels[0]) == label][:PER_CLASS]
         parts.append(whole.subset(chosen))
     config = replace(DETECTION, frozen=frozen, steps=steps or DETECTION.steps)
 

@@ -122,13 +122,15 @@ def test_two_processes_train_as_one(
     assert max(losses) - min(losses) > 0.01, "it moves"
     for a, b in zip(one, two, strict=True):
         # small batches amplify rounding from step to step
-        # (the first gradient's norm, a float32 sum over all weights, was seen to differ by four parts in 100,000)
-        close = 1e-4 if a["step"] == 1 else 2e-2 if "gradient_norm" in a else 1e-2
+        close = 1e-5 if a["step"] == 1 else 2e-2 if "gradient_norm" in a else 1e-2
         for key, value in a.items():
             if key == "health/match":
                 assert b[key] == pytest.approx(value, abs=2.5 / 64)
             elif key == "loss":
                 assert b[key] == pytest.approx(value, rel=min(close, 2e-4)), a["step"]
+            elif key == "gradient_norm" and a["step"] == 1:
+                # a backward pass through batch norm amplifies rounding at once: four parts in 100,000 were seen
+                assert b[key] == pytest.approx(value, rel=1e-4)
             elif key != "images_per_second":
                 assert b[key] == pytest.approx(value, rel=close), (a["step"], key)
     ours, theirs = (load_file(folder / "encoder.safetensors") for folder in (tmp_path / "run", together[1]))

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from byol.augment.color import (
-    SHORT_KERNEL,
     Factor,
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
-    blur_by_blocks,
     blur_taps,
     gaussian_blur,
     solarize,
@@ -117,9 +115,7 @@ def _apply_to_one(x: Tensor, drawn: Drawn, config: ViewConfig, flipped: bool) ->
     if drawn.gray and has_colour:
         x = to_grayscale(x)
     taps = blur_taps(x.shape[2])
-    if drawn.blur and taps > SHORT_KERNEL and x.device.type == "cpu":
-        x = blur_by_blocks(x[0].clamp_(0, 1), drawn.sigma, taps).unsqueeze(0)
-    elif drawn.blur and taps > 1:
+    if drawn.blur and taps > 1:
         x = gaussian_blur(x.clamp_(0, 1), torch.tensor([drawn.sigma], device=x.device), taps)
     if drawn.solarize:
         x = solarize(x.clamp_(0, 1), config.solarize_threshold)

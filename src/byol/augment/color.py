@@ -6,8 +6,6 @@ each channel's own mean, saturation and hue act on HSV. Where the official code 
 written in RGB.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -152,7 +150,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
     if x.device.type == "cpu":
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         for image, width, place in zip(x, sigma.tolist(), out, strict=True):
-            place.copy_(blur_by_blocks(image, width, taps))
+            place.copy_(_blur_by_blocks(image, width, taps))
         return out
     rows = _blur_matrix(sigma, taps, x.shape[2], x.dtype)
     columns = rows if x.shape[3] == x.shape[2] else _blur_matrix(sigma, taps, x.shape[3], x.dtype)
@@ -176,14 +174,15 @@ def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
     return out
 
 
-def blur_by_blocks(image: Tensor, sigma: float, taps: int) -> Tensor:
+def _blur_by_blocks(image: Tensor, sigma: float, taps: int) -> Tensor:
     """`gaussian_blur` of one image (C, H, W): some rows, then some columns, by one small product.
 
     All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbours'
     where they lie. Taps too small to be seen in float32 are left out.
     """
     c, h, w = image.shape
-    half = _half_kernel(sigma, taps)
+    outwards = _kernel(torch.tensor([sigma]), taps, torch.float64)[0, taps // 2 :].tolist()
+    half = [weight for weight in outwards if weight > NEGLIGIBLE]
     reach = len(half) - 1
     high, wide = -(-h // BLOCK), -(-w // BLOCK)  # blocks; the last may hang over
     band = image.new_zeros(BLOCK, BLOCK + 2 * reach)
@@ -200,13 +199,6 @@ def blur_by_blocks(image: Tensor, sigma: float, taps: int) -> Tensor:
     place = out.as_strided((wide, lines, BLOCK), (BLOCK, wide * BLOCK, 1))
     torch.bmm(taken, band.T.expand(wide, -1, -1), out=place)
     return out[:, :h, :w]
-
-
-def _half_kernel(sigma: float, taps: int) -> list[float]:
-    """Weights from the middle outwards, as `_kernel` has them, as far as they can be seen."""
-    weights = [math.exp(-(distance**2) / (2 * sigma**2)) for distance in range(taps // 2 + 1)]
-    total = weights[0] + 2 * sum(weights[1:])
-    return [weight / total for weight in weights if weight / total > NEGLIGIBLE]
 
 
 def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Tensor:

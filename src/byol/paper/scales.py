@@ -70,7 +70,7 @@ def cpu() -> Scale:
     return Scale(
         name="cpu",
         what="a part of CIFAR-10 and a narrow ResNet; minutes a cell on one core, cells side by side",
-        config=_watched(config, images),
+        config=watched(config, images),
         images=images,
         everything=with_everything(config.augment, config.image_size),
         encoders={
@@ -93,7 +93,7 @@ def small() -> Scale:
     return Scale(
         name="small",
         what="CIFAR-10 and ResNet-18 with the small stem; minutes a cell on one GPU",
-        config=_watched(config, images),
+        config=watched(config, images),
         images=None,
         everything=with_everything(config.augment, config.image_size),
         encoders={
@@ -144,7 +144,7 @@ def with_everything(augment: AugmentConfig, side: int) -> AugmentConfig:
     )
 
 
-def _watched(config: PretrainConfig, images: int) -> PretrainConfig:
+def watched(config: PretrainConfig, images: int) -> PretrainConfig:
     """Measures over the whole run; a collapsed one runs on, since the row is what the whole schedule makes of it."""
     every = max(1, config.total_steps(images) // LOOKS)
     return replace(config, watch__health_every=every, watch__log_every=every, watch__stop_on_collapse=False)

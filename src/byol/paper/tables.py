@@ -21,7 +21,7 @@ def targets(scale: Scale) -> list[Cell]:
             name=f"tau-{tau:g}",
             row=f"tau {tau:g}: {words.get(tau, 'moving average of online')}",
             paper=number("ablation_target", tau_base=tau),
-            changes=more or {"target__tau": float(tau)},
+            changes={"target__tau": float(tau), **more},
             note="5.5 in Tables 19 and 21, 3.2 ± 2.9 in Table 22" if tau == 0 else "",
         )
         for tau, more in rows.items()
