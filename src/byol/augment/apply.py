@@ -104,7 +104,7 @@ def _jitter(x: Tensor, params: ViewParams, has_colour: bool) -> Tensor:
 
 
 def _apply_to_one(x: Tensor, drawn: Drawn, config: ViewConfig, flipped: bool) -> Tensor:
-    """The same for one image (1, C, H, W), without the bookkeeping of a batch: a tenth of the time of a large one."""
+    """The same for one image (1, C, H, W), without the bookkeeping of a batch."""
     x = x.flip(3) if drawn.flip and not flipped else x.clone()
     if drawn.vertical_flip and not flipped:
         x = x.flip(2)
