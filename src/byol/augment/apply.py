@@ -6,19 +6,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from byol.augment.color import (
-    Factor,
-    adjust_brightness,
-    adjust_contrast,
-    adjust_hue,
-    adjust_saturation,
-    blur_taps,
-    gaussian_blur,
-    solarize,
-    to_grayscale,
-)
+from byol.augment.color import blur_taps, gaussian_blur, solarize, to_grayscale
 from byol.augment.crop import crop_resize, crop_window
-from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, Drawn, ViewParams
+from byol.augment.draw import ViewParams
+from byol.augment.jitter import first_turns, jitter, jitter_one, last_turns
 from byol.config import AugmentConfig, ViewConfig
 from byol.threads import side_by_side
 
@@ -27,15 +18,6 @@ CHUNK_BYTES = 16 << 20
 
 LARGE_BYTES = 128 << 10
 """Floats of one image from which on a part is a single image, that one core takes by itself (104 px of colour)."""
-
-JITTER: dict[int, Callable[..., Tensor]] = {
-    BRIGHTNESS: adjust_brightness,
-    CONTRAST: adjust_contrast,
-    SATURATION: adjust_saturation,
-    HUE: adjust_hue,
-}
-COLOUR_ONLY = (SATURATION, HUE)
-"""Operations that mean nothing without red, green and blue."""
 
 
 def crop_views(images: Tensor, params: ViewParams, size: int, flips: bool = False) -> Tensor:
@@ -52,67 +34,59 @@ def as_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
-def apply_color(images: Tensor, params: ViewParams, config: ViewConfig, flipped: bool = False) -> Tensor:
+def apply_color(images: Tensor, params: ViewParams, config: ViewConfig) -> Tensor:
     """The official `postprocess` (utils/augmentations.py:69-120) of (N, C, H, W) floats in [0, 1].
 
-    Flip (unless the crop has done so), jitter, grey, blur and solarise, each where it was drawn, with the official
-    clips. Without three channels, saturation, hue and grey are left out: they have no meaning there.
+    Flip, jitter, grey, blur and solarise, each where it was drawn, with the official clips. Without three channels,
+    saturation, hue and grey are left out: they have no meaning there.
     """
     if len(images) == 1:
-        return _apply_to_one(images, params.one_by_one()[0], config, flipped)
-    x = images
-    if not flipped:
-        x = x.clone()
-        x = _where(x, params.flip, lambda part, _: part.flip(3))
-        x = _where(x, params.vertical_flip, lambda part, _: part.flip(2))
-    has_colour = x.shape[1] == 3
-    x = _jitter(x, params, has_colour)
-    if has_colour:
-        x = _where(x, params.gray, lambda part, _: to_grayscale(part))
+        return _view_of_one(images, params, config, size=None)
+    x, place = _views_in_any_order(images, params, config, size=None)
+    return _pick(x, place)
+
+
+def _views_in_any_order(
+    images: Tensor, params: ViewParams, config: ViewConfig, size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Crop (with a `size`), flip and colour; images as they are stored, or floats.
+
+    Returns:
+        (N, C, S, S) in [0, 1], and (N,) the place of each image there: bringing them together by their operations
+        costs least while they are bytes, and bringing them back where they are copied anyway.
+    """
+    first, last = first_turns(params), last_turns(params)
+    x, drawn = _pick(images, first.order), params[first.order]
+    x = _flip(as_float(x), drawn) if size is None else crop_views(x, drawn, size, flips=True)
+    x, drawn = jitter(x, params, first, last), params[last.order]
+    if x.shape[1] == 3:
+        x = _where(x, drawn.gray, lambda part, _: to_grayscale(part))
     x = x.clamp_(0, 1)
     taps = blur_taps(x.shape[2])
     if taps > 1:
-        x = _where(x, params.blur, lambda part, rows: gaussian_blur(part, rows(params.sigma), taps))
-    x = _where(x, params.solarize, lambda part, _: solarize(part, config.solarize_threshold))
-    return x.clamp_(0, 1)
+        x = _where(x, drawn.blur, lambda part, rows: gaussian_blur(part, rows(drawn.sigma), taps))
+    x = _where(x, drawn.solarize, lambda part, _: solarize(part, config.solarize_threshold))
+    return x.clamp_(0, 1), last.order.argsort()
 
 
-def _jitter(x: Tensor, params: ViewParams, has_colour: bool) -> Tensor:
-    """The four colour operations, each image's in its own order; (N, C, H, W) -> a new tensor.
-
-    For each turn the images are brought into the order of their operations, so that an operation works in place on
-    neighbours: one copy a turn, where picking images out and putting them back would be two of a slower kind.
-    """
-    nothing = len(JITTER)
-    turns = torch.where(params.jitter.view(-1, 1), params.order, nothing).T.contiguous()  # (4, N)
-    sorted_by_turn = turns.argsort(dim=1, stable=True)
-    where_is = sorted_by_turn.argsort(dim=1)
-    counts = (turns.unsqueeze(2) == torch.arange(nothing)).sum(dim=1).tolist()
-    to_turn = sorted_by_turn.clone()
-    to_turn[1:] = where_is[:-1].gather(1, sorted_by_turn[1:])
-    factors = params.factors[sorted_by_turn].to(x.device, non_blocking=True)  # (4, N, 4)
-    to_turn, back = (t.to(x.device, non_blocking=True) for t in (to_turn, where_is[-1]))
-    for turn in range(4):
-        x = x.index_select(0, to_turn[turn])
-        start = 0
-        for code in JITTER:
-            end = start + counts[turn][code]
-            if end > start and (has_colour or code not in COLOUR_ONLY):
-                _jitter_in_place(x[start:end], factors[turn, start:end, code], code)
-            start = end
-    return x.index_select(0, back)
+def _flip(x: Tensor, params: ViewParams) -> Tensor:
+    """Mirror the images that are to be, in place."""
+    x = _where(x, params.flip, lambda part, _: part.flip(3))
+    return _where(x, params.vertical_flip, lambda part, _: part.flip(2))
 
 
-def _apply_to_one(x: Tensor, drawn: Drawn, config: ViewConfig, flipped: bool) -> Tensor:
+def _view_of_one(image: Tensor, params: ViewParams, config: ViewConfig, size: int | None) -> Tensor:
     """The same for one image (1, C, H, W), without the bookkeeping of a batch."""
-    x = x.flip(3) if drawn.flip and not flipped else x.clone()
-    if drawn.vertical_flip and not flipped:
-        x = x.flip(2)
-    has_colour = x.shape[1] == 3
-    for code in drawn.order if drawn.jitter else ():
-        if has_colour or code not in COLOUR_ONLY:
-            _jitter_in_place(x, drawn.factors[code], code)
-    if drawn.gray and has_colour:
+    drawn = params.one_by_one()[0]
+    if size is None:
+        x = as_float(image)
+        x = x.flip(3) if drawn.flip else x.clone()
+        if drawn.vertical_flip:
+            x = x.flip(2)
+    else:
+        x = crop_views(image, params, size, flips=True)
+    x = jitter_one(x, drawn)
+    if drawn.gray and x.shape[1] == 3:
         x = to_grayscale(x)
     taps = blur_taps(x.shape[2])
     if drawn.blur and taps > 1:
@@ -122,10 +96,8 @@ def _apply_to_one(x: Tensor, drawn: Drawn, config: ViewConfig, flipped: bool) ->
     return x.clamp_(0, 1)
 
 
-def _jitter_in_place(x: Tensor, factor: Factor, code: int) -> None:
-    JITTER[code](x, factor, out=x)
-    if code not in COLOUR_ONLY:  # those two stay within [0, 1]
-        x.clamp_(0, 1)
+def _pick(x: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.index_select(x, 0, index.to(x.device, non_blocking=True), out=out)
 
 
 def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
@@ -181,14 +153,12 @@ def make_views(
     alike = config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
 
     def fill(part: slice) -> None:
-        x, p = (images[0][part], images[1][part]), (params[0][part], params[1][part])
+        x, p, places = (images[0][part], images[1][part]), (params[0][part], params[1][part]), [o[part] for o in out]
         if rows > 1 and alike:
-            both = _colored(torch.cat(x), ViewParams.join(*p), config.view1, size)
-            colored = both[: len(x[0])], both[len(x[0]) :]
+            _fill(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std, places)
         else:
-            colored = _colored(x[0], p[0], config.view1, size), _colored(x[1], p[1], config.view2, size)
-        for one, place in zip(colored, out, strict=True):
-            normalise_images(one, config.mean, config.std, out=place[part])
+            for i, view in enumerate((config.view1, config.view2)):
+                _fill(x[i], p[i], view, size, config.mean, config.std, [places[i]])
 
     _in_parts(first, rows, fill)
     return out
@@ -206,17 +176,28 @@ def make_view(
     out = _empty_view(images, size)
 
     def fill(part: slice) -> None:
-        normalise_images(_colored(images[part], params[part], view, size), mean, std, out=out[part])
+        _fill(images[part], params[part], view, size, mean, std, [out[part]])
 
     _in_parts(images, _rows(images, views=1), fill)
     return out
 
 
-def _colored(images: Tensor, params: ViewParams, view: ViewConfig, size: int | None) -> Tensor:
-    """Views before the normalisation, in [0, 1]."""
-    if size is None:
-        return apply_color(as_float(images), params, view)
-    return apply_color(crop_views(images, params, size, flips=True), params, view, flipped=True)
+def _fill(
+    images: Tensor,
+    params: ViewParams,
+    view: ViewConfig,
+    size: int | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    places: list[Tensor],
+) -> None:
+    """Write the normalised views of all images to `places`, one after the other."""
+    if len(images) == 1:
+        normalise_images(_view_of_one(images, params, view, size), mean, std, out=places[0])
+        return
+    x, where = _views_in_any_order(images, params, view, size)
+    for index, place in zip(torch.split(where, [len(place) for place in places]), places, strict=True):
+        normalise_images(_pick(x, index, out=place), mean, std, out=place)
 
 
 def _empty_view(images: Tensor, size: int | None) -> Tensor:

@@ -1,8 +1,10 @@
 """Random-resized crops: the official windows, and the official bicubic resize as two matrix products per image."""
 
 import math
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from byol.augment.draw import ViewParams
@@ -63,25 +65,31 @@ def resize_matrix(
         position = torch.where(backwards.view(-1, 1), size_out - 1 - position, position)
     centre = (position + 0.5) * scale - 0.5
     base = centre.floor()
-    offset = ((centre - base) * TABLE_SIZE).round() / TABLE_SIZE
-    # the four taps of each output pixel, at base - 1 ... base + 2, at distances 1 + offset ... 2 - offset
-    taps = base.unsqueeze(-1) + torch.arange(-1, 3, device=device, dtype=torch.float32)
-    weights = torch.stack([_far(1 + offset), _near(offset), _near(1 - offset), _far(2 - offset)], dim=-1)
+    # the four taps of each output pixel, at base - 1 ... base + 2
+    weights = F.embedding(((centre - base) * TABLE_SIZE).round().long(), _tap_weights(device))
+    taps = base.long().unsqueeze(-1) + torch.arange(-1, 3, device=device)
     weights = weights.mul_((taps >= 0).logical_and_(taps < length.view(-1, 1, 1)))
     weights = weights.div_(weights.sum(dim=-1, keepdim=True))
-    index = (taps.long() + start.view(-1, 1, 1)).clamp_(0, size_in - 1)
+    index = taps.add_(start.view(-1, 1, 1)).clamp_(0, size_in - 1)
     matrix = torch.zeros(len(start), size_out, size_in, device=device)
     return matrix.scatter_add_(2, index, weights)
 
 
+@cache
+def _tap_weights(device: torch.device) -> Tensor:
+    """(TABLE_SIZE + 1, 4): for each offset, of the taps at distances 1 + offset, offset, 1 - offset and 2 - offset."""
+    offset = torch.arange(TABLE_SIZE + 1, device=device, dtype=torch.float32) / TABLE_SIZE
+    return torch.stack([_far(1 + offset), _near(offset), _near(1 - offset), _far(2 - offset)], dim=-1)
+
+
 def _near(x: Tensor) -> Tensor:
     """Keys' kernel at distances from 0 to 1."""
-    return ((CUBIC_A + 2) * x).sub_(CUBIC_A + 3).mul_(x).mul_(x).add_(1)
+    return ((CUBIC_A + 2) * x - (CUBIC_A + 3)) * x * x + 1
 
 
 def _far(x: Tensor) -> Tensor:
     """Keys' kernel at distances from 1 to 2."""
-    return (CUBIC_A * x).sub_(5 * CUBIC_A).mul_(x).add_(8 * CUBIC_A).mul_(x).sub_(4 * CUBIC_A)
+    return ((CUBIC_A * x - 5 * CUBIC_A) * x + 8 * CUBIC_A) * x - 4 * CUBIC_A
 
 
 def crop_resize(

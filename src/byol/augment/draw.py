@@ -63,7 +63,7 @@ class ViewParams:
     def __len__(self) -> int:
         return len(self.area)
 
-    def __getitem__(self, part: slice) -> "ViewParams":
+    def __getitem__(self, part: slice | Tensor) -> "ViewParams":
         return ViewParams(**{f.name: getattr(self, f.name)[part] for f in dataclasses.fields(self)})
 
     def one_by_one(self) -> list[Drawn]:
