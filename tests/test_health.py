@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.health import WEAK_MATCH, Health, effective_rank, judge, measure, norms, represent_with, spread
+from byol.health import SHRUNKEN_RANK, WEAK_MATCH, Health, effective_rank, judge, measure, norms, represent_with, spread
 from byol.methods.byol import BYOL
 from byol.networks import MLP
 
@@ -134,6 +134,15 @@ def test_weak_is_said_but_does_not_stop() -> None:
     assert WEAK_MATCH > 1, "better than chance"
     assert judge([look(match=1 / 256)], [1.0], [1.0]).word == "weak"
     assert judge([], [1.0], [1.0]).word == "weak"
+
+
+def test_a_representation_of_few_directions_is_weak() -> None:
+    """The look of a run whose predictor never learnt: its features were worth less than an untrained network's."""
+    verdict = judge([GOOD, look(spread=0.34, rank=2.7, match=0.03)], [0.4], [1.0])
+    assert (verdict.word, verdict.stops) == ("weak", False)
+    assert "few directions" in verdict.sentence
+    assert "predictor" in verdict.advice
+    assert judge([look(rank=1.01 * SHRUNKEN_RANK)], [0.4], [1.0]).word == "healthy"
 
 
 def learn(predictor: nn.Module, tau: float, steps: int = 150) -> Health:

@@ -20,6 +20,9 @@ COLLAPSED_RANK = 1.5
 WEAK_MATCH = 5.0
 """Times chance that views must find their partner, or little was learnt that survives augmentation: an untrained
 network does so two or three times as often as chance."""
+SHRUNKEN_RANK = 5.0
+"""Effective rank of the representation below which it has all but collapsed: it is tens in a network that has learnt
+nothing, and stays so in one that learns; with a predictor that never learns it fell to 3 (docs/paper.md)."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,13 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "(--target.tau), raise the learning rate if it is very low, or the batch size if it is below 32.",
         )
     words = _in_words(last)
+    if last.rank < SHRUNKEN_RANK:
+        return Verdict(
+            "weak",
+            f"Weak, and nearly collapsed: the representation has shrunk to a few directions; {words}.",
+            "Check that the predictor learns (--network.predictor-depth 2, --optim.predictor-lr 10), keep tau from 0.9 "
+            "up (--target.tau), and see whether the images differ at all (byol views).",
+        )
     if last.match < WEAK_MATCH * last.chance:
         return Verdict(
             "weak",
