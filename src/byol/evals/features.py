@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from byol.augment.apply import as_float, normalise_images
 from byol.augment.crop import EVALUATION_SHARE, center_window
 from byol.data.decode import BadImage
-from byol.data.sources import Source
+from byol.data.sources import Source, TensorSource
 from byol.networks import features_of
 from byol.threads import lone_workers
 
@@ -143,26 +143,30 @@ def crops_in_order(
     source: Source, transform: Transform, batch_size: int, workers: int
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Numbers and crops (N, C, S, S) of a source's readable images, batch by batch, decoded ahead in threads."""
+    side = transform.image_size
 
-    def read(start: int) -> list[tuple[int, Tensor]]:
-        found = []
-        for index in range(start, min(start + batch_size, len(source))):
+    def read(start: int) -> tuple[list[int], Tensor]:
+        numbers = range(start, min(start + batch_size, len(source)))
+        if isinstance(source, TensorSource) and source.images.shape[2:] == (side, side):  # what `crop` leaves alone
+            return list(numbers), source.images[numbers.start : numbers.stop]
+        readable, crops = [], []
+        for number in numbers:
             try:
-                found.append((index, transform.crop(source.image(index, shrink_to=transform.decode_side))))
+                crops.append(transform.crop(source.image(number, shrink_to=transform.decode_side)))
             except BadImage:
                 continue
-        return found
+            readable.append(number)
+        if len({crop.dtype for crop in crops}) > 1:
+            crops = [as_float(crop) for crop in crops]
+        return readable, torch.stack(crops) if crops else torch.empty(0)
 
     with lone_workers(workers, "decode") as pool:
         starts = list(range(0, len(source), batch_size))
         waiting = [pool.submit(read, start) for start in starts[: workers + 1]]
         for number in range(len(starts)):
-            found = waiting.pop(0).result()
+            found, images = waiting.pop(0).result()
             following = number + workers + 1
             if following < len(starts):
                 waiting.append(pool.submit(read, starts[following]))
             if found:
-                images = [image for _, image in found]
-                if len({image.dtype for image in images}) > 1:
-                    images = [as_float(image) for image in images]
-                yield [index for index, _ in found], torch.stack(images)
+                yield found, images
