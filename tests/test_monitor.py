@@ -13,7 +13,7 @@ from byol.config import PretrainConfig, replace
 from byol.data.sources import TensorSource
 from byol.errors import UserError
 from byol.evals.features import Transform
-from byol.monitor import Monitor, split
+from byol.monitor import Monitor, Reading, gain_in_words, split
 from conftest import TINY
 
 
@@ -180,3 +180,19 @@ def test_labels_never_reach_training(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "labelled" / "metrics.jsonl").read_text().splitlines()]
     assert "knn/accuracy" in lines[-1]
     assert not any("knn" in line for line in (tmp_path / "no labels" / "metrics.jsonl").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("trained", "untrained", "queries", "words"),
+    [
+        (0.553, 0.329, 10_000, "+22.4 points, worth it"),
+        (0.345, 0.32, 10_000, "+2.5 points, worth little so far"),
+        (0.25, 0.32, 10_000, "-7.0 points, not worth it so far"),
+        # 200 * sqrt((0.323 * 0.677 + 0.302 * 0.698) / 600) = 5.35
+        (0.323, 0.302, 600, "+2.1 points, too few to tell from chance (5.4 on so many images)"),
+        (0.6, 0.4, 16, "+20.0 points, too few to tell from chance (34.6 on so many images)"),
+        (1.0, 0.0, 10, "+100.0 points, worth it"),
+    ],
+)
+def test_the_gain_is_weighed_against_chance(trained: float, untrained: float, queries: int, words: str) -> None:
+    assert gain_in_words(Reading(trained, 100, queries), Reading(untrained, 100, queries)) == words

@@ -75,7 +75,7 @@ def test_every_table_of_the_paper_is_covered() -> None:
 
 
 def test_spreads_and_sources_come_along() -> None:
-    small_batch = cells_of("batch-size")["simclr-64"]
+    small_batch = cells_of("batch-size", paper())["simclr-64"]
     assert (small_batch.paper.value, small_batch.paper.spread, small_batch.paper.source) == (59.2, 2.9, "Table 16")
     assert cells_of("batch-size")["byol-4096"].paper.spread is None
 
@@ -200,8 +200,11 @@ def test_views_too_small_to_blur_have_no_rows_about_blur_alone() -> None:
 
 @pytest.mark.parametrize("scale", [cpu(), small(), paper()], ids=lambda scale: scale.name)
 def test_batches_shrink_in_the_papers_ratios(scale: Scale) -> None:
-    for batch in BATCHES:
-        config = cells_of("batch-size", scale)[f"byol-{batch}"].config(scale)
+    cells = cells_of("batch-size", scale)
+    there = BATCHES[:5] if scale.name == "cpu" else BATCHES
+    assert list(cells) == [f"{method}-{batch}" for method in ("byol", "simclr") for batch in there]
+    for batch in there:
+        config = cells[f"byol-{batch}"].config(scale)
         assert config.batch_size == scale.config.batch_size, "the update keeps its size"
         assert config.batch_size / config.optim.accumulate == scale.config.batch_size * batch / 4096
 
@@ -261,8 +264,8 @@ def test_all_begins_with_the_tables_that_carry_the_claims() -> None:
 
 
 def test_cells_are_chosen_by_pattern() -> None:
-    names = [cell.name for cell in chosen(TABLES["batch-size"], cpu(), ("byol-*", "simclr-64"))]
-    assert names == [f"byol-{batch}" for batch in BATCHES] + ["simclr-64"]
+    names = [cell.name for cell in chosen(TABLES["batch-size"], cpu(), ("byol-*", "simclr-256"))]
+    assert names == [f"byol-{batch}" for batch in BATCHES[:5]] + ["simclr-256"]
     with pytest.raises(UserError, match=r"No cell is called tau-2; the cells of targets are: tau-1, tau-0.999"):
         plan([TABLES["targets"]], cpu(), 1, ("tau-2",))
 

@@ -1,5 +1,6 @@
 """k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -32,6 +33,20 @@ class Reading:
     queries: int
     """Images that are asked about."""
     k: int = 20
+
+
+def gain_in_words(reading: Reading, untrained: Reading) -> str:
+    """What training brought: points, and whether that is much, little, or no more than chance.
+
+    Chance is two standard errors of the difference of two shares. They are taken as of different images; of the same
+    ones, as here, it is rather less.
+    """
+    variance = sum(one.accuracy * (1 - one.accuracy) / one.queries for one in (reading, untrained))
+    gain, chance = 100 * (reading.accuracy - untrained.accuracy), 200 * math.sqrt(variance)
+    if abs(gain) < chance:
+        return f"{gain:+.1f} points, too few to tell from chance ({chance:.1f} on so many images)"
+    worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
+    return f"{gain:+.1f} points, {worth}"
 
 
 @dataclass

@@ -21,7 +21,7 @@ from byol.errors import UserError
 from byol.health import Verdict, measure, represent_with, untrained
 from byol.keeper import Keeper, restore_watch, signals
 from byol.log import RunLog, cut_metrics
-from byol.monitor import Reading, held_out
+from byol.monitor import Reading, gain_in_words, held_out
 from byol.networks import parameter_count
 from byol.planning import Choosing
 from byol.prepare import Run, check, describe_data, prepare, probe
@@ -274,11 +274,9 @@ def _last_words(
     fresh = run.monitor.read_untrained(run.config)
     values = {"knn/accuracy": reading.accuracy, "knn/untrained": fresh.accuracy}
     log.metrics(step, {**values, "knn/sample_accuracy": run.monitor.sample(encoder, reading).accuracy})
-    gain = 100 * (reading.accuracy - fresh.accuracy)
-    worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
     log.say(
         f"20-NN accuracy {reading.accuracy:.1%} {words}; an untrained encoder has {fresh.accuracy:.1%}: "
-        f"{gain:+.1f} points, {worth}",
+        f"{gain_in_words(reading, fresh)}",
         style="bold",
     )
     return reading, fresh

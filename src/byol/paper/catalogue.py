@@ -43,10 +43,11 @@ _ALL = (
         cells=headlines.batch_size,
         limits={
             "cpu": "A batch of 4096 of {images} images is no batch: the update here has {batch} images, and a row of "
-            "the paper's 4096 / N stands for parts of {batch} / N. So the smallest parts have {smallest} images, where "
-            "batch norm is starved as the paper's 64 never was; ratios are the paper's, sizes are not.",
+            "the paper's 4096 / N stands for parts of {batch} / N: ratios are the paper's, sizes are not. Rows of 128 and "
+            "64 would have parts of 4 and 2 images, where batch norm is starved as the paper's never was, and are left "
+            "out.",
             "small": "The update here has {batch} images, and a row of the paper's 4096 / N stands for parts of "
-            "{batch} / N: the smallest have {smallest} images.",
+            "{batch} / N: the smallest have 8 images.",
         },
     ),
     Table(

@@ -63,7 +63,6 @@ class Table:
             updates=f"{scale.config.total_steps(scale.train_images):,}",
             images=f"{scale.train_images:,}",
             batch=scale.config.batch_size,
-            smallest=scale.config.batch_size // 64,
         )
 
     @property

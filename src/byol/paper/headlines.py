@@ -13,6 +13,10 @@ METHODS: dict[str, dict[str, Any]] = {"byol": {}, "simclr": {"method": "simclr"}
 BATCHES = (4096, 2048, 1024, 512, 256, 128, 64)
 """Images that batch norm and SimCLR's negatives see (Table 16)."""
 
+LEAST_PART = 8
+"""Images that a part must have, or its row is left out: in a part of two, as 64 of 4096 would be of 128, batch norm
+after the last stage makes every value 1 or -1, which no row of the paper comes near."""
+
 Settings = dict[str, Any]
 
 
@@ -23,6 +27,8 @@ def batch_size(scale: Scale) -> list[Cell]:
         for batch in BATCHES:
             parts = BATCHES[0] // batch
             here = scale.config.batch_size // parts
+            if here < LEAST_PART:
+                continue
             cells.append(
                 Cell(
                     name=f"{method}-{batch}",
