@@ -43,9 +43,9 @@ _ALL = (
         cells=headlines.batch_size,
         limits={
             "cpu": "A batch of 4096 of {images} images is no batch: the update here has {batch} images, and a row of "
-            "the paper's 4096 / N stands for parts of {batch} / N: ratios are the paper's, sizes are not. Rows of 128 and "
-            "64 would have parts of 4 and 2 images, where batch norm is starved as the paper's never was, and are left "
-            "out.",
+            "the paper's 4096 / N stands for parts of {batch} / N: ratios are the paper's, sizes are not. Rows of 128 "
+            "and 64 would have parts of 4 and 2 images, where batch norm is starved as the paper's never was, and are "
+            "left out.",
             "small": "The update here has {batch} images, and a row of the paper's 4096 / N stands for parts of "
             "{batch} / N: the smallest have 8 images.",
         },
