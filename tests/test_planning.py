@@ -43,10 +43,10 @@ def planned(
     recipe: str = "auto",
     **settings: Any,
 ) -> tuple[PretrainConfig, Words]:
-    """What comes out where a batch size allows so many image visits in the time."""
+    """What comes out where a batch size allows so many image visits in the time, and views of 16 px twice as many."""
 
     def measured(run: Any, minutes: float, most: float | None, spent: float) -> tuple[float, str]:
-        epochs = visits[run.config.batch_size] / IMAGES
+        epochs = visits[run.config.batch_size] * (2 if run.config.image_size == 16 else 1) / IMAGES
         return (most, "enough") if most is not None and epochs >= most else (epochs, f"epochs {epochs:g}")
 
     monkeypatch.setattr(planning, "_epochs_within", measured)
@@ -63,19 +63,35 @@ def planned(
 def test_a_short_time_is_measured_again_with_the_smaller_batch(
     source: TensorSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, log = planned(source, monkeypatch, {256: 40_000, 64: 30_000})
-    assert config.batch_size == 64
-    assert config.epochs == 30_000 / IMAGES, "the speed of the batch that is taken"
-    assert log.said[0] == "epochs 12.5"
+    config, log = planned(source, monkeypatch, {256: 80_000, 64: 70_000})
+    assert (config.batch_size, config.image_size) == (64, 24)
+    assert config.epochs == 70_000 / IMAGES, "the speed of the batch that is taken"
+    assert log.said[0] == f"epochs {70_000 / IMAGES:g}"
     said = "\n".join(log.said)
     assert "batch size 64: so short a run" in said
-    assert "of about 468 updates" in said
-    assert "encoder" not in said, "what holds for any length was said before"
+    assert "of about 1093 updates" in said
+    assert "encoder resnet10" not in said, "what holds for any length was said before"
+
+
+def test_few_updates_are_made_more_by_smaller_views(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, log = planned(source, monkeypatch, {256: 50_000, 64: 40_000})
+    assert (config.batch_size, config.image_size, config.seen_size()) == (64, 16, 32)
+    assert config.epochs == 80_000 / IMAGES, "more than a thousand updates now, and the views stay small"
+    said = "\n".join(log.said)
+    assert "views of 16 px, looked at in 32 px" in said
+    assert "views of 24 px" not in said
+    settled = Choosing(recipe_named("auto"), Facts(survey=survey(source))).settled()
+    assert not any(reason.startswith("views of") for reason in settled), "it is not known yet"
+
+
+def test_views_that_were_given_stay(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = planned(source, monkeypatch, {256: 50_000, 64: 40_000}, image_size=32)
+    assert (config.image_size, config.eval_size) == (32, None)
 
 
 def test_a_batch_that_was_given_stays(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, _ = planned(source, monkeypatch, {128: 40_000}, batch_size=128)
-    assert (config.batch_size, config.epochs) == (128, 40_000 / IMAGES)
+    config, _ = planned(source, monkeypatch, {128: 70_000}, batch_size=128)
+    assert (config.batch_size, config.epochs) == (128, 70_000 / IMAGES)
 
 
 def test_enough_time_keeps_the_recipes_length(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +112,9 @@ def test_what_is_said_at_once_holds_for_any_length(source: TensorSource) -> None
     settled = choosing.settled()
     assert len(settled) >= 4
     for epochs in (0.5, 30.0, 5000.0):
-        assert set(settled) <= set(choosing.plan(epochs).reasons)
-    assert not any(reason.startswith(("epochs", "batch", "tau")) for reason in settled)
+        for hurried in (False, True):
+            assert set(settled) <= set(choosing.plan(epochs, hurried).reasons)
+    assert not any(reason.startswith(("epochs", "batch", "tau", "views of")) for reason in settled)
 
 
 @pytest.mark.parametrize("count", [50, 99, 100, 2400, 60_000])

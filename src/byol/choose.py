@@ -35,6 +35,8 @@ class Facts:
     """Settings that the user typed, which need no reason."""
     values: PretrainConfig = PretrainConfig()
     """Carries the values of the settings in `given`."""
+    hurried: bool = False
+    """Whether the time was found to allow few updates with the usual views."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,13 @@ def auto(facts: Facts) -> Plan:
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
     eval_size = None
     if not on_gpu and image_size <= 64 and not {"image_size", "eval_size"} & given:
-        eval_size, image_size = image_size, SMALLER_VIEWS * image_size // 4
+        eval_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
         reasons.append(
-            f"views of {image_size} px: crops show objects larger than whole images do, at which the trained encoder "
-            f"looks in {eval_size} px; and smaller views cost less"
+            f"views of {image_size} px, looked at in {eval_size} px when trained: so short a run learns more from more "
+            "updates of smaller views (docs/recipes.md)"
+            if facts.hurried
+            else f"views of {image_size} px: crops show objects larger than whole images do, at which the trained "
+            f"encoder looks in {eval_size} px; and smaller views cost less"
         )
     encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
     network = _network(encoder, image_size, on_gpu, reasons)
@@ -131,6 +136,10 @@ def auto(facts: Facts) -> Plan:
 
 SMALLER_VIEWS = 3
 """Quarters of a small image's side that a view has on a processor, as in the recipe cifar10-cpu."""
+HURRIED_VIEWS = 2
+"""The same of a run that would have fewer than `FEW_UPDATES` of the usual views (benchmarks/short_runs.py)."""
+FEW_UPDATES = 1000
+"""Measured at some 440 updates of batch 64; longer runs keep the views that 20 minutes were measured with."""
 
 
 def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:

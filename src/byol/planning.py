@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from byol import budget, distributed
-from byol.choose import Facts, Plan
+from byol.choose import FEW_UPDATES, SMALLEST_BATCH, Facts, Plan
 from byol.config import overrule, replace
 from byol.log import RunLog
 from byol.prepare import Run, check
@@ -17,7 +17,7 @@ from byol.recipes import Recipe
 from byol.train import build
 
 MEASUREMENTS = 3
-"""Times that the speed is measured at most: a smaller batch is another speed."""
+"""Times that the speed is measured at most: smaller batches and views are another speed."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Choosing:
     recipe: Recipe
     facts: Facts
 
-    def plan(self, epochs: float | None = None) -> Plan:
+    def plan(self, epochs: float | None = None, hurried: bool = False) -> Plan:
         """What the recipe decides, for a run of so many epochs if they are given."""
         if epochs is None:
             return self.recipe.make(self.facts)
-        facts, values = self.facts, replace(self.facts.values, epochs=epochs)
-        return self.recipe.make(dataclasses.replace(facts, given=facts.given | {"epochs"}, values=values))
+        given, values = self.facts.given | {"epochs"}, replace(self.facts.values, epochs=epochs)
+        return self.recipe.make(dataclasses.replace(self.facts, given=given, values=values, hurried=hurried))
 
     def settled(self) -> tuple[str, ...]:
         """The reasons that hold however long the run will be."""
-        others = [set(self.plan(epochs).reasons) for epochs in (1.0, 1000.0)]
+        others = [set(self.plan(epochs, hurried).reasons) for epochs, hurried in ((1.0, True), (1000.0, False))]
         return tuple(reason for reason in self.plan().reasons if all(reason in other for other in others))
 
     def within(
@@ -56,13 +56,15 @@ class Choosing:
         Raises:
             UserError: not even a few updates fit in.
         """
-        began = time.perf_counter()
+        began, hurried = time.perf_counter(), False
         for _ in range(MEASUREMENTS):
             epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)
-            plan = self.plan(epochs)
+            # once so, always so: with smaller views the same time allows more
+            hurried = hurried or epochs * run.images < FEW_UPDATES * SMALLEST_BATCH
+            plan = self.plan(epochs, hurried)
             memory = run.config.data.memory
             config = overrule(plan.config, {**settings, "epochs": epochs, "data__memory": memory})
-            same = config.batch_size == run.config.batch_size
+            same = (config.batch_size, config.image_size) == (run.config.batch_size, run.config.image_size)
             check(config, run.loader.source)
             run.config = run.loader.config = config
             if same:
