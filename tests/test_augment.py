@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from byol.augment import apply
-from byol.augment.apply import apply_color, as_float, crop_views, make_view
+from byol.augment.apply import apply_color, as_float, crop_views, make_view, make_views
 from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
 from byol.augment.crop import center_window, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
@@ -303,3 +303,34 @@ def test_areas_and_aspects_are_drawn_evenly() -> None:
     torch.testing.assert_close(quarters, 0.08 + 0.92 * torch.tensor([0.25, 0.5, 0.75]), atol=0.01, rtol=0)
     assert params.log_aspect.mean().abs() < 0.005
     assert params.log_aspect.abs().max() <= math.log(4 / 3) + 1e-6
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [None, 12])
+@pytest.mark.parametrize("thresholds", [(0.5, 0.5), (0.5, 0.3)])
+@pytest.mark.parametrize("jitter", [0.0, 0.8])
+def test_both_views_together_are_each_view_alone(
+    count: int,
+    channels: int,
+    dtype: torch.dtype,
+    size: int | None,
+    thresholds: tuple[float, float],
+    jitter: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever order the images are brought into for it, and however many parts they are made in."""
+    images = torch.rand(2, count, channels, 20, 20, generator=seeded(), dtype=torch.float64)
+    images = images.mul(255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
+    first, second = (ViewConfig(blur=0.5, solarize=0.5, solarize_threshold=t, jitter=jitter) for t in thresholds)
+    config = AugmentConfig(view1=first, view2=second, mean=(0.4,) * channels, std=(0.3,) * channels)
+    generator = seeded()
+    params = draw_view(first, count, generator), draw_view(second, count, generator)
+    for chunk in (1 << 30, 4 * channels * 20 * 20 * 6):
+        monkeypatch.setattr("byol.augment.apply.CHUNK_BYTES", chunk)
+        views = make_views((images[0], images[1]), params, config, size)
+        for view, x, drawn, how in zip(views, images, params, (first, second), strict=True):
+            for i in range(count):
+                alone = make_view(x[i : i + 1], drawn[i : i + 1], how, config.mean, config.std, size)
+                torch.testing.assert_close(view[i : i + 1], alone, rtol=0, atol=1e-5)

@@ -143,6 +143,7 @@ def test_a_representation_of_few_directions_is_weak() -> None:
     assert "few directions" in verdict.sentence
     assert "predictor" in verdict.advice
     assert judge([look(rank=1.01 * SHRUNKEN_RANK)], [0.4], [1.0]).word == "healthy"
+    assert judge([look(rank=4.0, chance=1 / 8)], [0.4], [1.0]).word == "healthy", "eight images have seven directions"
 
 
 def learn(predictor: nn.Module, tau: float, steps: int = 150) -> Health:

@@ -192,6 +192,7 @@ def test_labels_never_reach_training(tmp_path: Path) -> None:
         (0.323, 0.302, 600, "+2.1 points, too few to tell from chance (5.4 on so many images)"),
         (0.6, 0.4, 16, "+20.0 points, too few to tell from chance (34.6 on so many images)"),
         (1.0, 0.0, 10, "+100.0 points, worth it"),
+        (1.0, 1.0, 10, "+0.0 points, too few to tell from chance (0.0 on so many images)"),
     ],
 )
 def test_the_gain_is_weighed_against_chance(trained: float, untrained: float, queries: int, words: str) -> None:

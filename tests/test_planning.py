@@ -46,14 +46,14 @@ def planned(
     """What comes out where a batch size allows so many image visits in the time, and views of 16 px twice as many."""
 
     def measured(run: Any, minutes: float, most: float | None, spent: float) -> tuple[float, str]:
-        epochs = visits[run.config.batch_size] * (2 if run.config.image_size == 16 else 1) / IMAGES
+        epochs = visits[run.config.batch_size] * (2 if run.config.image_size == 16 else 1) / len(source)
         return (most, "enough") if most is not None and epochs >= most else (epochs, f"epochs {epochs:g}")
 
     monkeypatch.setattr(planning, "_epochs_within", measured)
     values = replace(PretrainConfig(), **settings)
     choosing = Choosing(recipe_named(recipe), Facts(survey=survey(source), given=frozenset(settings), values=values))
     config = replace(choosing.plan().config, **settings)
-    run: Any = SimpleNamespace(config=config, loader=SimpleNamespace(source=source, config=config), images=IMAGES)
+    run: Any = SimpleNamespace(config=config, loader=SimpleNamespace(source=source, config=config), images=len(source))
     log = Words()
     choosing.within(run, 3.0, config.epochs if settings.get("epochs") is None else None, 1.0, settings, log)
     assert run.loader.config is run.config
@@ -84,14 +84,26 @@ def test_few_updates_are_made_more_by_smaller_views(source: TensorSource, monkey
     assert not any(reason.startswith("views of") for reason in settled), "it is not known yet"
 
 
+def test_a_given_batch_counts_in_updates_too(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, _ = planned(source, monkeypatch, {256: 200_000}, batch_size=256)
+    assert (config.image_size, config.epochs) == (16, 400_000 / IMAGES)
+
+
+def test_a_set_of_few_images_is_in_no_hurry(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All the passes that are wanted fit in the time, however few updates they are."""
+    config, log = planned(source.subset(range(150)), monkeypatch, {16: 1e9, 8: 1e9})
+    assert (config.epochs, config.image_size) == (300, 24)
+    assert sum("views of" in words for words in log.said) == 1
+
+
 def test_views_that_were_given_stay(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
     config, _ = planned(source, monkeypatch, {256: 50_000, 64: 40_000}, image_size=32)
     assert (config.image_size, config.eval_size) == (32, None)
 
 
 def test_a_batch_that_was_given_stays(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, _ = planned(source, monkeypatch, {128: 70_000}, batch_size=128)
-    assert (config.batch_size, config.epochs) == (128, 70_000 / IMAGES)
+    config, _ = planned(source, monkeypatch, {128: 140_000}, batch_size=128)
+    assert (config.batch_size, config.epochs) == (128, 140_000 / IMAGES)
 
 
 def test_enough_time_keeps_the_recipes_length(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +111,7 @@ def test_enough_time_keeps_the_recipes_length(source: TensorSource, monkeypatch:
     assert (config.batch_size, config.epochs) == (128, 300)
     assert log.said[0] == "enough"
     assert any("between 20 and 300 passes" in words for words in log.said)
+    assert sum("batch size" in words for words in log.said) == 1, "no reason of another length beside it"
 
 
 def test_a_recipe_without_reasons_says_the_time_alone(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def restore_state(method: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         for weight, memory in optimizer.state.items():
             for key, value in memory.items():
-                if value.shape == weight.shape:  # the weight's own memory layout, or multi-tensor steps slow down
+                if value.shape == weight.shape:  # the weight's own memory layout: a fused step goes by it
                     memory[key] = torch.empty_like(weight, memory_format=torch.preserve_format).copy_(value)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"This checkpoint belongs to another network or optimiser: {error}") from error

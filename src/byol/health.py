@@ -22,7 +22,10 @@ WEAK_MATCH = 5.0
 network does so two or three times as often as chance."""
 SHRUNKEN_RANK = 5.0
 """Effective rank of the representation below which it has all but collapsed: it is tens in a network that has learnt
-nothing, and stays so in one that learns; with a predictor that never learns it fell to 3 (docs/paper.md)."""
+nothing, and stays so in one that learns; with a predictor that never learns it fell to 3
+(results/paper/targets-cpu.jsonl)."""
+RANKED_IMAGES = 64
+"""Images from which on that is said: few images have few directions."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "(--target.tau), raise the learning rate if it is very low, or the batch size if it is below 32.",
         )
     words = _in_words(last)
-    if last.rank < SHRUNKEN_RANK:
+    if last.rank < SHRUNKEN_RANK and last.chance <= 1 / RANKED_IMAGES:
         return Verdict(
             "weak",
             f"Weak, and nearly collapsed: the representation has shrunk to a few directions; {words}.",

@@ -43,7 +43,7 @@ def gain_in_words(reading: Reading, untrained: Reading) -> str:
     """
     variance = sum(one.accuracy * (1 - one.accuracy) / one.queries for one in (reading, untrained))
     gain, chance = 100 * (reading.accuracy - untrained.accuracy), 200 * math.sqrt(variance)
-    if abs(gain) < chance:
+    if abs(gain) <= chance:
         return f"{gain:+.1f} points, too few to tell from chance ({chance:.1f} on so many images)"
     worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
     return f"{gain:+.1f} points, {worth}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from byol import budget, distributed
-from byol.choose import FEW_UPDATES, SMALLEST_BATCH, Facts, Plan
+from byol.choose import FEW_UPDATES, Facts, Plan
 from byol.config import overrule, replace
 from byol.log import RunLog
 from byol.prepare import Run, check
@@ -59,11 +59,13 @@ class Choosing:
         began, hurried = time.perf_counter(), False
         for _ in range(MEASUREMENTS):
             epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)
-            # once so, always so: with smaller views the same time allows more
-            hurried = hurried or epochs * run.images < FEW_UPDATES * SMALLEST_BATCH
+            fixed = {**settings, "epochs": epochs, "data__memory": run.config.data.memory}
             plan = self.plan(epochs, hurried)
-            memory = run.config.data.memory
-            config = overrule(plan.config, {**settings, "epochs": epochs, "data__memory": memory})
+            config = overrule(plan.config, fixed)
+            if not hurried and epochs != most and config.total_steps(run.images) < FEW_UPDATES:
+                hurried = True  # once so, always so: with smaller views the same time allows more
+                plan = self.plan(epochs, hurried)
+                config = overrule(plan.config, fixed)
             same = (config.batch_size, config.image_size) == (run.config.batch_size, run.config.image_size)
             check(config, run.loader.source)
             run.config = run.loader.config = config
@@ -72,7 +74,8 @@ class Choosing:
         log.say(words)
         said, enough = self.settled(), epochs == most
         # where time is enough for all that is wanted, the reason for that number stands as it is
-        later = [*(self.plan().reasons if enough else ()), *plan.reasons]
+        wanted = [reason for reason in self.plan().reasons if reason.startswith("epochs")]
+        later = [*(wanted if enough else ()), *plan.reasons]
         for reason in dict.fromkeys(later):
             if reason not in said:
                 log.say(f"  {reason}")
