@@ -10,6 +10,7 @@ from byol.checkpoint import write_atomically
 from byol.errors import UserError
 from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
 from byol.paper.catalogue import TABLES
+from byol.paper.cells import GROUPS
 from byol.paper.plots import drops_plot, rows_plot
 from byol.paper.ranks import Row, decided, interval, sentences, tau_b
 from byol.paper.scales import SCALES
@@ -91,16 +92,14 @@ def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
 
 
 def _overview(gathered: Gathered) -> list[Block]:
-    rows, taus = [], []
+    rows, taus, apart = [], [], []
     for result in gathered.tables:
         ranked = result.ranked()
-        tau = (
-            tau_b([row.paper for row in ranked], [row.mean for row in ranked])
-            if len(ranked) >= FEWEST_ROWS
-            else math.nan
-        )
+        tau = _tau(ranked)
         if not math.isnan(tau):
             taus.append(tau)
+            alone = [found for rows in result.ranked_by_method().values() if not math.isnan(found := _tau(rows))]
+            apart.append(sum(alone) / len(alone) if alone else tau)
         right, of = decided(ranked)
         fewest, most = result.seeds
         rows.append(
@@ -123,13 +122,29 @@ def _overview(gathered: Gathered) -> list[Block]:
     if taus:
         blocks.append(
             Paragraph(
-                f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**. It compares the "
-                "order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval is from seeds "
-                "drawn again with replacement, a rough guide where there are three. *Pairs in the paper's order* "
-                "counts only pairs that the paper's own seeds tell apart."
+                f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**"
+                f"{_apart(taus, apart)}. "
+                "It compares the order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval "
+                "is from seeds drawn again with replacement, a rough guide where there are three. *Pairs in the "
+                "paper's order* counts only pairs that the paper's own seeds tell apart."
             )
         )
     return blocks + [Paragraph(text) for text in _machines(gathered)]
+
+
+def _tau(rows: Sequence[Row]) -> float:
+    """Kendall's tau-b between the paper's rows and ours; NaN of too few."""
+    return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
+
+
+def _apart(taus: Sequence[float], apart: Sequence[float]) -> str:
+    """The mean where each method's rows are ranked alone, if that is another."""
+    if apart == taus:
+        return ""
+    return (
+        f", or **{sum(apart) / len(apart):.2f}** where the rows of BYOL and of SimCLR, which the paper prints side by "
+        "side, are each ranked alone: which method is ahead depends on how long both train"
+    )
 
 
 def _sentence(text: str) -> str:
@@ -246,7 +261,7 @@ def table_blocks(result: TableResult) -> list[Block]:
     blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
     ranked = result.ranked()
     if len(ranked) >= FEWEST_ROWS:
-        blocks.append(Paragraph(_order(ranked, result.ranked_by_knn())))
+        blocks.append(Paragraph(_order(result)))
         disagreeing = sentences(ranked)
         blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No row stands in another order."))
     notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
@@ -280,11 +295,14 @@ def _weighed(rows: Sequence[Row]) -> str:
     return found if found == ONE_SEED else f"95 %: {found}"
 
 
-def _order(ranked: Sequence[Row], by_knn: Sequence[Row]) -> str:
-    tau = tau_b([row.paper for row in ranked], [row.mean for row in ranked])
-    said = f"Kendall's tau-b between the paper's rows and ours: **{tau:.2f}** ({_weighed(ranked)})"
+def _order(result: TableResult) -> str:
+    ranked, by_knn = result.ranked(), result.ranked_by_knn()
+    said = f"Kendall's tau-b between the paper's rows and ours: **{_tau(ranked):.2f}** ({_weighed(ranked)})"
     if by_knn:
-        said += f", by 20-NN {tau_b([row.paper for row in by_knn], [row.mean for row in by_knn]):.2f}"
+        said += f", by 20-NN {_tau(by_knn):.2f}"
+    for group, rows in result.ranked_by_method().items():
+        if len(rows) >= FEWEST_ROWS:
+            said += f"; of {GROUPS[group]}'s rows alone **{_tau(rows):.2f}** ({_weighed(rows)})"
     right, of = decided(ranked)
     return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
 

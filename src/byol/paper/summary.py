@@ -74,6 +74,16 @@ class TableResult:
         """Rows that the paper has a number for."""
         return [row.ranked(row.ours) for row in self.rows if row.cell.paper is not None]
 
+    def ranked_by_method(self) -> dict[str, list[Row]]:
+        """The same for each method alone; nothing where a table has one."""
+        groups = dict.fromkeys(row.cell.group for row in self.rows)
+        if len(groups) < 2:
+            return {}
+        return {
+            group: [row.ranked(row.ours) for row in self.rows if row.cell.group == group and row.cell.paper is not None]
+            for group in groups
+        }
+
     def ranked_by_knn(self) -> list[Row]:
         """The same by 20-NN accuracy; nothing where the paper's figure is of fine-tuning."""
         rows = [row for row in self.rows if row.cell.paper is not None and row.cell.metric == "linear"]
