@@ -70,19 +70,15 @@ class TableResult:
         counts = [len(row.lines) for row in self.rows]
         return min(counts), max(counts)
 
-    def ranked(self) -> list[Row]:
-        """Rows that the paper has a number for."""
-        return [row.ranked(row.ours) for row in self.rows if row.cell.paper is not None]
+    def ranked(self, method: str | None = None) -> list[Row]:
+        """Rows that the paper has a number for; of one method, or all."""
+        rows = [row for row in self.rows if method is None or row.cell.group == method]
+        return [row.ranked(row.ours) for row in rows if row.cell.paper is not None]
 
     def ranked_by_method(self) -> dict[str, list[Row]]:
         """The same for each method alone; nothing where a table has one."""
-        groups = dict.fromkeys(row.cell.group for row in self.rows)
-        if len(groups) < 2:
-            return {}
-        return {
-            group: [row.ranked(row.ours) for row in self.rows if row.cell.group == group and row.cell.paper is not None]
-            for group in groups
-        }
+        methods = dict.fromkeys(row.cell.group for row in self.rows)
+        return {method: self.ranked(method) for method in methods} if len(methods) > 1 else {}
 
     def ranked_by_knn(self) -> list[Row]:
         """The same by 20-NN accuracy; nothing where the paper's figure is of fine-tuning."""
