@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byol import budget
-from byol.budget import LEAST_UPDATES, RESERVE, epochs_within, minutes, seconds_per_step
+from byol.budget import LEAST_UPDATES, RESERVE, epochs_within, in_words, minutes, seconds_per_step
 from byol.config import PretrainConfig, replace
 from byol.data.loader import Loader
 from byol.data.sources import TensorSource
@@ -22,6 +22,14 @@ def outcome(call: Callable[[], float]) -> float | str:
         return call()
     except UserError as error:
         return str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(0.5, "0.5 minutes"), (1, "1 minute"), (90, "90 minutes"), (150, "2.5 hours"), (1440, "24 hours")],
+)
+def test_a_time_in_words(given: float, said: str) -> None:
+    assert in_words(given) == said
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def test_the_whole_schedule_ends_in_time(
     epochs = outcome(lambda: epochs_within(budget_minutes, spent, step, config, images))
     if isinstance(epochs, str):
         assert LEAST_UPDATES * step + spent > usable * 0.999
-        assert f"budget of {budget_minutes:g} minutes" in epochs
+        assert f"budget of {in_words(budget_minutes)} is" in epochs
         return
     updates = replace(config, epochs=epochs).total_steps(images)
     assert updates * step + spent <= usable * 1.00001

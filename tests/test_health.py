@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol.config import Method
 from byol.health import SHRUNKEN_RANK, WEAK_MATCH, Health, effective_rank, judge, measure, norms, represent_with, spread
 from byol.methods.byol import BYOL
 from byol.networks import MLP
@@ -134,6 +135,23 @@ def test_weak_is_said_but_does_not_stop() -> None:
     assert WEAK_MATCH > 1, "better than chance"
     assert judge([look(match=1 / 256)], [1.0], [1.0]).word == "weak"
     assert judge([], [1.0], [1.0]).word == "weak"
+
+
+@pytest.mark.parametrize(
+    ("method", "predictor", "target"),
+    [("byol", True, True), ("infonce", True, True), ("moco", False, True), ("simclr", False, False)],
+)
+def test_advice_names_what_the_method_has(method: Method, predictor: bool, target: bool) -> None:
+    for bad in (FLAT, look(rank=0.9 * SHRUNKEN_RANK)):
+        advice = judge([bad, bad], [1.0], [1.0], method).advice
+        assert ("--network.predictor-depth" in advice, "--target.tau" in advice) == (predictor, target)
+        assert advice[0].isupper()
+
+
+def test_labels_may_leave_few_directions_and_images_of_a_class_alike() -> None:
+    told = look(rank=2.5, match=1 / 256)
+    assert judge([told, told], [1.0], [1.0], "supervised").word == "healthy"
+    assert judge([FLAT, FLAT], [1.0], [1.0], "supervised").word == "collapsed"
 
 
 def test_a_representation_of_few_directions_is_weak() -> None:

@@ -40,6 +40,12 @@ def minutes(text: str) -> float:
     return total
 
 
+def in_words(minutes: float) -> str:
+    """`1 minute`, `20 minutes`, `2.5 hours`."""
+    number, unit = (minutes, "minute") if minutes < 120 else (minutes / 60, "hour")
+    return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
+
+
 def seconds_per_step(
     state: State,
     loader: Loader,
@@ -81,7 +87,7 @@ def epochs_within(
         needed = (LEAST_UPDATES * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
         raise UserError(
             f"An update takes {step_seconds:.2g} s here after {spent_seconds:.0f} s of preparation, so the budget of "
-            f"{budget_minutes:g} minutes is too short to learn anything; give {needed:.1f} minutes or more, or a "
+            f"{in_words(budget_minutes)} is too short to learn anything; give {needed:.1f} minutes or more, or a "
             "smaller --encoder, --image-size or --batch-size."
         )
     # six digits, not three places: of many images a few updates are a small part of an epoch

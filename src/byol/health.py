@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol.config import READ_BY, Method
+
 PROBE_IMAGES = 256
 """Images whose two views are looked at, always the same ones."""
 
@@ -135,10 +137,14 @@ class Verdict:
         return self.word in ("collapsed", "diverged")
 
 
-def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Sequence[float]) -> Verdict:
+def judge(
+    health: Sequence[Health], losses: Sequence[float], gradient_norms: Sequence[float], method: Method = "byol"
+) -> Verdict:
     """The verdict on a run so far, from its measures in the order they were taken (the last counts most).
 
-    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps.
+    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps. Learning
+    by labels may well leave as few directions as there are classes, with images of a class all alike: of a supervised
+    run only a collapse and divergence are told.
     """
     if any(not math.isfinite(v) for v in [*losses[-1:], *gradient_norms[-1:]]):
         return Verdict(
@@ -155,16 +161,24 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "collapsed",
             f"Collapsed: the network says the same of every image (spread {last.spread:.3f} of 1, effective rank "
             f"{last.rank:.1f}, views find their partner {last.match:.0%} of the time).",
-            "Check that the predictor is there and learns (--network.predictor-depth 2), keep tau from 0.9 up "
-            "(--target.tau), raise the learning rate if it is very low, or the batch size if it is below 32.",
+            _advice(
+                method,
+                "check that the predictor is there and learns (--network.predictor-depth 2)",
+                "raise the learning rate if it is very low, or the batch size if it is below 32",
+            ),
         )
     words = _in_words(last)
+    if method == "supervised":
+        return Verdict("healthy", f"Healthy: {words}.", "")
     if last.rank < SHRUNKEN_RANK and last.chance <= 1 / RANKED_IMAGES:
         return Verdict(
             "weak",
             f"Weak, and nearly collapsed: the representation has shrunk to a few directions; {words}.",
-            "Check that the predictor learns (--network.predictor-depth 2, --optim.predictor-lr 10), keep tau from 0.9 "
-            "up (--target.tau), and see whether the images differ at all (byol views).",
+            _advice(
+                method,
+                "check that the predictor learns (--network.predictor-depth 2, --optim.predictor-lr 10)",
+                "see whether the images differ at all (byol views)",
+            ),
         )
     if last.match < WEAK_MATCH * last.chance:
         return Verdict(
@@ -174,6 +188,14 @@ def judge(health: Sequence[Health], losses: Sequence[float], gradient_norms: Seq
             "or look at the views (byol views) for an augmentation that destroys what matters in your images.",
         )
     return Verdict("healthy", f"Healthy: {words}.", "")
+
+
+def _advice(method: Method, predictor: str, rest: str) -> str:
+    """One sentence, of what the method has."""
+    ways = [predictor] if method in READ_BY["optim.predictor_lr"] else []
+    ways += ["keep tau from 0.9 up (--target.tau)"] if method in (*READ_BY["target.kind"], "moco") else []
+    sentence = ", ".join([*ways, rest])
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def untrained(look: Health) -> Verdict:

@@ -91,7 +91,7 @@ def _epochs_within(run: Run, minutes: float, most: float | None, spent: float) -
     spent += time.perf_counter() - began
     step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
     epochs = budget.epochs_within(minutes, spent, step, run.config, run.images)
-    rate = run.config.batch_size / step
+    rate, available = run.config.batch_size / step, budget.in_words(minutes)
     if most is not None and epochs >= most:
-        return most, f"epochs {most:g}: {rate:.0f} images/s here, so less than {minutes:g} minutes"
-    return epochs, f"epochs {epochs:g}: {minutes:g} minutes at {rate:.0f} images/s, measured here on a few updates"
+        return most, f"epochs {most:g}: {rate:.0f} images/s here, so less than {available}"
+    return epochs, f"epochs {epochs:.4g}: {available} at {rate:.0f} images/s, measured here on a few updates"

@@ -198,7 +198,7 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     encoder = state.method.encoder
     log.say(
         f"{config.method} on {config.encoder}: {parameter_count(encoder) / 1e6:.1f} M parameters in the encoder, "
-        f"{run.images} images, batch {config.batch_size}, {config.epochs:g} epochs = {total} updates"
+        f"{run.images} images, batch {config.batch_size}, {config.epochs:.4g} epochs = {total} updates"
     )
     where = run.folder.path if run.folder is not None else Path()
     log.say(f"run {where}", style="bold")

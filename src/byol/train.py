@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from byol import distributed, schedules
-from byol.config import OptimConfig, PretrainConfig
+from byol.config import Method, OptimConfig, PretrainConfig
 from byol.data.loader import Batch, Loader, seed_of
 from byol.health import Health, Verdict, judge, measure, norms, represent_with
 from byol.lars import LARS, parameter_groups
@@ -41,9 +41,9 @@ class Watch:
     counted: int = 0
     """Updates in these sums."""
 
-    def verdict(self) -> Verdict:
-        """What that means."""
-        return judge(self.health, self.losses, self.gradient_norms)
+    def verdict(self, method: Method) -> Verdict:
+        """What that means of a run by that method."""
+        return judge(self.health, self.losses, self.gradient_norms, method)
 
 
 def build(config: PretrainConfig, in_chans: int, device: torch.device, classes: int | None = None) -> State:
@@ -157,7 +157,7 @@ def train(
             note = f"loss {mean_loss:.3f}  tau {tau:.4f}  lr {lr:.2g}  {watch.images_per_second:.0f} img/s"
             log.advance(state.step, note)
             since, timed = time.perf_counter(), 0
-            verdict = watch.verdict()
+            verdict = watch.verdict(config.method)
             if verdict.word == "diverged" and config.watch.stop_on_collapse:
                 return verdict
         else:
@@ -167,13 +167,13 @@ def train(
                 health = measure(represent, _channels_last(probe[0]), _channels_last(probe[1]))
             watch.health.append(health)
             log.metrics(state.step, {f"health/{k}": v for k, v in health.as_dict().items()})
-            verdict = watch.verdict()
+            verdict = watch.verdict(config.method)
             stops = verdict.stops and config.watch.stop_on_collapse and state.step > warmup_steps
             if distributed.agree(stops, loader.device):
                 return verdict
         if not each_step(state.step):
             return None
-    return watch.verdict()
+    return watch.verdict(config.method)
 
 
 def parallel(method: AnyMethod, device: torch.device) -> nn.Module:

@@ -6,6 +6,8 @@ each channel's own mean, saturation and hue act on HSV. Where the official code 
 written in RGB.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -150,7 +152,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
     if x.device.type == "cpu":
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         for image, width, place in zip(x, sigma.tolist(), out, strict=True):
-            place.copy_(_blur_by_blocks(image, width, taps))
+            _blur_by_blocks(image, width, taps, place)
         return out
     rows = _blur_matrix(sigma, taps, x.shape[2], x.dtype)
     columns = rows if x.shape[3] == x.shape[2] else _blur_matrix(sigma, taps, x.shape[3], x.dtype)
@@ -174,31 +176,32 @@ def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
     return out
 
 
-def _blur_by_blocks(image: Tensor, sigma: float, taps: int) -> Tensor:
-    """`gaussian_blur` of one image (C, H, W): some rows, then some columns, by one small product.
+def _blur_by_blocks(image: Tensor, sigma: float, taps: int, place: Tensor) -> None:
+    """`gaussian_blur` of one image (C, H, W) into `place`: some rows, then some columns, by one small product.
 
     All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbours'
     where they lie. Taps too small to be seen in float32 are left out.
     """
     c, h, w = image.shape
-    outwards = _kernel(torch.tensor([sigma]), taps, torch.float64)[0, taps // 2 :].tolist()
-    half = [weight for weight in outwards if weight > NEGLIGIBLE]
+    outwards = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(taps // 2 + 1)]
+    total = 2 * sum(outwards) - outwards[0]
+    half = [weight / total for weight in outwards if weight > NEGLIGIBLE * total]
     reach = len(half) - 1
     high, wide = -(-h // BLOCK), -(-w // BLOCK)  # blocks; the last may hang over
-    band = image.new_zeros(BLOCK, BLOCK + 2 * reach)
-    band.as_strided((BLOCK, 2 * reach + 1), (BLOCK + 2 * reach + 1, 1)).copy_(image.new_tensor(half[:0:-1] + half))
-    padded = F.pad(image, (0, 0, reach, high * BLOCK - h + reach))
-    row = wide * BLOCK + 2 * reach
-    between = image.new_zeros(c, high * BLOCK, row)
-    for channel, place in zip(padded, between[:, :, reach : reach + w], strict=True):
-        taken = channel.as_strided((high, BLOCK + 2 * reach, w), (BLOCK * w, w, 1))
-        torch.bmm(band.expand(high, -1, -1), taken, out=place.view(high, BLOCK, w))
-    out = image.new_empty(c, high * BLOCK, wide * BLOCK)
+    row, taken = wide * BLOCK + 2 * reach, BLOCK + 2 * reach
+    band = image.new_zeros(BLOCK, taken)
+    band.as_strided((BLOCK, 2 * reach + 1), (taken + 1, 1)).copy_(image.new_tensor(half[:0:-1] + half))
+    padded = F.pad(image, (reach, wide * BLOCK - w + reach, reach, high * BLOCK - h + reach))
+    between = image.new_empty(c, high, BLOCK, row)
+    for channel, blurred in zip(padded, between, strict=True):
+        torch.bmm(band.expand(high, -1, -1), channel.as_strided((high, taken, row), (BLOCK * row, row, 1)), out=blurred)
+    fits = (h, w) == (high * BLOCK, wide * BLOCK)
+    out = place if fits else image.new_empty(c, high * BLOCK, wide * BLOCK)
     lines = c * high * BLOCK
-    taken = between.as_strided((wide, lines, BLOCK + 2 * reach), (BLOCK, row, 1))
-    place = out.as_strided((wide, lines, BLOCK), (BLOCK, wide * BLOCK, 1))
-    torch.bmm(taken, band.T.expand(wide, -1, -1), out=place)
-    return out[:, :h, :w]
+    columns = between.as_strided((wide, lines, taken), (BLOCK, row, 1))
+    torch.bmm(columns, band.T.expand(wide, -1, -1), out=out.as_strided((wide, lines, BLOCK), (BLOCK, wide * BLOCK, 1)))
+    if not fits:
+        place.copy_(out[:, :h, :w])
 
 
 def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Tensor:

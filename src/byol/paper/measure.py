@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from byol import machine
-from byol.config import PretrainConfig, replace, to_json
+from byol.config import Method, PretrainConfig, replace, to_json
 from byol.data.base import digest
 from byol.data.memory import hold
 from byol.data.sources import Source, TensorSource, open_source
@@ -119,7 +119,7 @@ def _measure(
     trained = time.perf_counter()
     opened = open_encoder(str(folder))
     found = evaluate(opened, data, scale, fine_tunes=fine_tunes, threads=threads)
-    seen = _seen(folder)
+    seen = _seen(folder, config.method)
     line = {
         "seed": config.seed,
         "config": to_json(load_plan(folder)[1].config),
@@ -227,7 +227,7 @@ def evaluate(opened: OpenedEncoder, data: Data, scale: Scale, *, fine_tunes: boo
     }
 
 
-def _seen(folder: Path) -> dict[str, Any]:
+def _seen(folder: Path, method: Method) -> dict[str, Any]:
     """Loss, speed, health and verdict of a finished run, from its metrics."""
     lines = read_metrics(folder / "metrics.jsonl")
     health = [_health(line) for line in lines if "health/spread" in line]
@@ -238,7 +238,7 @@ def _seen(folder: Path) -> dict[str, Any]:
         "loss": _or_none(losses[-1]) if losses else None,
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "health": last,
-        "verdict": judge(health, losses, norms).word if losses else "untrained",
+        "verdict": judge(health, losses, norms, method).word if losses else "untrained",
         "updates": lines[-1]["step"] if lines else 0,
     }
 
