@@ -11,9 +11,10 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from byol.config import PretrainConfig
+from byol.config import NetworkConfig, PretrainConfig
 from byol.encoder_file import EncoderCard, load_encoder, read_encoder, save_encoder
 from byol.errors import UserError
+from byol.methods.make import make_method
 from byol.networks import MLP, initialise, make_encoder, parameter_count
 
 
@@ -267,3 +268,15 @@ def test_every_width_runs(name: str, width: float) -> None:
     """A quarter of a bottleneck's first stage is as wide as timm's stem of 64, where timm makes no shortcut."""
     encoder = make_encoder(name, width=width).eval()
     assert encoder(torch.zeros(1, 3, 32, 32)).shape == (1, encoder.num_features)
+
+
+def test_the_initial_scale_multiplies_weights_and_nothing_else() -> None:
+    def drawn(factor: float) -> dict[str, torch.Tensor]:
+        network = NetworkConfig(width=0.25, hidden=16, output=8, init_scale=factor)
+        torch.manual_seed(0)
+        return make_method(PretrainConfig(encoder="resnet10", network=network), 3, None).state_dict()
+
+    one, two = drawn(1.0), drawn(2.0)
+    doubled = {name for name in one if not torch.equal(one[name], two[name])}
+    assert doubled == {name for name in one if one[name].ndim > 1}
+    assert all(torch.equal(2 * one[name], two[name]) for name in doubled)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,32 @@ def test_a_corrupt_line_is_reported_and_its_cell_run_again(go: Go, tmp_path: Pat
     }, "and the same comes out"
 
 
-@pytest.mark.parametrize("text", ["{}", "[1, 2]", "null", '{"cell": "tau-0.5"}', "\xff\xfe", "{'cell': 1}"])
+LINE = {
+    "cell": "tau-0.5",
+    "seed": 0,
+    "config": {},
+    "fingerprint": "f",
+    "evaluation": {},
+    "data": {"images": 1, "test_images": 1, "classes": 2, "fingerprint": "d"},
+    "knn": 0.5,
+    "linear": None,
+    "semi": None,
+    "verdict": "healthy",
+    "seconds": {"training": 1.0},
+    "machine": dict.fromkeys(("cpu", "gpu", "cores", "threads", "torch", "byol", "date")),
+}
+WITHOUT_SECONDS = json.dumps({key: value for key, value in LINE.items() if key != "seconds"})
+WITH_NULL = json.dumps({**LINE, "evaluation": None})
+
+
+def test_a_line_with_all_that_is_read_of_one_is_whole(tmp_path: Path) -> None:
+    append_line(tmp_path / "x.jsonl", LINE)
+    assert read_lines(tmp_path / "x.jsonl").found == [LINE]
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[1, 2]", "null", WITHOUT_SECONDS, WITH_NULL, '{"cell": "tau-0.5"}', "\xff\xfe", "{'cell': 1}"]
+)
 def test_whatever_stands_in_a_results_file_is_passed_over(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(text.encode("latin-1") + b"\n\n")
@@ -243,10 +269,11 @@ def test_a_folder_is_for_one_process_at_a_time(go: Go, tmp_path: Path) -> None:
     assert "being worked on by another process" in report.failed[0]
 
 
-@pytest.mark.parametrize("method", ["supervised", "random", "simclr", "infonce"])
+@pytest.mark.parametrize("method", ["supervised", "random", "simclr", "infonce", "moco"])
 def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -> None:
+    changes = {"method": method, **({"moco__queue": 64} if method == "moco" else {})}
     table = dataclasses.replace(
-        TAUS, cells=lambda scale: [Cell(name=method, row=method, changes={"method": method}), *taus(scale)]
+        TAUS, cells=lambda scale: [Cell(name=method, row=method, changes=changes), *taus(scale)]
     )
     report, _ = go(table, only=(method,))
     assert report.failed == []
@@ -257,11 +284,12 @@ def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -
 
 
 def test_few_labels(go: Go, tmp_path: Path) -> None:
-    table = Table(name="label-efficiency", title="", source="", claim="", cells=taus)
+    fine_tuned = Cell(name="tau-0.5", row="tau 0.5", changes={"target__tau": 0.5}, metric="semi_10%")
+    table = Table(name="few", title="", source="", claim="", cells=lambda scale: [fine_tuned])
     go(TAUS, only=("tau-0.5",))
     report, _ = go(table, only=("tau-0.5",))
     assert report.measured == 1, "a line without fine-tuning is not enough"
-    (line,) = lines(tmp_path, "label-efficiency")
+    (line,) = lines(tmp_path, "few")
     assert set(line["semi"]) == {"10%", "50%"}
     assert all(0 <= share <= 1 for share in line["semi"].values())
 
@@ -323,10 +351,15 @@ def test_data_must_be_enough_and_labelled(class_folder: Path, image_folder: Path
         open_data(image_folder, class_folder, None)
 
 
-def test_torchrun_is_refused(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="without torchrun, and spread it by --part"):
-        go(TAUS)
+def test_torchruns_processes_take_a_part_each(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in (1, 0):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", str(rank))
+        report, said = go(TAUS)
+        assert (report.measured, report.failed) == (1, [])
+        assert said[0] == "0 of 1 trainings are done; 1 are to be run"
+        assert "RANK" not in os.environ, "it trains alone"
+    assert [line["cell"] for line in lines(tmp_path)] == ["tau-0.5", "tau-0.99"]
 
 
 @pytest.mark.slow
@@ -340,5 +373,7 @@ def test_side_by_side_gives_what_one_after_another_gives(class_folder: Path, tmp
         report = run([TAUS], scale, where, jobs=jobs, say=said.append)
         assert (report.measured, report.failed) == (2, [])
         found = read_lines(tmp_path / name / "taus-tiny.jsonl").found
-        figures.append({line["cell"]: line["health"]["match"] for line in found})
+        names = ("linear", "knn")
+        figures.append({(line["cell"], name): line[name] for line in found for name in names})
+        assert {line["cell"]: line["config"]["target"]["tau"] for line in found} == {"tau-0.99": 0.99, "tau-0.5": 0.5}
     assert figures[0] == pytest.approx(figures[1], abs=0.05)  # threads sum in another order

@@ -36,9 +36,10 @@ class Paper:
     images: int | None = None
     """Training images, the first ones; by default what the scale takes."""
     jobs: int | None = None
-    """Cells side by side, each in a process of its own; by default one per core, or one on a GPU."""
+    """Cells side by side, each in a process of its own; by default one per core, or one per GPU."""
     part: str = "1/1"
-    """2/4 runs the second of four parts, for job arrays that share the folder of results."""
+    """2/4 runs the second of four parts, for job arrays that share the folder of results. torchrun's processes take a
+    part each by themselves."""
     only: tuple[str, ...] = ()
     """Cells by name or pattern, such as 'byol-*'."""
     results: str = "results/paper"
@@ -77,7 +78,7 @@ def paper(arguments: list[str]) -> int:
         from byol.paper.plan import part_of, plan
 
         for job in part_of(plan(tables, scale, command.seeds, command.only), command.part):
-            print("\n".join(commands(*job.rows[0], scale, job.config.seed, command.data, test)))
+            print("\n".join(commands(job, scale, command.data, test)))
         return 0
     from byol.paper.runner import Where, run
 

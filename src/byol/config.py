@@ -107,6 +107,8 @@ class NetworkConfig:
     """First layer of a ResNet: standard 7x7 and max-pool; stride2: 3x3 stride 2; small: 3x3 stride 1, up to 64 px."""
     init: Literal["timm", "official"] = "timm"
     """Initial weights: timm's own (He et al.), or the official code's truncated normal."""
+    init_scale: float = 1.0
+    """Multiplies the initial weights of convolutions and linear layers (Section 5 says that it hardly matters)."""
     zero_init_last: bool = False
     """Start residual blocks as the identity; the paper's results did not (README of the official code)."""
     projector_depth: int = 2
@@ -119,7 +121,8 @@ class NetworkConfig:
     """Size of projections and predictions."""
 
     def __post_init__(self) -> None:
-        _require(self.width > 0, "width", self.width, "a number above 0")
+        for name in ("width", "init_scale"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
         for name in ("projector_depth", "hidden", "output"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(self.predictor_depth >= 0, "predictor_depth", self.predictor_depth, "0 or more")

@@ -34,6 +34,14 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def secede() -> tuple[int, int]:
+    """Leave the processes that torchrun started before joining them: this one's number, and how many there are.
+
+    What it trains from now on it trains alone, on the GPU and the cores that are its own.
+    """
+    return int(os.environ.pop("RANK")), int(os.environ.pop("WORLD_SIZE"))
+
+
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
     """Join the other processes that torchrun started, and leave them at the end: NCCL on GPUs, gloo elsewhere."""

@@ -180,6 +180,14 @@ def initialise(module: nn.Module) -> None:
             layer.reset_parameters()
 
 
+@torch.no_grad()
+def scale_weights(module: nn.Module, factor: float) -> None:
+    """Multiply the weights of a network's convolutions and linear layers."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.weight.mul_(factor)
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -11,7 +11,7 @@ from byol.methods.moco import MoCo
 from byol.methods.random import Random
 from byol.methods.simclr import SimCLR
 from byol.methods.supervised import Supervised
-from byol.networks import MLP, initialise, make_encoder
+from byol.networks import MLP, initialise, make_encoder, scale_weights
 
 AnyMethod = BYOL | InfoNCE | SimCLR | MoCo | Supervised | Random
 """What they have in common: `forward(view1, view2)` gives the loss, `update_target(tau)` follows the optimiser, and
@@ -27,7 +27,9 @@ def make_method(config: PretrainConfig, in_chans: int, classes: int | None) -> A
         in_chans: channels of the images.
         classes: how many labels there are, which only `supervised` asks for.
     """
-    return METHODS[config.method](config, in_chans, classes)
+    method = METHODS[config.method](config, in_chans, classes)
+    scale_weights(method, config.network.init_scale)
+    return method
 
 
 def _byol(config: PretrainConfig, in_chans: int, classes: int | None) -> BYOL:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.distributed import gather, rank
+from byol.methods.normalisation import single
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -15,7 +16,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     `add_contrastive_loss`): twice the mean over 2N views of the paper's Algorithm 1. The views are those of all
     processes.
     """
-    z1, z2 = (F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in (z1, z2))
+    z1, z2 = (F.normalize(single(z), dim=1) for z in (z1, z2))
     pool = torch.cat([gather(z1), gather(z2)])
     with torch.autocast(z1.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
         logits = torch.cat([z1, z2]) @ pool.T / temperature

@@ -39,6 +39,11 @@ class Cell:
         """The row, with its method where a table compares two."""
         return f"{GROUPS[self.group]}, {self.row}" if self.group else self.row
 
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it is fine-tuned with few labels."""
+        return self.metric != "linear"
+
     def config(self, scale: Scale) -> PretrainConfig:
         """Every setting of the row at a scale, with seed 0; what its method does not read of the scale falls away."""
         return overrule(scale.config, self.changes)
@@ -64,8 +69,3 @@ class Table:
             images=f"{scale.train_images:,}",
             batch=scale.config.batch_size,
         )
-
-    @property
-    def fine_tunes(self) -> bool:
-        """Whether its rows are fine-tuned with few labels."""
-        return self.name == "label-efficiency"

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from byol.config import PretrainConfig, replace, to_json
-from byol.paper.cells import Cell, Table
+from byol.paper.plan import Job
 from byol.paper.scales import Scale
 
 RECIPE = "paper-300"
@@ -35,14 +35,18 @@ def _flags(values: dict[str, Any], start: dict[str, Any], prefix: str) -> list[s
     return typed
 
 
-def commands(table: Table, cell: Cell, scale: Scale, seed: int, train: str, test: str) -> list[str]:
-    """The lines that train and evaluate one cell."""
-    config = replace(cell.config(scale), seed=seed)
-    folder = f"runs/paper/{table.name}/{cell.name}-seed-{seed}"
+def commands(job: Job, scale: Scale, train: str, test: str) -> list[str]:
+    """The lines that train a job once, and evaluate it as its rows ask."""
+    folder = f"runs/paper/{job.name}"
     pretrain = ["torchrun", "--nproc-per-node", str(GPUS), "-m", "byol", "pretrain", train, "--recipe", RECIPE]
-    evaluation = "semi" if table.fine_tunes else "linear"
-    judge = ["byol", "eval", evaluation, folder, "--train", train, "--test", test, "--json", f"{folder}.json"]
+    evaluations = dict.fromkeys("semi" if cell.fine_tunes else "linear" for _, cell in job.rows)
+    recipe = replace(scale.config, watch=PretrainConfig().watch)
     return [
-        shlex.join([*pretrain, "--out", folder, *flags(config, scale.config)]),
-        shlex.join(judge),
+        shlex.join([*pretrain, "--out", folder, *flags(job.config, recipe)]),
+        *(
+            shlex.join(
+                ["byol", "eval", name, folder, "--train", train, "--test", test, "--json", f"{folder}-{name}.json"]
+            )
+            for name in evaluations
+        ),
     ]

@@ -86,6 +86,8 @@ def augmentations(scale: Scale) -> list[Cell]:
     A row that is one above it all over again, since there was nothing to remove, is left out.
     """
     start: Settings = {} if scale.everything == scale.config.augment else {"augment": scale.everything}
+    blurred = scale.everything.view1.blur > 0
+    solarising_alone = "" if blurred else "solarising alone: views of this size have no blur"
     cells: dict[PretrainConfig, Cell] = {}
     for method, changes in METHODS.items():
         for name, (row, settings, note) in REMOVED.items():
@@ -95,7 +97,7 @@ def augmentations(scale: Scale) -> list[Cell]:
                 paper=number("ablation_augmentations", f"{method}_top1", augmentation_set=row),
                 changes={**changes, **start, **settings},
                 group=method,
-                note=note,
+                note=note or (solarising_alone if name == "symmetric" else ""),
             )
             cells.setdefault(cell.config(scale), cell)
     return list(cells.values())

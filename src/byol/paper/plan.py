@@ -24,7 +24,7 @@ class Job:
 
     @property
     def fine_tunes(self) -> bool:
-        return any(table.fine_tunes for table, _ in self.rows)
+        return any(cell.fine_tunes for _, cell in self.rows)
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ class Done:
         """Lines that fit no cell of their name any more."""
         cells = {cell.name: cell for cell in table.cells(self.scale)}
         return sum(
-            line["cell"] not in cells or not self._fits(line, table, cells[line["cell"]], line["seed"])
+            line["cell"] not in cells or not self._fits(line, cells[line["cell"]], line["seed"])
             for line in self.lines(table.name).found
         )
 
@@ -103,7 +103,7 @@ class Done:
         return latest(
             line
             for line in self.lines(table.name).found
-            if (line["cell"], line["seed"]) == (cell.name, seed) and self._fits(line, table, cell, seed)
+            if (line["cell"], line["seed"]) == (cell.name, seed) and self._fits(line, cell, seed)
         )
 
     def missing(self, job: Job) -> list[tuple[Table, Cell]]:
@@ -113,7 +113,7 @@ class Done:
     def lend(self, job: Job) -> bool:
         """Take a result of the same training from another table for the rows that lack one; whether that was enough."""
         missing = self.missing(job)
-        wanted = evaluation_of(self.scale, fine_tunes=any(table.fine_tunes for table, _ in missing))
+        wanted = evaluation_of(self.scale, fine_tunes=any(cell.fine_tunes for _, cell in missing))
         found = latest(
             line
             for path in sorted(self.folder.glob(f"*-{self.scale.name}.jsonl"))
@@ -132,6 +132,6 @@ class Done:
         append_line(results_file(self.folder, table.name, self.scale.name), whole)
         self.lines(table.name).found.append(whole)
 
-    def _fits(self, line: Mapping[str, Any], table: Table, cell: Cell, seed: int) -> bool:
+    def _fits(self, line: Mapping[str, Any], cell: Cell, seed: int) -> bool:
         config = essence(replace(cell.config(self.scale), seed=seed))
-        return fits(line, config, evaluation_of(self.scale, fine_tunes=table.fine_tunes), self.data)
+        return fits(line, config, evaluation_of(self.scale, fine_tunes=cell.fine_tunes), self.data)

@@ -48,7 +48,7 @@ def rows_plot(result: TableResult) -> str:
     ours = [value for row in rows for value in (*row.ours, *row.knn)]
     panels = [("paper, top-1 %", NAME, _range(papers or [0.0, 1.0]))]
     panels += [("here, %: linear ●, 20-NN ○", NAME + PANEL + GAP, _range(ours))]
-    if result.table.fine_tunes:
+    if result.rows[0].cell.fine_tunes:
         panels[1] = ("here, top-1 % after fine-tuning ●, 20-NN ○", *panels[1][1:])
     for title, left, (low, high) in panels:
         parts.append(f"<text x='{left + PANEL / 2:.0f}' y='16' text-anchor='middle'>{title}</text>")

@@ -1,27 +1,24 @@
-"""Do our rows stand in the paper's order? Kendall's tau-b, its uncertainty over seeds, and which rows disagree."""
+"""Do our rows stand in the paper's order? Kendall's tau-b, over all seeds and seed by seed, and which rows disagree."""
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-TOLD_APART = 0.5
-"""Points between two rows that the paper itself tells apart: it prints the half-range over three seeds where that is
-above 0.25, and rows closer than two such half-ranges may stand in either order by chance."""
-RESAMPLES = 2000
-"""Draws of the bootstrap."""
+UNPRINTED = 0.25
+"""Half-range of a number that the paper prints without one: it leaves out what is not above it."""
 
 
 def tau_b(x: Sequence[float], y: Sequence[float]) -> float:
     """Kendall's tau-b of two lists of equal length, in [-1, 1]: pairs in the same order less pairs swapped, over the
     geometric mean of the pairs that are untied in each (Kendall 1945); NaN where one of them is all ties."""
-    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    first, second = np.triu_indices(len(a), k=1)
-    signs_a, signs_b = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
-    untied = math.sqrt(float(np.abs(signs_a).sum()) * float(np.abs(signs_b).sum()))
-    return float((signs_a * signs_b).sum()) / untied if untied else math.nan
+    pairs = [(_sign(x[i] - x[j]), _sign(y[i] - y[j])) for i, j in itertools.combinations(range(len(x)), 2)]
+    untied = math.sqrt(sum(abs(a) for a, _ in pairs) * sum(abs(b) for _, b in pairs))
+    return sum(a * b for a, b in pairs) / untied if untied else math.nan
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,13 @@ class Row:
 
     name: str
     paper: float
-    ours: tuple[float, ...]
-    """One per seed."""
+    by_seed: Mapping[int, float]
+    """One per seed, one at least."""
     paper_spread: float = 0.0
+
+    @property
+    def ours(self) -> tuple[float, ...]:
+        return tuple(self.by_seed.values())
 
     @property
     def mean(self) -> float:
@@ -44,27 +45,26 @@ class Row:
         return (max(self.ours) - min(self.ours)) / 2
 
 
-def interval(rows: Sequence[Row], seed: int = 0) -> tuple[float, float] | None:
-    """Between which values 95 % of tau-b fall when each row's seeds are drawn again, with replacement.
+def on_shared_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Rows with the seeds that all of them have: a seed's weights and order of images are the same in each.
 
-    None where no row has a second seed. With three seeds this is a rough guide: a spread that three runs did not show
-    cannot be drawn.
+    None where they share no seed.
     """
-    if all(len(row.ours) < 2 for row in rows):
-        return None
-    generator = np.random.default_rng(seed)
-    means = np.stack(
-        [generator.choice(np.array(row.ours), size=(RESAMPLES, len(row.ours))).mean(axis=1) for row in rows], axis=1
-    )
+    shared = set.intersection(*(set(row.by_seed) for row in rows)) if rows else set()
+    if not shared:
+        return []
+    return [Row(row.name, row.paper, {s: row.by_seed[s] for s in sorted(shared)}, row.paper_spread) for row in rows]
+
+
+def tau_by_seed(rows: Sequence[Row]) -> dict[int, float]:
+    """Tau-b of each seed alone, of rows that share their seeds."""
     paper = [row.paper for row in rows]
-    taus = [tau_b(paper, drawn) for drawn in means]
-    low, high = np.nanquantile(taus, [0.025, 0.975])
-    return float(low), float(high)
+    return {seed: tau_b(paper, [row.by_seed[seed] for row in rows]) for seed in (rows[0].by_seed if rows else ())}
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Two rows that stand the other way round here than in the paper."""
+    """Two rows, on the seeds that both have, that stand the other way round here than in the paper."""
 
     upper: Row
     """Higher in the paper."""
@@ -81,40 +81,41 @@ class Swap:
         return self.lower.mean - self.upper.mean
 
     @property
-    def spread(self) -> float:
-        """What the seeds of both rows leave open: the sum of their half-ranges."""
-        return self.upper.spread + self.lower.spread
-
-    @property
     def paper_decides(self) -> bool:
         """Whether the paper's seeds tell the two apart."""
-        return self.theirs > max(TOLD_APART, self.upper.paper_spread + self.lower.paper_spread)
+        return self.theirs > sum(max(UNPRINTED, row.paper_spread) for row in (self.upper, self.lower))
 
     @property
-    def we_decide(self) -> bool:
-        """Whether ours do."""
-        return self.ours > self.spread and min(len(self.upper.ours), len(self.lower.ours)) > 1
+    def weight(self) -> str:
+        """In how many seeds it is so."""
+        behind = [self.lower.by_seed[seed] > self.upper.by_seed[seed] for seed in self.upper.by_seed]
+        return in_seeds(behind)
+
+
+def in_seeds(holds: Sequence[bool]) -> str:
+    """In how many seeds something is so, in words."""
+    if len(holds) == 1:
+        return "one seed, which does not say whether that is chance"
+    return f"in {'each' if all(holds) else sum(holds)} of {len(holds)} seeds"
 
 
 def swaps(rows: Sequence[Row]) -> list[Swap]:
     """Every pair that stands the other way round; ties on either side are none."""
-    pairs = ((a, b) if a.paper > b.paper else (b, a) for a, b in itertools.combinations(rows, 2) if a.paper != b.paper)
-    return [Swap(upper, lower) for upper, lower in pairs if upper.mean < lower.mean]
+    return [swap for swap in _pairs(rows) if swap.theirs > 0 and swap.ours > 0]
 
 
 def decided(rows: Sequence[Row]) -> tuple[int, int]:
     """How many pairs that the paper's seeds tell apart stand in the paper's order here, and how many such there are."""
-    told = [
-        Swap(upper, lower)
-        for a, b in itertools.combinations(rows, 2)
-        for upper, lower in [(a, b) if a.paper >= b.paper else (b, a)]
-    ]
-    told = [pair for pair in told if pair.paper_decides]
+    told = [pair for pair in _pairs(rows) if pair.paper_decides]
     return sum(pair.ours < 0 for pair in told), len(told)
 
 
+def _pairs(rows: Sequence[Row]) -> list[Swap]:
+    return [Swap(a, b) if a.paper >= b.paper else Swap(b, a) for a, b in itertools.combinations(rows, 2)]
+
+
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each row that disagrees: the fewest rows, greedily, that have a part in every swapped pair."""
+    """Who disagrees: a sentence for each of the fewest rows, greedily, that have a part in every swapped pair."""
     left = swaps(rows)
     said = []
     while left:
@@ -126,22 +127,16 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 
 def _sentence(row: Row, mine: Sequence[Swap]) -> str:
-    worst = max(mine, key=lambda swap: (swap.paper_decides and swap.we_decide, swap.ours))
+    worst = max(mine, key=lambda swap: (swap.paper_decides, swap.ours))
     up = worst.lower is row
     other = worst.upper if up else worst.lower
     others = [s.upper.name if s.lower is row else s.lower.name for s in mine if s is not worst]
-    with_others = f" (and with {_listed(others)})" if others else ""
-    n = min(len(row.ours), len(other.ours))
-    if n < 2:
-        weight = "one seed does not say whether that is chance"
-    elif worst.we_decide:
-        weight = f"more than the seeds' spread of {worst.spread:.1f}"
-    else:
-        weight = f"within the seeds' spread of {worst.spread:.1f}"
+    also = f" Also with {_listed(others)}." if others else ""
     theirs = "" if worst.paper_decides else ", which the paper's own seeds do not tell apart"
     return (
-        f"**{row.name}** is swapped with {other.name}{with_others}: in the paper {worst.theirs:.1f} points "
-        f"{'below' if up else 'above'} it{theirs}, here {worst.ours:.1f} {'above' if up else 'below'} ({weight})."
+        f"**{row.name}** is swapped with {other.name}: in the paper {worst.theirs:.1f} points "
+        f"{'below' if up else 'above'} it{theirs}, here {worst.ours:.1f} {'above' if up else 'below'} "
+        f"({worst.weight}).{also}"
     )
 
 

@@ -12,11 +12,10 @@ from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, mark
 from byol.paper.catalogue import TABLES
 from byol.paper.cells import GROUPS
 from byol.paper.plots import drops_plot, rows_plot
-from byol.paper.ranks import Row, decided, interval, sentences, tau_b
+from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_b, tau_by_seed
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
 
-ONE_SEED = "one seed"
 FEWEST_ROWS = 3
 """Rows below which a rank correlation says nothing."""
 CLAIMS = {
@@ -57,14 +56,13 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
     Raises:
         UserError: no results, or a document without marks.
     """
-    scales = gather_all(results)
+    blocks = report_blocks(gather_all(results))
     written = [to]
     if document is not None:
         text = document.read_text(encoding="utf-8")
         pattern = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
         if not pattern.search(text):
             raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; put them where the tables stand.")
-        blocks = report_blocks(scales)
         made = f"{MARKS[0]}\n\n{markdown(blocks)}\n{MARKS[1]}"
         for plot in blocks:
             if isinstance(plot, Plot) and plot.file:
@@ -73,7 +71,7 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
         write_atomically(document, pattern.sub(lambda found: made, text))
         written.append(document)
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(to, page("The paper's tables, measured again", report_blocks(scales)))
+    write_atomically(to, page("The paper's tables, measured again", blocks))
     return written
 
 
@@ -108,12 +106,12 @@ def _overview(gathered: Gathered) -> list[Block]:
                 str(len(result.rows)) + (f" of {len(result.rows) + len(result.missing)}" if result.missing else ""),
                 f"{fewest}" if fewest == most else f"{fewest} to {most}",
                 f"{tau:.2f}" if not math.isnan(tau) else "",
-                _interval(ranked) if not math.isnan(tau) else "",
+                _each_seed(ranked) if not math.isnan(tau) else "",
                 f"{right} of {of}" if of else "",
                 f"{result.seconds() / 60:.0f} min",
             )
         )
-    head = ("table", "rows", "seeds", "tau-b", "95 %", "pairs in the paper's order", "time")
+    head = ("table", "rows", "seeds", "tau-b", "seed by seed", "pairs in the paper's order", "time")
     blocks: list[Block] = [
         Heading(f"At the scale {gathered.scale.name}", 2),
         Paragraph(f"{_sentence(gathered.scale.what)} {_setting(gathered)}"),
@@ -123,10 +121,10 @@ def _overview(gathered: Gathered) -> list[Block]:
         blocks.append(
             Paragraph(
                 f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**"
-                f"{_apart(taus, apart)}. "
-                "It compares the order of the paper's rows with ours, from -1 (reversed) to 1 (the same); its interval "
-                "is from seeds drawn again with replacement, a rough guide where there are three. *Pairs in the "
-                "paper's order* counts only pairs that the paper's own seeds tell apart."
+                f"{_mean_by_seed(gathered)}{_apart(taus, apart)}. It compares the order of the paper's rows with ours, "
+                "from -1 (reversed) to 1 (the same), over the seeds that all rows of a table have; *seed by seed* is "
+                "the same of each seed alone, which is noisier than their mean. *Pairs in the paper's order* counts "
+                "only pairs that the paper's own seeds tell apart."
             )
         )
     return blocks + [Paragraph(text) for text in _machines(gathered)]
@@ -135,6 +133,20 @@ def _overview(gathered: Gathered) -> list[Block]:
 def _tau(rows: Sequence[Row]) -> float:
     """Kendall's tau-b between the paper's rows and ours; NaN of too few."""
     return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
+
+
+def _each_seed(rows: Sequence[Row]) -> str:
+    """Tau-b of every seed alone, where there are several."""
+    taus = tau_by_seed(rows).values()
+    return ", ".join(f"{tau:.2f}" for tau in taus) if len(taus) > 1 else "one seed"
+
+
+def _mean_by_seed(gathered: Gathered) -> str:
+    """The mean over tables of every seed alone, where all tables have several."""
+    taus = [tau_by_seed(ranked) for table in gathered.tables if not math.isnan(_tau(ranked := table.ranked()))]
+    seeds = sorted(set.intersection(*(set(found) for found in taus)))
+    means = [sum(found[seed] for found in taus) / len(taus) for seed in seeds]
+    return f" (seed by seed {', '.join(f'{mean:.2f}' for mean in means)})" if len(means) > 1 else ""
 
 
 def _apart(taus: Sequence[float], apart: Sequence[float]) -> str:
@@ -160,7 +172,7 @@ def _setting(gathered: Gathered) -> str:
         f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; {config.encoder} at "
         f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
         f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
-        f"tau {config.target.tau:g}. The same for every table."
+        f"tau {config.target.tau:g}. The same for every table, but for what its rows say."
     )
 
 
@@ -218,22 +230,15 @@ def _claim(result: TableResult) -> list[Block]:
 
 
 def _compared(byol: Row, simclr: Row) -> str:
-    shared = list(zip(byol.ours, simclr.ours, strict=False))
-    gap = [theirs - ours for ours, theirs in shared]
-    mean = sum(gap) / len(gap)
-    spread = (max(gap) - min(gap)) / 2
-    paper = simclr.paper - byol.paper
-    if len(gap) < 2:
-        weight = "one seed, which does not say whether that is chance"
-    elif abs(mean) <= spread:
-        weight = f"within the seeds' spread of {spread:.1f}"
-    else:
-        weight = f"more than the seeds' spread of {spread:.1f}"
-    verb = "less" if mean > 0 else "more"
-    return (
-        f"BYOL loses {byol.mean:.1f} points, SimCLR {simclr.mean:.1f}: BYOL **{abs(mean):.1f} points {verb}** "
-        f"({weight}); in the paper {abs(paper):.1f} {'less' if paper > 0 else 'more'}."
-    )
+    both = on_shared_seeds([byol, simclr])
+    if not both:
+        return "no seed has both."
+    byol, simclr = both
+    gap, paper = simclr.mean - byol.mean, simclr.paper - byol.paper
+    weight = in_seeds([(theirs > ours) == (gap > 0) for ours, theirs in zip(byol.ours, simclr.ours, strict=True)])
+    here, there = (f"{abs(value):.1f} points {'less' if value > 0 else 'more'}" for value in (gap, paper))
+    lost = f"BYOL loses {byol.mean:.1f} points, SimCLR {simclr.mean:.1f}"
+    return f"{lost}: BYOL **{here}** ({weight}); in the paper {there}."
 
 
 def _points(value: float) -> str:
@@ -256,12 +261,13 @@ def table_blocks(result: TableResult) -> list[Block]:
     ]
     if table.limit(scale):
         blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
-    measure = "fine-tuned" if table.fine_tunes else "linear"
+    measure = "fine-tuned" if result.rows[0].cell.fine_tunes else "linear"
     head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
     blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
     ranked = result.ranked()
-    if len(ranked) >= FEWEST_ROWS:
+    if not math.isnan(_tau(ranked)):
         blocks.append(Paragraph(_order(result)))
+    if len(ranked) > 1:
         disagreeing = sentences(ranked)
         blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No row stands in another order."))
     notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
@@ -285,26 +291,20 @@ def _mean(values: Sequence[float]) -> str:
     return f"{mean:.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
 
 
-def _interval(rows: Sequence[Row]) -> str:
-    found = interval(rows)
-    return f"{found[0]:.2f} to {found[1]:.2f}" if found else ONE_SEED
+def _order(result: TableResult) -> str:
+    ranked, by_knn = result.ranked(), _tau(result.ranked_by_knn())
+    said = f"Kendall's tau-b between the paper's rows and ours: {_weighed(ranked)}"
+    if not math.isnan(by_knn):
+        said += f", by 20-NN {by_knn:.2f}"
+    for group, rows in result.ranked_by_method().items():
+        if not math.isnan(_tau(rows)):
+            said += f"; of {GROUPS[group]}'s rows alone {_weighed(rows)}"
+    right, of = decided(ranked)
+    return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
 
 
 def _weighed(rows: Sequence[Row]) -> str:
-    found = _interval(rows)
-    return found if found == ONE_SEED else f"95 %: {found}"
-
-
-def _order(result: TableResult) -> str:
-    ranked, by_knn = result.ranked(), result.ranked_by_knn()
-    said = f"Kendall's tau-b between the paper's rows and ours: **{_tau(ranked):.2f}** ({_weighed(ranked)})"
-    if by_knn:
-        said += f", by 20-NN {_tau(by_knn):.2f}"
-    for group, rows in result.ranked_by_method().items():
-        if len(rows) >= FEWEST_ROWS:
-            said += f"; of {GROUPS[group]}'s rows alone **{_tau(rows):.2f}** ({_weighed(rows)})"
-    right, of = decided(ranked)
-    return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
+    return f"**{_tau(rows):.2f}** ({_each_seed(rows)})"
 
 
 def _left_out(result: TableResult) -> list[str]:

@@ -13,8 +13,23 @@ from byol.config import PretrainConfig, from_json, replace, to_json
 from byol.data.base import digest
 from byol.errors import UserError
 
-NEEDED = ("cell", "seed", "config", "evaluation", "data", "knn", "linear", "semi", "verdict")
+NEEDED: dict[str, type | tuple[type, ...]] = {
+    "cell": str,
+    "seed": int,
+    "config": dict,
+    "fingerprint": str,
+    "evaluation": dict,
+    "data": dict,
+    "knn": (float, int, type(None)),
+    "linear": (float, int, type(None)),
+    "semi": (dict, type(None)),
+    "verdict": str,
+    "seconds": dict,
+    "machine": dict,
+}
 """What a line must have to be one."""
+NEEDED_OF_DATA = ("images", "test_images", "classes", "fingerprint")
+NEEDED_OF_MACHINE = ("cpu", "gpu", "cores", "threads", "torch", "byol", "date")
 
 
 @dataclass
@@ -53,13 +68,23 @@ def read_lines(path: Path) -> Lines:
                 continue
             try:
                 line = json.loads(text)
-                if not all(key in line for key in NEEDED):
-                    raise ValueError
-            except (ValueError, TypeError):
-                lines.corrupt.append(number)
-            else:
+            except ValueError:
+                line = None
+            if _whole(line):
                 lines.found.append(line)
+            else:
+                lines.corrupt.append(number)
     return lines
+
+
+def _whole(line: object) -> bool:
+    """Whether this is a line of results, with all that is read of one."""
+    return (
+        isinstance(line, dict)
+        and all(key in line and isinstance(line[key], kind) for key, kind in NEEDED.items())
+        and all(key in line["data"] for key in NEEDED_OF_DATA)
+        and all(key in line["machine"] for key in NEEDED_OF_MACHINE)
+    )
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
@@ -161,7 +186,7 @@ def fits(line: Mapping[str, Any], config: PretrainConfig, evaluation: Mapping[st
     return (
         measured_with(line) == config
         and all(line["evaluation"].get(key) == value for key, value in evaluation.items())
-        and (data is None or line["data"].get("fingerprint") == data)
+        and (data is None or line["data"]["fingerprint"] == data)
     )
 
 

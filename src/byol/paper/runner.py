@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from byol import machine
+from byol import distributed, machine
 from byol.errors import UserError
 from byol.keeper import signals
 from byol.paper.cells import Table
@@ -22,6 +22,9 @@ from byol.paper.plan import Done, Job, part_of, plan
 from byol.paper.scales import Scale
 
 Say = Callable[[str], None]
+
+LOCAL_RANK = "LOCAL_RANK"
+"""Variable that says which GPU of the machine is a process's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +69,20 @@ def run(
         where: data, results, runs.
         seeds: so many, from 0.
         only: patterns of cells' names.
-        jobs: processes side by side; by default one per core, or one on a GPU.
-        part: `2/4` takes the second of four parts, for as many calls that share the results' folder.
+        jobs: processes side by side; by default one per core, or one per GPU.
+        part: `2/4` takes the second of four parts, for as many calls that share the results' folder. Under torchrun
+            each process takes a part of its own, on a GPU of its own.
         say: where words go.
         data: the images, if they are open already; one process then.
 
     Raises:
-        UserError: no such cell, part or data, or a call under torchrun.
+        UserError: no such cell, part or data.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError(
-            "A cell is trained by one process; start byol paper without torchrun, and spread it by --part 1/4, 2/4 ..."
-        )
+    if distributed.launched():
+        number, of = distributed.secede()
+        part = f"{number + 1}/{of}" if of > 1 else part
     todo = part_of(plan(tables, scale, seeds, only), part)
-    side_by_side = jobs or (1 if machine.choose_device("auto")[0].type != "cpu" else machine.cores())
+    side_by_side = jobs or _places()
     opened = data or open_data(where.train, where.test, scale.images)
     done = Done(where.results, scale, opened.fingerprint)
     for sentence in done.complaints(tables):
@@ -95,6 +98,14 @@ def run(
     else:
         _side_by_side(missing, scale, where, min(side_by_side, len(missing)), threads, done, report, say)
     return report
+
+
+def _places() -> int:
+    """Cells side by side by default: one per GPU that is this process's own, or per core."""
+    device = machine.choose_device("auto")[0].type
+    if device == "cuda":
+        return 1 if LOCAL_RANK in os.environ else torch.cuda.device_count()
+    return machine.cores() if device == "cpu" else 1
 
 
 def _one_by_one(
@@ -155,8 +166,8 @@ def _side_by_side(
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read once, when a process loads its libraries
     workers = [
-        context.Process(target=_work, args=(jobs, scale, where, threads, waiting, results), daemon=True)
-        for _ in range(processes)
+        context.Process(target=_work, args=(number, jobs, scale, where, threads, waiting, results), daemon=True)
+        for number in range(processes)
     ]
     with signals() as stopping:
         for worker in workers:
@@ -189,13 +200,15 @@ def _restore(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _work(jobs: list[Job], scale: Scale, where: Where, threads: int, waiting: Any, results: Any) -> None:
+def _work(number: int, jobs: list[Job], scale: Scale, where: Where, threads: int, waiting: Any, results: Any) -> None:
     """One process: job after job until the queue says there are no more, or a signal came."""
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        os.environ.setdefault(LOCAL_RANK, str(number % torch.cuda.device_count()))
     data = open_data(where.train, where.test, scale.images)
     parent = multiprocessing.parent_process()
-    while (parent is None or parent.is_alive()) and (number := waiting.get()) is not None:
-        line, error = _measured(jobs[number], scale, where, data, threads)
-        results.put((number, line, error))
+    while (parent is None or parent.is_alive()) and (chosen := waiting.get()) is not None:
+        line, error = _measured(jobs[chosen], scale, where, data, threads)
+        results.put((chosen, line, error))
         if line is None and error is None:
             return

@@ -118,7 +118,7 @@ def paper() -> Scale:
     return Scale(
         name="paper",
         what="ImageNet, ResNet-50, 300 epochs; printed as torchrun commands",
-        config=config,
+        config=replace(config, watch__stop_on_collapse=False),
         images=None,
         everything=config.augment,
         encoders={(name, width): (name.lower().replace("-", ""), float(width)) for name, width in architectures},

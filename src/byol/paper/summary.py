@@ -1,5 +1,6 @@
 """What the results files say of a table at a scale, and of the paper's two headline claims."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from byol.paper.cells import Cell, Metric, Table
+from byol.paper.cells import Cell, Table
 from byol.paper.plan import Done
-from byol.paper.ranks import Row
+from byol.paper.ranks import Row, on_shared_seeds
 from byol.paper.scales import Scale
 
 Line = Mapping[str, Any]
@@ -22,28 +23,32 @@ class RowResult:
     cell: Cell
     lines: tuple[Line, ...]
 
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """A figure in per cent."""
+        return {line["seed"]: _per_cent(line, metric) for line in self.lines}
+
     @property
     def ours(self) -> tuple[float, ...]:
         """What the row is measured by, in per cent, one per seed."""
-        return tuple(_per_cent(line, self.cell.metric) for line in self.lines)
+        return tuple(self.by_seed(self.cell.metric).values())
 
     @property
     def knn(self) -> tuple[float, ...]:
         """20-NN accuracy in per cent, one per seed."""
-        return tuple(_per_cent(line, "knn") for line in self.lines)
+        return tuple(self.by_seed("knn").values())
 
     @property
     def verdicts(self) -> dict[str, int]:
         """How many seeds got which word."""
         return dict(Counter(line["verdict"] for line in self.lines))
 
-    def ranked(self, values: tuple[float, ...]) -> Row:
+    def ranked(self, metric: str) -> Row:
         """For `byol.paper.ranks`."""
         assert self.cell.paper is not None
-        return Row(self.cell.title, self.cell.paper.value, values, self.cell.paper.spread or 0.0)
+        return Row(self.cell.title, self.cell.paper.value, self.by_seed(metric), self.cell.paper.spread or 0.0)
 
 
-def _per_cent(line: Line, metric: Metric | str) -> float:
+def _per_cent(line: Line, metric: str) -> float:
     """A figure in per cent; an encoder that gives no numbers knows no more than chance."""
     part, _, share_of_labels = metric.partition("_")
     share = line[part][share_of_labels] if share_of_labels else line[part]
@@ -71,9 +76,9 @@ class TableResult:
         return min(counts), max(counts)
 
     def ranked(self, method: str | None = None) -> list[Row]:
-        """Rows that the paper has a number for; of one method, or all."""
+        """Rows that the paper has a number for, on the seeds that all of them have; of one method, or all."""
         rows = [row for row in self.rows if method is None or row.cell.group == method]
-        return [row.ranked(row.ours) for row in rows if row.cell.paper is not None]
+        return on_shared_seeds([row.ranked(row.cell.metric) for row in rows if row.cell.paper is not None])
 
     def ranked_by_method(self) -> dict[str, list[Row]]:
         """The same for each method alone; nothing where a table has one."""
@@ -83,7 +88,7 @@ class TableResult:
     def ranked_by_knn(self) -> list[Row]:
         """The same by 20-NN accuracy; nothing where the paper's figure is of fine-tuning."""
         rows = [row for row in self.rows if row.cell.paper is not None and row.cell.metric == "linear"]
-        return [row.ranked(row.knn) for row in rows]
+        return on_shared_seeds([row.ranked("knn") for row in rows])
 
     def seconds(self) -> float:
         """What all lines took, each training counted once."""
@@ -111,8 +116,11 @@ class Gathered:
 def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
     """Read every results file of a scale; of the data sets in them, the one with most lines counts."""
     every = Done(folder, scale, None)
-    prints = Counter(line["data"].get("fingerprint") for name in tables for line in every.lines(name).found)
-    data = prints.most_common(1)[0][0] if prints else None
+    used = Counter(
+        (line["data"]["fingerprint"], line["data"]["images"]) for name in tables for line in every.lines(name).found
+    )
+    data, images = used.most_common(1)[0][0] if used else (None, scale.train_images)
+    scale = dataclasses.replace(scale, train_images=images)  # a run may have taken fewer
     done = Done(folder, scale, data)
     gathered = Gathered(scale)
     for name, table in tables.items():
@@ -126,7 +134,7 @@ def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
                 missing.append(cell)
         if rows:
             lines = done.lines(name)
-            of_others = sum(line["data"].get("fingerprint") != data for line in lines.found)
+            of_others = sum(line["data"]["fingerprint"] != data for line in lines.found)
             stale = done.stale(table) - of_others
             gathered.tables.append(
                 TableResult(
@@ -154,11 +162,11 @@ def drops(result: TableResult) -> dict[str, list[Row]]:
         base = rows[0]
         if base.cell != next(cell for cell in result.table.cells(result.scale) if cell.group == group):
             continue  # without the method's baseline there is nothing to lose
-        at_base = dict(zip((line["seed"] for line in base.lines), base.ours, strict=True))
+        at_base = base.by_seed(base.cell.metric)
         found[group] = []
         for row in rows:
-            seeds = zip((line["seed"] for line in row.lines), row.ours, strict=True)
-            lost = tuple(at_base[seed] - value for seed, value in seeds if seed in at_base)
+            values = row.by_seed(row.cell.metric)
+            lost = {seed: at_base[seed] - value for seed, value in values.items() if seed in at_base}
             assert row.cell.paper is not None
             assert base.cell.paper is not None
             if lost:

@@ -15,6 +15,9 @@ def targets(scale: Scale) -> list[Cell]:
     hard = {"target__tau": 0.0, "target__constant": True}
     # the paper's predictor learns as fast as the rest; a scale whose own learns faster must not rescue this row
     rows: dict[float, dict[str, Any]] = {1: {}, 0.999: {}, 0.99: {}, 0.9: {}, 0: {**hard, "optim__predictor_lr": 1.0}}
+    at_zero = "5.5 in Tables 19 and 21, 3.2 ± 2.9 in Table 22"
+    if scale.config.optim.predictor_lr != 1:
+        at_zero += "; its predictor learns as fast as the rest, unlike the scale's own"
     words: dict[float, str] = {1: "constant random network", 0: "stop-gradient of online"}
     cells = [
         Cell(
@@ -22,7 +25,7 @@ def targets(scale: Scale) -> list[Cell]:
             row=f"tau {tau:g}: {words.get(tau, 'moving average of online')}",
             paper=number("ablation_target", tau_base=tau),
             changes={"target__tau": float(tau), **more},
-            note="5.5 in Tables 19 and 21, 3.2 ± 2.9 in Table 22" if tau == 0 else "",
+            note=at_zero if tau == 0 else "",
         )
         for tau, more in rows.items()
     ]
@@ -159,13 +162,23 @@ def normalization(scale: Scale) -> list[Cell]:
 
 
 def init(scale: Scale) -> list[Cell]:
-    """Initial weights: the paper says only that results stay above 72 when the scale of He's changes (Section 5)."""
+    """Initial weights: the paper says only that results stay above 72 when the scale of He's changes (Section 5), not
+    by how much; and what the released code says besides."""
     bound = number("text_numbers", quantity="changed initialisation scaling factor, lower bound")
     other = "official" if scale.config.network.init == "timm" else "timm"
     names = {"timm": "He et al. (timm's)", "official": "truncated normal (the released code's)"}
     return [
         Cell(name=scale.config.network.init, row=names[scale.config.network.init], paper=number_of_byol()),
-        Cell(name=other, row=names[other], changes={"network__init": other}, note=f"above {bound.value:g} (Section 5)"),
+        *(
+            Cell(
+                name=f"scale-x{factor:g}",
+                row=f"the same, times {factor:g}",
+                changes={"network__init_scale": factor},
+                note=f"above {bound.value:g} (Section 5; the factor is ours)",
+            )
+            for factor in (0.5, 2.0)
+        ),
+        Cell(name=other, row=names[other], changes={"network__init": other}),
         Cell(
             name="zero-last",
             row="residual blocks start as the identity",
@@ -222,11 +235,12 @@ def encoders(scale: Scale) -> list[Cell]:
 def methods(scale: Scale) -> list[Cell]:
     """BYOL beside the other methods, labels, and nothing (Tables 1a and 9; Section 3)."""
     keys = min(MOCO_QUEUE, 2 ** (scale.train_images.bit_length() - 1))
-    queue = {} if scale.printed else {"moco__queue": keys}
+    moco = {"method": "moco", "target__tau": 0.999, "target__constant": True}  # arXiv:1911.05722, Section 3.3
+    moco |= {} if scale.printed else {"moco__queue": keys}
     table = "linear_imagenet_resnet50"
     return [
         Cell(name="byol", row="BYOL", paper=number(table, method="BYOL (ours)")),
-        Cell(name="moco", row="MoCo v2", paper=number(table, method="MoCo v2"), changes={"method": "moco", **queue}),
+        Cell(name="moco", row="MoCo v2", paper=number(table, method="MoCo v2"), changes=moco),
         Cell(name="simclr", row="SimCLR", paper=number(table, method="SimCLR"), changes={"method": "simclr"}),
         Cell(
             name="supervised",
