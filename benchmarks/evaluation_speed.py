@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from byol import machine
 from byol.data.sources import Source, TensorSource
-from byol.evals.features import Transform, extract, precision
+from byol.evals.features import Transform, extract
 from byol.evals.knn import knn_accuracy
 from byol.evals.logistic import Problem
 from byol.evals.transfer import TransferConfig
@@ -120,7 +120,7 @@ def bare(
     def forward() -> float:
         began = time.perf_counter()
         for batch in ready:
-            with precision(device, autocast):
+            with machine.autocast(device, autocast):
                 features_of(encoder, batch).cpu()
         return len(source) / (time.perf_counter() - began)
 

@@ -39,7 +39,8 @@ def table() -> str:
         f"links: {cluster.inside / 1e9:g} GB/s within a node of {cluster.per_node}; "
         f"{1e6 * cluster.hop:g} us a small reduction for each doubling of the GPUs (assumed)",
         f"all-reduce: {traffic.gradients / 1e6:.1f} MB of gradients an update, hidden beside {OVERLAP:.0%} of the "
-        f"backward pass, and {traffic.statistics / 1e6:.2f} MB of batch-norm statistics in {traffic.calls} calls",
+        f"backward pass, and {(traffic.statistics + traffic.gathered) / 1e6:.2f} MB of batch-norm statistics in "
+        f"{traffic.calls} calls",
         f"a node reads files of {FILE_BYTES / 1e3:.0f} kB; a core decodes {DECODED_PER_CORE} images/s (assumed)",
         "",
         "GPUs  images each  link to nodes  compute  statistics  gradients  images/s  efficiency  node reads  cores/GPU",

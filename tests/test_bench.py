@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from byol.bench.words import words
 from byol.cli import main
 from byol.config import PretrainConfig, replace
 from byol.data.embedded import embedded_photos
+from byol.data.files import FolderSource
 from byol.data.loader import Loader
 from byol.errors import UserError
 from conftest import TINY, flags
@@ -40,6 +42,7 @@ def findings(**changes: Any) -> Findings:
         "pipeline": 1000.0,
         "step": 100.0,
         "together": 98.0,
+        "started": 1.0,
         "ceilings": Ceilings(bf16=300e9, float32=100e9, bandwidth=20e9),
         "limit": Limit({"all": Work(flops=200 * 10**9, bytes=10**9)}, images=100, precision="bf16"),
         "profile": Profile({**dict.fromkeys(PARTS, 0.01), "backward": 0.5, "colour": 0.02}, {}, 100),
@@ -71,15 +74,34 @@ ADVICE: dict[str, tuple[dict[str, Any], list[str]]] = {
         {
             "device": "cuda",
             "together": 60.0,
-            "profile": Profile(seconds(colour=0.1).seconds, {"decode": 0.4, "crop": 0.2}, 100),
+            "profile": Profile(
+                seconds(colour=0.1, **{"waiting for images": 0.2}).seconds, {"decode": 0.4, "crop": 0.2}, 100
+            ),
         },
         ["Decoding"],
+    ),
+    "cropping beside a GPU": (
+        {
+            "device": "cuda",
+            "together": 60.0,
+            "profile": Profile(seconds(**{"waiting for images": 0.2}).seconds, {"decode": 0.2, "crop": 0.4}, 100),
+        },
+        ["Cropping"],
+    ),
+    "colour on a GPU that waits for no images, however long sixteen threads decode": (
+        {
+            "device": "cuda",
+            "together": 60.0,
+            "profile": Profile(seconds(colour=0.1).seconds, {"decode": 0.4, "crop": 0.2}, 100),
+        },
+        ["Augmentation", "110 ms", "which trains another thing) help."],
     ),
     "cropping": ({"together": 60.0, "profile": seconds(crop=0.4)}, ["Cropping", "60%"]),
     "augmentation": ({"together": 60.0, "profile": seconds(colour=0.4)}, ["Augmentation", "60%", "410 ms"]),
     "pipeline that just keeps up": ({"together": 95.1}, ["matrix products"]),
     "small batch on a GPU": ({"device": "cuda", "limit": SHORT}, ["Small batch", "100 images", "3.3 ms", "1000.0 ms"]),
     "small batch on a processor": ({"limit": SHORT}, ["matrix products"]),
+    "short steps that keep a GPU busy": ({"device": "cuda", "limit": SHORT, "started": 0.5}, ["matrix products"]),
     "large batch on a GPU": ({"device": "cuda"}, ["matrix products"]),
     "a GPU's cores do not count as threads": ({"device": "cuda", "threads": 1}, ["matrix products"]),
 }
@@ -219,6 +241,21 @@ def test_measuring_goes_on_where_it_ended_and_leaves_the_weights() -> None:
     assert subject.profile(1).total > 0
     assert taken == list(range(1 + 3 + 3 + 2))
     assert all(torch.equal(old, new) for old, new in zip(weights, subject.state.method.parameters(), strict=True))
+
+
+def test_what_was_decoded_before_the_clock_started_is_not_counted(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = FolderSource(image_folder, 3)
+    read = source.read
+    monkeypatch.setattr(source, "read", lambda index: (time.sleep(0.01), read(index))[1])
+    config = replace(PretrainConfig(), **SETTINGS)
+    loader = Loader(source, config, torch.device("cpu"), 2, ahead=2)
+    subject = Subject(config, loader, 3, "float32")
+    fastest = 2 / 0.01  # two threads
+    for measure in (subject.pipeline, subject.together):
+        time.sleep(0.1)
+        assert measure(6) < 1.25 * fastest, "two batches that were ready would make it 1.5"
 
 
 def test_the_time_asked_for_becomes_batches() -> None:

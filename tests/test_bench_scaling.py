@@ -23,7 +23,8 @@ def test_traffic_is_counted_as_by_hand() -> None:
     online, target = 4 + 7 + 9, 4 + 7
     values = 2 * 2 * (2 * online + target)  # views; mean and variance; forward and back, of the target forward only
     assert traffic_of(tiny()) == Traffic(4 * weights, 4 * values, 2 * 2 * (2 * 3 + 2))
-    assert traffic_of(tiny(), joined=True) == Traffic(4 * weights, 4 * values, 2 * (2 * 3 + 2))
+    back, gathered = 2 * 2 * online, 2 * (2 * (online + target) + 3 + 2)  # means, deviations, a count a layer
+    assert traffic_of(tiny(), joined=True) == Traffic(4 * weights, 4 * back, 2 * (2 * 3 + 2), 4 * gathered)
     assert traffic_of(tiny(), micro_batches=3) == Traffic(4 * weights, 3 * 4 * values, 3 * 2 * 2 * (2 * 3 + 2))
     assert traffic_of(tiny()).bytes == 4 * (weights + values)
 
@@ -47,6 +48,19 @@ def test_time_to_reduce() -> None:
     assert CLUSTER.reduce_seconds(16, 4) == 2 * 3 / 4 * 16 / 8.0 + 0.5
     # four nodes of four: each GPU exchanges a quarter with three others
     assert CLUSTER.reduce_seconds(16, 16) == 2 * 3 / 4 * 16 / 8.0 + 2 * 3 / 4 * 4 / 2.0 + 1.0
+
+
+def test_time_to_gather() -> None:
+    assert CLUSTER.gather_seconds(1e9, 1) == 0
+    assert CLUSTER.gather_seconds(16, 2) == 16 / 8.0
+    # four nodes of four: three others' from outside, and each of the three beside brings four
+    assert CLUSTER.gather_seconds(16, 16) == 3 * 16 / 2.0 + 3 * 4 * 16 / 8.0
+
+
+def test_statistics_that_are_gathered_are_waited_for() -> None:
+    limit = Limit({"backward": Work(100, 1)}, images=4, precision="bf16")
+    less, more = (scaled(limit, Traffic(0, 10, 3, gathered), CLUSTER, 16).statistics for gathered in (0, 16))
+    assert more - less == pytest.approx(CLUSTER.gather_seconds(16, 16))
 
 
 def test_an_update_waits_for_what_cannot_be_hidden() -> None:

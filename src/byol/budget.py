@@ -13,6 +13,8 @@ from byol.train import State, parallel, train_step
 
 WARM_STEPS = 2
 """Steps that are not timed: memory is taken and kernels are chosen in them."""
+UNWAITED_STEPS = 10
+"""Steps that a GPU is told of before it is waited for."""
 REHEARSAL_SHARE = 0.02
 """Part of the budget that the rehearsal may take, within the next two limits."""
 REHEARSAL_SECONDS = (2.0, 30.0)
@@ -53,24 +55,29 @@ def seconds_per_step(
     autocast: AbstractContextManager[object],
     budget_minutes: float,
 ) -> float:
-    """Time of one update, pipeline included, measured on a copy of the state that is thrown away."""
+    """Time of one update, pipeline included, measured on a copy of the state that is thrown away.
+
+    A GPU, which is told of updates ahead, is waited for every few only, as a run does.
+    """
     rehearsal = copy.deepcopy(state)
     model = parallel(rehearsal.method, loader.device)
     model.train()
     low, high = REHEARSAL_SECONDS
     limit = min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
-    times: list[float] = []
-    started = last = time.perf_counter()
-    for number, batches in enumerate(loader.batches(0, 10_000)):
+    every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
+    started = began = time.perf_counter()
+    for number, batches in enumerate(loader.batches(0, 10_000), start=1):
         loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast)
+        if number < WARM_STEPS or (number - WARM_STEPS) % every:
+            continue
         loss.item()  # wait for the device
         now = time.perf_counter()
-        if number >= WARM_STEPS:
-            times.append(now - last)
-        last = now
-        if distributed.agree(bool(times) and now - started > limit, loader.device):
-            break  # all processes at the same step: every step has reductions in it
-    return sum(times) / len(times)
+        if number == WARM_STEPS:
+            began = now
+        # all processes stop at the same step: every step has reductions in it
+        elif distributed.agree(now - started > limit, loader.device):
+            break
+    return (now - began) / (number - WARM_STEPS)
 
 
 def epochs_within(

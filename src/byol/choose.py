@@ -17,7 +17,7 @@ from byol.config import (
     WatchConfig,
     replace,
 )
-from byol.data.memory import human_bytes
+from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
 
 
@@ -115,7 +115,7 @@ def auto(facts: Facts) -> Plan:
         )
     encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
     network = _network(encoder, image_size, on_gpu, reasons)
-    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, image_size, facts)))  # type: ignore[call-overload]
+    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, network.stem, image_size, facts)))  # type: ignore[call-overload]
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
     steps = max(1, int(epochs * seen.count) // batch_size)
     config = PretrainConfig(
@@ -185,7 +185,10 @@ def _network(encoder: str, image_size: int, on_gpu: bool, reasons: list[str]) ->
 
 
 GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
-"""Memory of a bf16 training step per pixel of a batch, both views: from the sizes of the activations."""
+"""Memory of a bf16 training step per pixel of a batch, both views, with the standard stem: the tensors that are kept
+for the backward pass (counted: 1750 and 480), and a third for what lives beside them."""
+SMALL_STEM_COST = 10
+"""Times as much with the small stem, whose first stage has sixteen times the pixels (counted: 10 and 14)."""
 
 
 LEAST_UPDATES = 5000
@@ -195,7 +198,7 @@ SMALLEST_BATCH = 64
 """What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
 
 
-def _batch_size(count: int, encoder: str, image_size: int, facts: Facts) -> tuple[int, str]:
+def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Facts) -> tuple[int, str]:
     wanted = 512 if facts.device == "cuda" else 256
     why = "what small recipes train with"
     per_epoch = 2 ** math.floor(math.log2(max(2, count // 8)))
@@ -208,7 +211,9 @@ def _batch_size(count: int, encoder: str, image_size: int, facts: Facts) -> tupl
             wanted, why = enough, "so short a run learns more from more updates (docs/recipes.md)"
     if facts.device == "cuda":
         per_image = GPU_BYTES_PER_PIXEL.get(encoder, 2600) * image_size**2
-        fitting = 2 ** math.floor(math.log2(max(2, 0.8 * facts.free_memory / per_image)))
+        per_image *= SMALL_STEM_COST if stem == "small" else 1
+        free = (0.9 - SHARE_OF_FREE) * facts.free_memory  # images may be held there too
+        fitting = 2 ** math.floor(math.log2(max(2, free / per_image)))
         if fitting < wanted:
             wanted, why = fitting, f"what fits in {human_bytes(facts.free_memory)} of memory"
     return wanted, why

@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -55,6 +56,11 @@ def choose_precision(asked: Precision, device: torch.device) -> tuple[Precision,
     return "float32", f"bf16 is not tried on {device.type}"
 
 
+def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
+    """bf16 where PyTorch holds it to be safe, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+
+
 def cpu_features() -> frozenset[str]:
     """Flags of the processor as Linux names them; empty where /proc/cpuinfo is missing."""
     path = Path("/proc/cpuinfo")
@@ -85,6 +91,13 @@ def free_memory(device: torch.device) -> int:
 def _local_processes() -> int:
     """Processes that torchrun started on this machine; they share its memory and cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def make_ready(device: torch.device) -> None:
+    """What a process sets once before it trains."""
+    keep_freed_memory()
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes never change, so the fastest kernels are found once
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,7 @@
 """Before the first step: what can be known to be wrong, what is kept aside, and what fits into memory."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -47,9 +47,7 @@ class Run:
 
     @property
     def autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return machine.autocast(self.device, self.config.precision == "bf16")
 
 
 def check(config: PretrainConfig, source: Source) -> None:

@@ -77,7 +77,7 @@ def pretrain(
     flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith("data__")}
     asked = replace(PretrainConfig(), **flat)
     device, why_device = machine.choose_device(asked.device)
-    machine.keep_freed_memory()
+    machine.make_ready(device)
     with distributed.processes(device):
         started = time.perf_counter()
         source = open_source(data, asked.data.channels)
@@ -162,7 +162,7 @@ def resume(
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     device, _ = machine.choose_device(config.device)
-    machine.keep_freed_memory()
+    machine.make_ready(device)
     with distributed.processes(device):
         source = data or open_source(plan.data, config.data.channels)
         watched = monitor or (None if plan.monitor is None else open_source(plan.monitor, source.channels))

@@ -162,6 +162,7 @@ def train(
                 return verdict
         else:
             log.advance(state.step)
+        looked = time.perf_counter()
         if state.step % config.watch.health_every == 0 or ended:
             with autocast:
                 health = measure(represent, _channels_last(probe[0]), _channels_last(probe[1]))
@@ -173,6 +174,7 @@ def train(
                 return verdict
         if not each_step(state.step):
             return None
+        since += time.perf_counter() - looked  # looks, readings and checkpoints are no training
     return watch.verdict(config.method)
 
 
@@ -184,7 +186,8 @@ def parallel(method: AnyMethod, device: torch.device) -> nn.Module:
     wrap: Callable[..., nn.Module] = DistributedDataParallel
     known = signature(DistributedDataParallel.__init__).parameters
     setting = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.14
-    return wrap(method, device_ids=[device.index] if device.type == "cuda" else None, **{setting: False})
+    devices = [device.index] if device.type == "cuda" else None
+    return wrap(method, device_ids=devices, gradient_as_bucket_view=True, **{setting: False})
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[object]:

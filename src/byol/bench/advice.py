@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from byol.bench.ceilings import Ceilings
 from byol.bench.limits import Limit
-from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, Profile
+from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, WAITING, Profile
 
 KEEPS_UP = 0.95
 """Share of the step's speed from which on the pipeline counts as keeping up."""
@@ -12,8 +12,8 @@ FASTER = 1.5
 """How many times as fast bf16 must multiply to be worth advising."""
 SHORT_STEP = 0.02
 """Seconds; where the limit of a GPU's step is less, starting kernels may take longer than running them."""
-IDLE_SHARE = 0.5
-"""Share of the limit below which such a GPU counts as waiting for kernels to be started."""
+STARTING = 0.9
+"""Part of the time in which kernels are being started from which on such a GPU counts as waiting for them."""
 NETWORK_PARTS = (ONLINE, TARGET, BACKWARD)
 
 
@@ -32,6 +32,8 @@ class Findings:
     step: float
     together: float
     """Images per second."""
+    started: float
+    """Part of a step's time in which its kernels were being started; a processor starts nothing ahead."""
     ceilings: Ceilings
     limit: Limit
     profile: Profile
@@ -61,11 +63,11 @@ def advise(found: Findings) -> str:
     if found.together < KEEPS_UP * found.step:
         return _pipeline(found)
     limit = found.limit.seconds(found.ceilings)
-    if found.device == "cuda" and limit < SHORT_STEP and found.share < IDLE_SHARE:
+    if found.device == "cuda" and limit < SHORT_STEP and found.started > STARTING:
         return (
             f"Small batch: a step of {found.limit.images} images needs {1000 * limit:.1f} ms of this GPU and takes "
-            f"{1000 * found.limit.images / found.step:.1f} ms, most of it for starting kernels; give a larger "
-            "--batch-size."
+            f"{1000 * found.limit.images / found.step:.1f} ms, in {found.started:.0%} of which kernels are started one "
+            "by one; give a larger --batch-size."
         )
     bound, what = ("memory bandwidth", "moves bytes") if _by_memory(found) else ("matrix products", "multiplies")
     slowest = max(NETWORK_PARTS, key=lambda part: found.profile.seconds[part])
@@ -82,9 +84,10 @@ def _by_memory(found: Findings) -> bool:
 
 def _pipeline(found: Findings) -> str:
     """The pipeline holds the step up: by which part of it."""
-    seconds = {
-        part: found.profile.seconds[part] + found.profile.beside.get(part, 0.0) for part in (DECODE, CROP, COLOUR)
-    }
+    seconds = {part: found.profile.seconds[part] for part in (DECODE, CROP, COLOUR)}
+    if found.profile.beside and found.profile.seconds[WAITING] > seconds[CROP] + seconds[COLOUR]:
+        # what the threads that decode and crop could not have ready in time
+        seconds = {COLOUR: 0.0, **found.profile.beside}
     slowest = max(seconds, key=lambda part: seconds[part])
     lost = f"the run reaches {found.together / found.step:.0%} of the step's speed"
     if slowest == DECODE:
@@ -95,7 +98,8 @@ def _pipeline(found: Findings) -> str:
     if slowest == CROP and seconds[DECODE] > 0:  # large images, one by one
         return f"Cropping: {lost}; store the images smaller (twice the --image-size is enough), or give more cores."
     spent = 1000 * (seconds[CROP] + seconds[COLOUR])
+    help_ = "or more cores help" if found.device == "cpu" else "help"
     return (
-        f"Augmentation: {lost}, and crops and colour take {spent:.3g} ms of each update; on a processor only fewer "
-        "operations (--augment.view1.blur 0, for example, which trains another thing) or more cores help."
+        f"Augmentation: {lost}, and crops and colour take {spent:.3g} ms of each update; only fewer operations "
+        f"(--augment.view1.blur 0, for example, which trains another thing) {help_}."
     )

@@ -60,7 +60,13 @@ def _products(device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...], 
 def _product(device: torch.device, dtype: torch.dtype, size: int, seconds: float) -> float:
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return _least(lambda: torch.mm(a, b, out=out), device, seconds)
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":  # float32 convolutions are TF32 on GPUs that have it, by PyTorch's own choice
+        torch.set_float32_matmul_precision("high")
+    try:
+        return _least(lambda: torch.mm(a, b, out=out), device, seconds)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _copy(device: torch.device, size: int, seconds: float) -> float:

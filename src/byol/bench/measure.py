@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from byol import machine
 from byol.bench.ceilings import synchronise
-from byol.bench.profile import Profile, profile
+from byol.bench.profile import Profile, profile, untimed
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.loader import Batch, Loader
 from byol.train import State, build, parallel, train_step
@@ -59,13 +61,22 @@ class Subject:
 
     @property
     def autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.loader.device.type, torch.bfloat16)
+        return machine.autocast(self.loader.device, self.precision == "bf16")
 
     def pipeline(self, batches: int) -> float:
-        """Two normalised views each, with nobody training; a batch more is made before, not timed."""
-        return pipeline(self.loader, self.config, self._batches(batches + 1), batches)
+        """Two normalised views each, with nobody training; `untimed` batches are made before."""
+        return pipeline(self.loader, self.config, self._coming(batches), batches)
+
+    def started_share(self, updates: int) -> float:
+        """Part of the time of some updates in which kernels were still being started; near 1, the device waits for
+        them. 1 on a processor, which starts nothing ahead."""
+        synchronise(self.loader.device)
+        began = time.perf_counter()
+        for _ in range(updates):
+            self._step(self.ready)
+        started = time.perf_counter()
+        synchronise(self.loader.device)
+        return (started - began) / (time.perf_counter() - began)
 
     def step(self, batches: int) -> float:
         """Forward, backward, optimiser and target on views made before."""
@@ -75,22 +86,27 @@ class Subject:
         return rate(self.loader.device, batches * self.config.batch_size, began)
 
     def together(self, batches: int) -> float:
-        """As a run has them: loader, views and step; one more is done before, not timed."""
-        coming = self._batches(batches + 1)
-        self._step(next(coming))
+        """As a run has them: loader, views and step; `untimed` updates are done before."""
+        coming = self._coming(batches)
+        for parts in islice(coming, untimed(self.loader)):
+            self._step(parts)
         synchronise(self.loader.device)
         began = time.perf_counter()
-        for parts in coming:
+        for parts in islice(coming, batches):
             self._step(parts)
         return rate(self.loader.device, batches * self.config.batch_size, began)
 
     def profile(self, updates: int) -> Profile:
         """Where the time of an update goes."""
         first = self.position
-        self.position += updates + 1
+        self.position += untimed(self.loader) + updates + self.loader.decodes_ahead
         return profile(
             self.state, self.loader, self.config, self.autocast, first=first, updates=updates, lr=LR, tau=TAU
         )
+
+    def _coming(self, batches: int) -> Iterator[list[Batch]]:
+        """Those to be timed, the untimed ones before, and what is decoded ahead of what comes after."""
+        return self._batches(untimed(self.loader) + batches + self.loader.decodes_ahead)
 
     def _batches(self, count: int) -> Iterator[list[Batch]]:
         first = self.position
@@ -102,12 +118,13 @@ class Subject:
 
 
 def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:
-    """Images per second of `batches` batches that come, after a first one."""
-    for batch in next(coming):
-        batch.views(config.augment, config.image_size)
+    """Images per second of `batches` batches that come, after `untimed` ones."""
+    for parts in islice(coming, untimed(loader)):
+        for batch in parts:
+            batch.views(config.augment, config.image_size)
     synchronise(loader.device)
     began = time.perf_counter()
-    for parts in coming:
+    for parts in islice(coming, batches):
         for batch in parts:
             batch.views(config.augment, config.image_size)
     return rate(loader.device, batches * config.batch_size, began)

@@ -8,6 +8,7 @@ longer than an update is.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -68,23 +69,30 @@ def profile(
     lr: float = 0.0,
     tau: float = 1.0,
 ) -> Profile:
-    """Train `updates` updates from step `first` on, with a watch on the parts; one more before, without.
+    """Train `updates` updates from step `first` on, with a watch on the parts; `untimed` ones before, without.
 
     Args:
         state: trained further; with the rate of 0 and tau of 1 that are the defaults, to the same weights.
     """
     method = state.method
-    batches = loader.batches(first, first + updates + 1)
-    train_step(state, method, next(batches), config, lr, tau, autocast)
+    batches = loader.batches(first, first + untimed(loader) + updates + loader.decodes_ahead)
+    for parts in islice(batches, untimed(loader)):
+        train_step(state, method, parts, config, lr, tau, autocast)
     watch = Stopwatch(lambda: synchronise(loader.device))
     with watch_on(watch, state, loader), watch.part(REST):
-        for parts in _waited(watch, batches):
+        for parts in islice(_waited(watch, batches), updates):
             train_step(state, method, parts, config, lr, tau, autocast)
     seconds = {part: watch.seconds[part] / updates for part in PARTS}
     beside = {part: spent / updates for part, spent in watch.beside.items()}
-    if not runs_ahead(loader):
+    if not loader.decodes_ahead:
         seconds, beside = _put_threads_in_line(seconds, beside, loader.workers), {}
     return Profile(seconds, beside, config.batch_size)
+
+
+def untimed(loader: Loader) -> int:
+    """Batches that are taken before the clock starts: one, and what was decoded ahead while nobody asked. As many are
+    begun beyond the last one that is timed, so that neither a queue's filling nor its emptying is counted."""
+    return 1 + loader.decodes_ahead
 
 
 def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
@@ -105,12 +113,6 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
     for owner, attribute, part in places:
         stack.enter_context(watch.on(owner, attribute, part))
     return stack
-
-
-def runs_ahead(loader: Loader) -> bool:
-    """Whether images are decoded while the step before is still being trained."""
-    ahead = loader.ahead if loader.ahead is not None else 0 if loader.device.type == "cpu" else loading.AHEAD
-    return ahead > 0
 
 
 def _waited(watch: Stopwatch, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:

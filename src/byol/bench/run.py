@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,16 +102,15 @@ def bench(
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
     asked = replace(PretrainConfig(), **{k: v for k, v in settings.items() if "__" not in k or k.startswith("data__")})
     device, _ = machine.choose_device(asked.device)
-    machine.keep_freed_memory()
+    machine.make_ready(device)
     run, seen = _prepared(data, recipe, asked, settings, device)
     ceilings = measure_ceilings(device, CEILINGS_SHARE * seconds, tiny)
     limit = limit_of(run.config, run.channels, run.config.precision)
     subject = Subject(run.config, run.loader, run.channels, run.config.precision)
     each = (1 - CEILINGS_SHARE - PROFILE_SHARE) * seconds / (3 * ROUNDS)
     rates = _in_turn(subject, each)
-    began = time.perf_counter()
-    subject.step(1)
-    updates = max(1, int(PROFILE_SHARE * seconds / (time.perf_counter() - began)) - 1)
+    together = statistics.median(rates["together"])
+    updates = max(1, int(PROFILE_SHARE * seconds * together / run.config.batch_size))
     measured = subject.profile(updates)
     findings = Findings(
         device=device.type,
@@ -121,7 +119,8 @@ def bench(
         cores=machine.cores(),
         pipeline=statistics.median(rates["pipeline"]),
         step=statistics.median(rates["step"]),
-        together=statistics.median(rates["together"]),
+        together=together,
+        started=subject.started_share(updates),
         ceilings=ceilings,
         limit=limit,
         profile=measured,

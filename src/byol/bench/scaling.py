@@ -23,11 +23,13 @@ class Traffic:
     statistics: int
     """Bytes of batch norm's statistics and of their gradients; the passes wait for them."""
     calls: int
-    """Reductions of statistics."""
+    """Reductions and gatherings of statistics."""
+    gathered: int = 0
+    """Bytes of statistics that every process sends to all others as they are; the passes wait for them too."""
 
     @property
     def bytes(self) -> int:
-        return self.gradients + self.statistics
+        return self.gradients + self.statistics + self.gathered
 
 
 def traffic_of(method: BYOL, micro_batches: int = 1, joined: bool = False) -> Traffic:
@@ -35,16 +37,20 @@ def traffic_of(method: BYOL, micro_batches: int = 1, joined: bool = False) -> Tr
 
     A batch norm of C channels reduces C means and C variances on each pass forward, and as many gradients of them on
     each pass back; the target has no pass back. On a processor means and variances go one after the other
-    (`BatchNormAcrossProcesses`); `joined` counts them as one call, as PyTorch's SyncBatchNorm on GPUs has them.
+    (`BatchNormAcrossProcesses`). `joined` is PyTorch's SyncBatchNorm on GPUs: both in one call, and forward a gathering
+    of C means, C deviations and a count, which every process then joins by itself.
     """
     online = _channels(method.encoder, method.projector, method.predictor)
     target = _channels(method.target_encoder, method.target_projector)
     passes = VIEWS * micro_batches
     layers = 2 * len(online) + len(target)
+    forward, back = 2 * (sum(online) + sum(target)), 2 * sum(online)
+    counts = len(online) + len(target)
     return Traffic(
         gradients=MASTER_BYTES * parameter_count(method),
-        statistics=MASTER_BYTES * passes * 2 * (2 * sum(online) + sum(target)),
+        statistics=MASTER_BYTES * passes * (back if joined else forward + back),
         calls=passes * layers * (1 if joined else 2),
+        gathered=MASTER_BYTES * passes * (forward + counts) if joined else 0,
     )
 
 
@@ -82,6 +88,15 @@ class Cluster:
         nodes = gpus / inside
         seconds = 2 * (inside - 1) / inside * size / self.inside
         return seconds + 2 * (nodes - 1) / nodes * size / inside / self.between + self.small_reduce_seconds(gpus)
+
+    def gather_seconds(self, size: float, gpus: int) -> float:
+        """Least time to give every GPU the `size` bytes of each of the others, beyond that of a small reduction.
+
+        Each of the g GPUs of a node receives the bytes of one GPU of every other node, and passes them on within.
+        """
+        inside = min(gpus, self.per_node)
+        nodes = gpus / inside
+        return (nodes - 1) * size / self.between + (inside - 1) * nodes * size / self.inside
 
     def small_reduce_seconds(self, gpus: int) -> float:
         """Time of a reduction of next to nothing."""
@@ -124,11 +139,12 @@ def scaled(limit: Limit, traffic: Traffic, cluster: Cluster, gpus: int) -> Scale
     peak, memory = cluster.peak * cluster.reached, cluster.memory * cluster.reached
     seconds = {part: work.seconds(peak, memory) for part, work in limit.parts.items()}
     hidden = OVERLAP * seconds["backward"]
-    small = traffic.calls * cluster.small_reduce_seconds(gpus)
+    small = (traffic.calls - 1) * cluster.small_reduce_seconds(gpus)
+    gathered = cluster.gather_seconds(traffic.gathered, gpus)
     return Scaled(
         gpus=gpus,
         compute=sum(seconds.values()),
-        statistics=small + cluster.reduce_seconds(traffic.statistics, gpus) - cluster.small_reduce_seconds(gpus),
+        statistics=small + cluster.reduce_seconds(traffic.statistics, gpus) + gathered,
         gradients=max(0.0, cluster.reduce_seconds(traffic.gradients, gpus) - hidden),
         images=gpus * limit.images,
     )

@@ -109,6 +109,13 @@ class Loader:
             return False
         return self.device.type != "cpu" or max(self.held.shape[2:]) <= WHOLE_SIDE
 
+    @property
+    def decodes_ahead(self) -> int:
+        """Batches that are decoded before they are asked for."""
+        if self.crops_on_device:
+            return 0
+        return self.ahead if self.ahead is not None else 0 if self.device.type == "cpu" else AHEAD
+
     def batches(self, first: int, last: int) -> Iterator[list[Batch]]:
         """Each step's micro-batches, for steps first, first + 1, ... last - 1."""
         if self.crops_on_device:
@@ -117,7 +124,7 @@ class Loader:
             return
         with lone_workers(self.workers, "decode") as pool:
             waiting: deque[list[_Pending]] = deque()
-            ahead = self.ahead if self.ahead is not None else 0 if self.device.type == "cpu" else AHEAD
+            ahead = self.decodes_ahead
             for step in range(first, last + ahead):
                 if step < last:
                     waiting.append([self._begin(pool, *part) for part in self._parts(step)])

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol import machine
 from byol.augment.apply import as_float, normalise_images
 from byol.augment.crop import EVALUATION_SHARE, center_window
 from byol.data.decode import BadImage
@@ -126,17 +126,12 @@ def feature_blocks(
     encoder.eval()
     try:
         for indices, images in crops_in_order(source, transform, batch_size, workers):
-            with torch.no_grad(), precision(device, autocast):
+            with torch.no_grad(), machine.autocast(device, autocast):
                 batch = transform.normalise(images.to(device, non_blocking=True))
                 block = features_of(encoder, batch.contiguous(memory_format=torch.channels_last)).cpu()
             yield indices, block
     finally:
         encoder.train(was_training)
-
-
-def precision(device: torch.device, autocast: bool) -> AbstractContextManager[object]:
-    """bf16 autocast or nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=autocast)
 
 
 def crops_in_order(

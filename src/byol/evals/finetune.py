@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol import machine
 from byol.config import Precision
 from byol.data.loader import seed_of
 from byol.data.sources import Source
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
 from byol.evals.encoders import OpenedEncoder
-from byol.evals.features import Transform, extract, precision
+from byol.evals.features import Transform, extract
 from byol.evals.labels import as_tensor, class_names, hold_out
 from byol.evals.metrics import mean_per_class, top_k
 from byol.evals.views import TrainingViews, training_views
@@ -173,7 +174,7 @@ class Trial:
         for step, (images, labels) in enumerate(views.batches(batch, setting.steps, seed)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, peak=setting.lr, warmup_steps=0, total_steps=setting.steps)
-            with precision(self.device, self._autocast()):
+            with machine.autocast(self.device, self._autocast()):
                 loss = F.cross_entropy(model(images.contiguous(memory_format=torch.channels_last)).float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol import machine
 from byol.data.loader import generator_of
 from byol.data.sources import Source
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
 from byol.evals.encoders import OpenedEncoder
-from byol.evals.features import precision
 from byol.evals.labels import as_tensor, class_names, hold_out
 from byol.evals.metrics import top_k
 from byol.evals.views import training_views
@@ -165,7 +165,7 @@ def _fresh_batches(
     encoder = opened.module.to(device).eval()
     views = training_views(source, as_tensor(source.labels), opened.transform, device)
     for images, labels in views.batches(config.batch(len(views)), config.steps(len(views)), config.seed):
-        with torch.no_grad(), precision(device, kind == "bf16"):
+        with torch.no_grad(), machine.autocast(device, kind == "bf16"):
             values = features_of(encoder, images.contiguous(memory_format=torch.channels_last))
         yield values, labels
 
