@@ -227,6 +227,25 @@ def test_a_processor_decodes_nothing_beside_its_steps() -> None:
     batches.close()
 
 
+def test_large_views_made_in_threads_are_those_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, image_size=112)
+    source = TensorSource(textured(height=60, width=70), labels=list(range(COUNT)))
+    supervised = Loader(source, replace(config, method="supervised"), CPU, 2)
+    assert supervised.views_in_threads
+    (batch,) = next(supervised.batches(1, 2))
+    assert batch.made
+    assert batch.views(config.augment, 112)[0] is batch.images[0]
+    wanted = flat(Loader(source, replace(config, optim__accumulate=2), CPU, 1), 0, 3)
+    found = flat(Loader(source, config, CPU, 2), 0, 3)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True)), "micro-batches keep crops"
+    monkeypatch.setattr(Loader, "views_in_threads", False)
+    (later,) = next(supervised.batches(1, 2))
+    assert not later.made
+    assert torch.equal(batch.labels, later.labels)  # type: ignore[arg-type]
+    for one, other in zip(batch.images, later.views(config.augment, 112), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_an_error_in_a_thread_reaches_the_loop() -> None:
     class Broken(TensorSource):
         def image(self, index: int, shrink_to: int | None = None) -> Tensor:

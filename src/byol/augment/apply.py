@@ -132,7 +132,11 @@ def _normalisation(
 
 
 def make_views(
-    images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
+    images: tuple[Tensor, Tensor],
+    params: tuple[ViewParams, ViewParams],
+    config: AugmentConfig,
+    size: int | None = None,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Two normalised views (N, C, S, S) of each image.
 
@@ -146,9 +150,10 @@ def make_views(
         params: what was drawn for each view.
         config: the two views and the normalisation.
         size: side of the views, where the crops are still to be made.
+        out: where they are written, if it is there already.
     """
     first = images[0]
-    out = _empty_view(first, size), _empty_view(first, size)
+    out = out or (_empty_view(first, size), _empty_view(first, size))
     rows = _rows(first, views=2)
     alike = config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
 
@@ -206,11 +211,16 @@ def _empty_view(images: Tensor, size: int | None) -> Tensor:
     return torch.empty(*images.shape[:2], *side, dtype=dtype, device=images.device)
 
 
+def is_large(channels: int, height: int, width: int) -> bool:
+    """Whether one core works on an image of that size by itself."""
+    return 4 * channels * height * width >= LARGE_BYTES
+
+
 def _rows(images: Tensor, views: int) -> int:
     """Images of a part: on a CPU as many as stay near, equally many in each part, or one."""
     if images.device.type != "cpu" or not len(images):
         return max(1, len(images))
-    if 4 * images[0].numel() >= LARGE_BYTES:
+    if is_large(*images.shape[1:]):
         return 1
     parts = -(-views * 4 * images.numel() // CHUNK_BYTES)
     return -(-len(images) // parts)  # no last part of a few images: it would cost as many calls as a full one

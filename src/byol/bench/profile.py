@@ -101,7 +101,7 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
     places = [
         (loader.source, "image", DECODE),
         (loading, "crop", CROP),
-        (Batch, "views", COLOUR),
+        (loading, "make_views", COLOUR),
         (apply, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMISER),

@@ -6,7 +6,7 @@ process and a micro-batch take their part of it. So resume needs no state, and t
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.apply import make_views
+from byol.augment.apply import is_large, make_views
 from byol.augment.crop import crop_window
 from byol.augment.draw import ViewParams, draw_view
 from byol.config import AugmentConfig, PretrainConfig
@@ -55,13 +55,17 @@ class Batch:
     """What each view starts from: crops (N, C, S, S), or twice the whole images (N, C, H, W)."""
     params: tuple[ViewParams, ViewParams]
     """What was drawn for each view."""
-    whole: bool
+    whole: bool = False
     """Whether the crops are still to be made."""
+    made: bool = False
+    """Whether the images are the finished views."""
     labels: Tensor | None = None
     """(N,) int64 on the device of training, where the method asks for them."""
 
     def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
         """Two normalised views, (N, C, S, S) float32 each."""
+        if self.made:
+            return self.images
         return make_views(self.images, self.params, config, size if self.whole else None)
 
 
@@ -110,6 +114,15 @@ class Loader:
         return self.device.type != "cpu" or max(self.held.shape[2:]) <= WHOLE_SIDE
 
     @property
+    def views_in_threads(self) -> bool:
+        """Whether the thread that decodes an image makes its views too: of large ones, on a processor. A second thread
+        that works on them elsewhere would wait for the interpreter again and again. Micro-batches keep their crops,
+        in bytes, until it is their turn: all their views at once would take four times the memory."""
+        side, channels = self.config.image_size, len(self.config.augment.mean)
+        one = self.device.type == "cpu" and self.config.optim.accumulate == 1 and not self.crops_on_device
+        return one and is_large(channels, side, side)
+
+    @property
     def decodes_ahead(self) -> int:
         """Batches that are decoded before they are asked for."""
         if self.crops_on_device:
@@ -123,13 +136,13 @@ class Loader:
                 yield [self._gather(*part) for part in self._parts(step)]
             return
         with lone_workers(self.workers, "decode") as pool:
-            waiting: deque[list[_Pending]] = deque()
+            waiting: deque[list[Callable[[], Batch]]] = deque()
             ahead = self.decodes_ahead
             for step in range(first, last + ahead):
                 if step < last:
                     waiting.append([self._begin(pool, *part) for part in self._parts(step)])
                 if step >= first + ahead:
-                    yield [self._finish(pending) for pending in waiting.popleft()]
+                    yield [finish() for finish in waiting.popleft()]
 
     def _parts(self, step: int) -> Iterator[tuple[Tensor, ViewParams, ViewParams]]:
         """What this process takes of each micro-batch of a step."""
@@ -168,18 +181,32 @@ class Loader:
     def _labels_of(self, indices: Tensor) -> Tensor | None:
         return None if self._labels is None else self._labels[indices].to(self.device, non_blocking=True)
 
-    def _begin(self, pool: Executor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> "_Pending":
-        """Start decoding: a few images a task, each written into its rows of the batch."""
-        starts = range(0, len(indices), TASK_IMAGES)
-        futures = [
-            pool.submit(
-                self._crop_part,
-                indices[i : i + TASK_IMAGES].tolist(),
-                (params1[i : i + TASK_IMAGES], params2[i : i + TASK_IMAGES]),
-            )
-            for i in starts
+    def _begin(self, pool: Executor, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Callable[[], Batch]:
+        """Start decoding, a few images a task; what is returned waits for them."""
+        parts = [slice(i, i + TASK_IMAGES) for i in range(0, len(indices), TASK_IMAGES)]
+        numbers, params = indices.tolist(), [(params1[part], params2[part]) for part in parts]
+        if not self.views_in_threads:
+            crops = [pool.submit(self._crop_part, numbers[i], p) for i, p in zip(parts, params, strict=True)]
+            return lambda: self._finish(crops, (params1, params2))
+        side, channels = self.config.image_size, len(self.config.augment.mean)
+        one, two = (torch.empty(len(indices), channels, side, side) for _ in range(2))
+        taken = [
+            pool.submit(self._view_part, numbers[i], p, (one[i], two[i])) for i, p in zip(parts, params, strict=True)
         ]
-        return _Pending(futures, (params1, params2))
+
+        def finish() -> Batch:
+            found = torch.tensor([index for part in taken for index in part.result()])
+            return Batch((one, two), (params1, params2), made=True, labels=self._labels_of(found))
+
+        return finish
+
+    def _view_part(
+        self, indices: list[int], params: tuple[ViewParams, ViewParams], out: tuple[Tensor, Tensor]
+    ) -> list[int]:
+        """Decode and crop a few images and make their views; the numbers of those that were taken."""
+        taken, ones, twos = zip(*self._crop_part(indices, params), strict=True)
+        make_views((_stack(ones), _stack(twos)), params, self.config.augment, out=out)
+        return list(taken)
 
     def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> "list[_Crops]":
         taken, images = zip(*(self._image(index) for index in indices), strict=True)
@@ -206,30 +233,18 @@ class Loader:
                 self.on_bad(f"{self.source.where(candidate)}\t{error}")
         raise AssertionError("no image can be read, though the survey found some")
 
-    def _finish(self, pending: "_Pending") -> Batch:
-        crops = [crop for future in pending.futures for crop in future.result()]
-        labels = self._labels_of(torch.tensor([index for index, _, _ in crops]))
-        stacked = (_stack([one for _, one, _ in crops]), _stack([two for _, _, two in crops]))
+    def _finish(self, parts: "list[Future[list[_Crops]]]", params: tuple[ViewParams, ViewParams]) -> Batch:
+        taken, ones, twos = zip(*(crops for part in parts for crops in part.result()), strict=True)
+        labels = self._labels_of(torch.tensor(taken))
+        stacked = _stack(ones), _stack(twos)
         if self.device.type == "cuda":
-            stacked = (
-                stacked[0].pin_memory().to(self.device, non_blocking=True),
-                stacked[1].pin_memory().to(self.device, non_blocking=True),
-            )
-        else:
-            stacked = (stacked[0].to(self.device), stacked[1].to(self.device))
-        return Batch(stacked, pending.params, whole=False, labels=labels)
+            stacked = stacked[0].pin_memory(), stacked[1].pin_memory()
+        one, two = (crops.to(self.device, non_blocking=True) for crops in stacked)
+        return Batch((one, two), params, labels=labels)
 
 
 _Crops = tuple[int, Tensor, Tensor]
 """The number of an image, and its crop for either view."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A micro-batch that is being decoded."""
-
-    futures: list[Future[list[_Crops]]]
-    params: tuple[ViewParams, ViewParams]
 
 
 def shrink_side(image_size: int) -> int:
@@ -254,8 +269,8 @@ def crop(image: Tensor, window: list[int], size: int) -> Tensor:
     return resized[0] if resized.dtype == torch.uint8 else resized[0].clamp_(0, 1)
 
 
-def _stack(crops: list[Tensor]) -> Tensor:
+def _stack(crops: Sequence[Tensor]) -> Tensor:
     """(N, C, S, S); 8-bit images among deeper ones become floats."""
     if len({crop.dtype for crop in crops}) > 1:
         crops = [crop.float() / 255 if crop.dtype == torch.uint8 else crop for crop in crops]
-    return torch.stack(crops)
+    return torch.stack(list(crops))
