@@ -8,7 +8,7 @@ from torch import Tensor
 
 from byol.augment.color import blur_taps, gaussian_blur, solarize, to_grayscale
 from byol.augment.crop import crop_resize, crop_window
-from byol.augment.draw import ViewParams
+from byol.augment.draw import Drawn, ViewParams
 from byol.augment.jitter import first_turns, jitter, jitter_one, last_turns
 from byol.config import AugmentConfig, ViewConfig
 from byol.threads import side_by_side
@@ -78,13 +78,19 @@ def _flip(x: Tensor, params: ViewParams) -> Tensor:
 def _view_of_one(image: Tensor, params: ViewParams, config: ViewConfig, size: int | None) -> Tensor:
     """The same for one image (1, C, H, W), without the bookkeeping of a batch."""
     drawn = params.one_by_one()[0]
-    if size is None:
-        x = as_float(image)
-        x = x.flip(3) if drawn.flip else x.clone()
-        if drawn.vertical_flip:
-            x = x.flip(2)
-    else:
-        x = crop_views(image, params, size, flips=True)
+    x = _flip_one(image, drawn) if size is None else crop_views(image, params, size, flips=True)
+    return _colour_one(x, drawn, config)
+
+
+def _flip_one(image: Tensor, drawn: Drawn) -> Tensor:
+    """One image as floats of its own, mirrored where it is to be."""
+    dims = [dim for dim, mirrored in ((3, drawn.flip), (2, drawn.vertical_flip)) if mirrored]
+    x = as_float(image.flip(dims) if dims else image)
+    return x.clone() if x is image else x
+
+
+def _colour_one(x: Tensor, drawn: Drawn, config: ViewConfig) -> Tensor:
+    """What follows crop and flip, of one image (1, C, H, W) that is overwritten."""
     x = jitter_one(x, drawn)
     if drawn.gray and x.shape[1] == 3:
         x = to_grayscale(x)
@@ -132,11 +138,7 @@ def _normalisation(
 
 
 def make_views(
-    images: tuple[Tensor, Tensor],
-    params: tuple[ViewParams, ViewParams],
-    config: AugmentConfig,
-    size: int | None = None,
-    out: tuple[Tensor, Tensor] | None = None,
+    images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Two normalised views (N, C, S, S) of each image.
 
@@ -150,10 +152,9 @@ def make_views(
         params: what was drawn for each view.
         config: the two views and the normalisation.
         size: side of the views, where the crops are still to be made.
-        out: where they are written, if it is there already.
     """
     first = images[0]
-    out = out or (_empty_view(first, size), _empty_view(first, size))
+    out = _empty_view(first, size), _empty_view(first, size)
     rows = _rows(first, views=2)
     alike = config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
 
@@ -167,6 +168,14 @@ def make_views(
 
     _in_parts(first, rows, fill)
     return out
+
+
+def make_views_of_one(
+    crops: tuple[Tensor, Tensor], drawn: tuple[Drawn, Drawn], config: AugmentConfig, out: tuple[Tensor, Tensor]
+) -> None:
+    """Both views of one image, from its crops (1, C, S, S) into `out`: what one thread does by itself."""
+    for crop, numbers, view, place in zip(crops, drawn, (config.view1, config.view2), out, strict=True):
+        normalise_images(_colour_one(_flip_one(crop, numbers), numbers, view), config.mean, config.std, out=place)
 
 
 def make_view(

@@ -66,8 +66,8 @@ def adjust_hue(x: Tensor, turns: Factor, out: Tensor | None = None) -> Tensor:
     value, chroma = _value_and_chroma(x)
     hue6 = _signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns))
     out = torch.empty_like(x) if out is None else out
-    for channel, share in enumerate(_distance_shares(hue6)):
-        torch.addcmul(value, chroma, share, value=-1, out=out[:, channel : channel + 1])
+    for place, share in zip(out.chunk(3, dim=1), _distance_shares(hue6), strict=True):
+        torch.addcmul(value, chroma, share, value=-1, out=place)
     return out
 
 
@@ -93,7 +93,7 @@ def _value_and_chroma(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Largest and smallest channel of each pixel, (N, 1, H, W)."""
-    red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
+    red, green, blue = x.chunk(3, dim=1)
     return (
         torch.maximum(torch.maximum(red, green), blue),
         torch.minimum(torch.minimum(red, green), blue),
@@ -107,7 +107,7 @@ def _signed_hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
     below V in chromas, one of them 0 and one 1, going through the six cases gives |H| = 2 + D_red - D_green - D_blue,
     and H is positive where green exceeds blue.
     """
-    red, green, blue = x[:, 0:1], x[:, 1:2], x[:, 2:3]
+    red, green, blue = x.chunk(3, dim=1)
     size = (green - red).add_(blue).sub_(value).div_(chroma).add_(2)
     return size.copysign_(green - blue)
 

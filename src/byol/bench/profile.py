@@ -102,6 +102,7 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
         (loader.source, "image", DECODE),
         (loading, "crop", CROP),
         (loading, "make_views", COLOUR),
+        (loading, "make_views_of_one", COLOUR),
         (apply, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMISER),

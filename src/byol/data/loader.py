@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.apply import is_large, make_views
+from byol.augment.apply import is_large, make_views, make_views_of_one
 from byol.augment.crop import crop_window
-from byol.augment.draw import ViewParams, draw_view
+from byol.augment.draw import Drawn, ViewParams, draw_view
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
@@ -190,8 +190,10 @@ class Loader:
             return lambda: self._finish(crops, (params1, params2))
         side, channels = self.config.image_size, len(self.config.augment.mean)
         one, two = (torch.empty(len(indices), channels, side, side) for _ in range(2))
+        rows = list(zip(one.chunk(len(one)), two.chunk(len(two)), strict=True))
+        drawn = list(zip(params1.one_by_one(), params2.one_by_one(), strict=True))
         taken = [
-            pool.submit(self._view_part, numbers[i], p, (one[i], two[i])) for i, p in zip(parts, params, strict=True)
+            pool.submit(self._view_part, numbers[i], p, drawn[i], rows[i]) for i, p in zip(parts, params, strict=True)
         ]
 
         def finish() -> Batch:
@@ -201,12 +203,17 @@ class Loader:
         return finish
 
     def _view_part(
-        self, indices: list[int], params: tuple[ViewParams, ViewParams], out: tuple[Tensor, Tensor]
+        self,
+        indices: list[int],
+        params: tuple[ViewParams, ViewParams],
+        drawn: list[tuple[Drawn, Drawn]],
+        out: list[tuple[Tensor, Tensor]],
     ) -> list[int]:
         """Decode and crop a few images and make their views; the numbers of those that were taken."""
-        taken, ones, twos = zip(*self._crop_part(indices, params), strict=True)
-        make_views((_stack(ones), _stack(twos)), params, self.config.augment, out=out)
-        return list(taken)
+        crops = self._crop_part(indices, params)
+        for (_, one, two), numbers, places in zip(crops, drawn, out, strict=True):
+            make_views_of_one((one.unsqueeze(0), two.unsqueeze(0)), numbers, self.config.augment, places)
+        return [index for index, _, _ in crops]
 
     def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> "list[_Crops]":
         taken, images = zip(*(self._image(index) for index in indices), strict=True)
