@@ -1,5 +1,6 @@
 """A budget of time: how it is read, and how many epochs fit."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -26,7 +27,16 @@ def outcome(call: Callable[[], float]) -> float | str:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [(0.5, "0.5 minutes"), (1, "1 minute"), (90, "90 minutes"), (150, "2.5 hours"), (1440, "24 hours")],
+    [
+        (5 / 60, "5 seconds"),
+        (1 / 60, "1 second"),
+        (0.5, "30 seconds"),
+        (1.5, "90 seconds"),
+        (1, "1 minute"),
+        (90, "90 minutes"),
+        (150, "2.5 hours"),
+        (1440, "24 hours"),
+    ],
 )
 def test_a_time_in_words(given: float, said: str) -> None:
     assert in_words(given) == said
@@ -94,7 +104,7 @@ def test_the_whole_schedule_ends_in_time(
 
 def test_error_says_what_would_do() -> None:
     needed = LEAST_UPDATES / 60 / (1 - RESERVE)
-    with pytest.raises(UserError, match=rf"give {needed:.1f} minutes or more"):
+    with pytest.raises(UserError, match=rf"give {math.ceil(60 * needed)} seconds or more"):
         epochs_within(needed / 2, 0.0, 1.0, PretrainConfig(batch_size=10), 6000)
 
 

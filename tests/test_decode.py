@@ -561,3 +561,22 @@ def test_stderr_stays_clean(capfd: pytest.CaptureFixture[str]) -> None:
         only_bad_image(bytes(damaged))
     sys.stderr.flush()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("axes", "form"), [("CYX", "imagej"), ("ZCYX", "imagej"), ("CZYX", "ome")])
+def test_a_microscopes_stack_gives_its_channels_and_of_depth_the_first(axes: str, form: str, dtype: type) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 2, (5, 12, 10)).astype(dtype)
+    stack = image if axes == "CYX" else np.stack([image, image + 1], axis=axes.index("Z"))
+    blob = tiff(stack, metadata={"axes": axes}, **{form: True})
+    header = read_header(blob)
+    assert (header.channels, header.height, header.width) == (5, 12, 10)
+    decoded = decode(blob)
+    white = 1 if dtype is np.uint8 else 65535
+    np.testing.assert_allclose(decoded.double().numpy(), image / white, rtol=1e-6)
+
+
+def test_a_stack_of_depth_alone_gives_its_first_plane() -> None:
+    stack = np.random.default_rng(0).integers(0, 4096, (5, 12, 10)).astype(np.uint16)
+    decoded = decode(tiff(stack, imagej=True, metadata={"axes": "ZYX"}))
+    np.testing.assert_allclose(decoded.numpy(), stack[:1] / 65535, rtol=1e-6)

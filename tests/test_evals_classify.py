@@ -206,6 +206,18 @@ def test_knn_in_blocks_is_knn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(knn.knn_scores(bank, labels, queries, classes=4, k=9), whole, rtol=1e-4)
 
 
+def test_no_more_neighbours_vote_than_there_are() -> None:
+    parts = coloured(6), coloured(3, seed=1)
+    few = knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(5, 18, 19)), CPU)
+    assert list(few) == ["top1_k5", "top1_k18"], "18 images, and five of three classes are no question"
+    assert list(knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(200,)), CPU)) == ["top1_k18"]
+
+
+def test_what_was_learnt_from_is_not_asked_about() -> None:
+    with pytest.raises(UserError, match="are the same images"):
+        knn.evaluate(open_encoder(TINY), coloured(6), coloured(6), KnnConfig(), CPU)
+
+
 # Tiny runs
 
 

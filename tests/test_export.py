@@ -54,6 +54,17 @@ def test_onnx_gives_the_same_features_for_any_number_of_images(tmp_path: Path) -
     assert {file.name for file in run.iterdir()} == {"encoder.safetensors", "encoder.json", "encoder.onnx"}
 
 
+def test_what_else_lies_there_is_not_written_over(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run")
+    (run / "config.json").write_text('{"recipe": "auto"}')
+    with pytest.raises(UserError, match=r"config\.json, where the encoder's description would stand, is another file"):
+        export(run, "safetensors", run / "config.safetensors")
+    assert (run / "config.json").read_text() == '{"recipe": "auto"}'
+    assert not (run / "config.safetensors").exists()
+    for _ in range(2):
+        export(run, "safetensors", run / "again.safetensors")
+
+
 def test_without_the_packages_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr("byol.export.find_spec", lambda name: None)

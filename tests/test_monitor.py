@@ -189,10 +189,10 @@ def test_labels_never_reach_training(tmp_path: Path) -> None:
         (0.345, 0.32, 10_000, "+2.5 points, worth little so far"),
         (0.25, 0.32, 10_000, "-7.0 points, not worth it so far"),
         # 200 * sqrt((0.323 * 0.677 + 0.302 * 0.698) / 600) = 5.35
-        (0.323, 0.302, 600, "+2.1 points, too few to tell from chance (5.4 on so many images)"),
-        (0.6, 0.4, 16, "+20.0 points, too few to tell from chance (34.6 on so many images)"),
+        (0.323, 0.302, 600, "+2.1 points, but on 600 images anything below 5.4 may be chance"),
+        (0.6, 0.4, 16, "+20.0 points, but on 16 images anything below 34.6 may be chance"),
         (1.0, 0.0, 10, "+100.0 points, worth it"),
-        (1.0, 1.0, 10, "+0.0 points, too few to tell from chance (0.0 on so many images)"),
+        (1.0, 1.0, 10, "+0.0 points, but on 10 images anything below 0.0 may be chance"),
     ],
 )
 def test_the_gain_is_weighed_against_chance(trained: float, untrained: float, queries: int, words: str) -> None:

@@ -79,7 +79,7 @@ def test_bad_images_are_counted_and_listed_and_no_others(trained: Any, messy: Pa
     out, _ = trained
     assert listed(out, messy) == sorted(BAD)
     assert (
-        f"{len(BAD)} images cannot be read and left out, listed in {out / 'bad_images.txt'}"
+        f"{len(BAD)} images could not be read and were left out, listed in {out / 'bad_images.txt'}"
         in (out / "log.txt").read_text()
     )
     plan = json.loads((out / "config.json").read_text())

@@ -153,7 +153,7 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
 def test_few_images_get_small_batches() -> None:
     made = plan(count=100)
     assert made.config.batch_size == 8
-    assert any("at least eight updates per pass over 100 images" in reason for reason in made.reasons)
+    assert any("12 updates or more per pass over 100 images" in reason for reason in made.reasons)
 
 
 @pytest.mark.parametrize(
@@ -235,3 +235,13 @@ def test_encoders_of_the_recipes_exist() -> None:
 def test_facts_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Facts(survey=seen()).device = "cuda"  # type: ignore[misc]
+
+
+def test_brightness_changes_go_with_the_range_that_images_use() -> None:
+    usual, narrow = plan(channels=1), plan(channels=1, depth="16-bit", mean=(0.027,), std=(0.015,))
+    before, after = usual.config.augment.view1, narrow.config.augment.view1
+    assert after.brightness == pytest.approx(before.brightness * 0.015 / 0.226, rel=0.02)
+    assert narrow.config.augment.view2.brightness == after.brightness
+    assert replace(after, brightness=before.brightness) == before, "and nothing else"
+    assert any(reason.startswith("brightness changes times 0.066") for reason in narrow.reasons)
+    assert not any("brightness" in reason for reason in usual.reasons)

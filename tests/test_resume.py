@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,10 @@ import pytest
 import torch
 
 import byol
-from byol import train
+from byol import checkpoint, train
 from byol.cli import main
 from byol.errors import UserError
-from byol.keeper import Keeper
+from byol.keeper import ENDING, Keeper
 from byol.log import read_metrics
 from byol.train import train_step
 from conftest import TINY, flags
@@ -88,7 +89,7 @@ def test_killed_at_a_random_step(
     assert sum("going on with" in line for line in (out / "log.txt").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_saves_and_exits_130(
     number: int,
     class_folder: Path,
@@ -213,14 +214,64 @@ def test_without_a_checkpoint_it_starts_over(
 
 
 def test_other_images_are_noticed(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-
     data = tmp_path / "data"
     shutil.copytree(class_folder, data)
     interrupted(data, tmp_path / "run", monkeypatch, step=1)
     (data / "red" / "00.png").unlink()
     with pytest.raises(UserError, match="no longer holds the images this run was started with"):
         byol.resume(tmp_path / "run", quiet=True)
+
+
+def test_images_that_have_moved_are_given_anew(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: tuple[bytes, list[dict[str, Any]]]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "my run"
+    shutil.copytree(class_folder, data)
+    interrupted(data, out, monkeypatch)
+    data.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"is not there; .* give their new place beside --resume"):
+        byol.resume(out, quiet=True)
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", str(tmp_path / "moved"), "--resume", str(out)])
+    assert ended.value.code in (0, None)
+    assert results(out) == untouched
+
+
+def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "my run"
+    whole = checkpoint.save_checkpoint
+
+    def save(folder: Path, step: int, *rest: Any) -> Path:
+        if step > 4:
+            raise UserError("Cannot write step-5: No space left on device. Free the disk or choose another --out.")
+        return whole(folder, step, *rest)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save)
+    with pytest.raises(UserError) as error:
+        byol.pretrain(
+            class_folder, recipe="cifar10-cpu", out=out, quiet=True, **{**RUN, "watch__checkpoint_minutes": 1e-9}
+        )
+    assert str(error.value) == (
+        f"Cannot write step-5: No space left on device; the run is kept up to update 4: make room, then byol pretrain "
+        f"--resume '{out}'"
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_before_the_first_step_leaves_nothing_behind(
+    name: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = getattr(signal, name)
+    monkeypatch.setattr("byol.pretraining.prepare", lambda *_: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **RUN)
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) == before
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_left_alone(class_folder: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from byol.data.base import evenly
 from byol.data.decode import decode
 from byol.data.sources import FileSource, FolderSource, ListSource, ParquetSource, Source, TensorSource, open_source
 from byol.errors import BadImage, UserError, nearest
+from byol.evals.labels import class_names
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -97,6 +98,32 @@ def test_sub_folders_are_labels(tmp_path: Path) -> None:
 def test_sub_folders_that_are_no_labels(tmp_path: Path, paths: tuple[str, ...]) -> None:
     write(tmp_path, *paths)
     assert open_source(tmp_path).labels is None
+
+
+def test_a_stray_image_beside_folders_of_classes_is_told(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(6)), "thumb.png")
+    source = open_source(tmp_path)
+    assert source.labels is None
+    assert source.remark == (
+        "1 of 13 images lies outside its 2 folders, such as 'thumb.png', so these are not taken for classes"
+    )
+    with pytest.raises(UserError, match=r"or one class only \(1 of 13 images lies outside"):
+        class_names(source, source)
+    write(tmp_path, "2.png", "3.png")
+    assert open_source(tmp_path).remark == "", "so many are no strays"
+
+
+def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
+    write(tmp_path, "test/cat/1.png", "test/dog/2.png", "Train/cat/3.png", "Train/dog/4.png")
+    with pytest.raises(UserError, match=r"several parts \(Train, test\); give one of them, for example '.*Train'"):
+        open_source(tmp_path)
+    assert open_source(tmp_path / "Train").classes == ["cat", "dog"]
+
+
+def test_an_image_lies_where_it_lies_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a/1.png")
+    monkeypatch.chdir(tmp_path)
+    assert open_source("a").where(0) == str(tmp_path / "a" / "1.png")
 
 
 def test_folders_that_link_in_a_circle(tmp_path: Path) -> None:

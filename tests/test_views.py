@@ -129,6 +129,16 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, image_folder: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_the_picture_is_not_put_among_the_images(class_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(class_folder)
+    before = (class_folder / "red" / "00.png").read_bytes()
+    for data, out in ((".", "views.png"), (class_folder, class_folder / "red" / "00.png")):
+        with pytest.raises(UserError, match="lies among the images"):
+            write_views(data, out)
+    assert not (class_folder / "views.png").exists()
+    assert (class_folder / "red" / "00.png").read_bytes() == before
+
+
 def test_unreadable_images_are_passed_over(tmp_path: Path) -> None:
     for number in range(5):
         Image.new("RGB", (32, 32), (40, 50, 60)).save(tmp_path / f"{number}.png")

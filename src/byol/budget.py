@@ -1,6 +1,7 @@
 """How many epochs fit in a budget of time: measured on this machine, with this data, before the run."""
 
 import copy
+import math
 import re
 import time
 from contextlib import AbstractContextManager
@@ -13,6 +14,8 @@ from byol.train import State, parallel, train_step
 
 WARM_STEPS = 2
 """Steps that are not timed: memory is taken and kernels are chosen in them."""
+ENOUGH_STEPS = 50
+"""Timed steps that are enough, if they took the shorter of the next two times."""
 UNWAITED_STEPS = 10
 """Steps that a GPU is told of before it is waited for."""
 REHEARSAL_SHARE = 0.02
@@ -43,9 +46,18 @@ def minutes(text: str) -> float:
 
 
 def in_words(minutes: float) -> str:
-    """`1 minute`, `20 minutes`, `2.5 hours`."""
+    """`5 seconds`, `1 minute`, `20 minutes`, `2.5 hours`."""
     number, unit = (minutes, "minute") if minutes < 120 else (minutes / 60, "hour")
-    return f"{number:.3g} {unit}{'' if number == 1 else 's'}"
+    if minutes < 2 and minutes != 1:
+        number, unit = 60 * minutes, "second"
+    text = f"{number:.3g}"
+    return f"{text} {unit}{'' if text == '1' else 's'}"
+
+
+def rehearsal_seconds(budget_minutes: float) -> float:
+    """What measuring the speed may take."""
+    low, high = REHEARSAL_SECONDS
+    return min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
 
 
 def seconds_per_step(
@@ -62,8 +74,7 @@ def seconds_per_step(
     rehearsal = copy.deepcopy(state)
     model = parallel(rehearsal.method, loader.device)
     model.train()
-    low, high = REHEARSAL_SECONDS
-    limit = min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
+    least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()
     for number, batches in enumerate(loader.batches(0, 10_000), start=1):
@@ -75,7 +86,7 @@ def seconds_per_step(
         if number == WARM_STEPS:
             began = now
         # all processes stop at the same step: every step has reductions in it
-        elif distributed.agree(now - started > limit, loader.device):
+        elif distributed.agree(now - started > (limit if number - WARM_STEPS < ENOUGH_STEPS else least), loader.device):
             break
     return (now - began) / (number - WARM_STEPS)
 
@@ -92,9 +103,10 @@ def epochs_within(
     updates = left / step_seconds
     if updates < LEAST_UPDATES:
         needed = (LEAST_UPDATES * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
+        enough = math.ceil(60 * needed) / 60 if needed < 2 else math.ceil(needed)
         raise UserError(
             f"An update takes {step_seconds:.2g} s here after {spent_seconds:.0f} s of preparation, so the budget of "
-            f"{in_words(budget_minutes)} is too short to learn anything; give {needed:.1f} minutes or more, or a "
+            f"{in_words(budget_minutes)} is too short to learn anything; give {in_words(enough)} or more, or a "
             "smaller --encoder, --image-size or --batch-size."
         )
     # six digits, not three places: of many images a few updates are a small part of an epoch

@@ -203,7 +203,8 @@ def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Fac
     why = "what small recipes train with"
     per_epoch = 2 ** math.floor(math.log2(max(2, count // 8)))
     if per_epoch < wanted:
-        wanted, why = max(2, per_epoch), f"at least eight updates per pass over {count} images"
+        wanted = max(2, per_epoch)
+        why = f"{max(1, count // wanted)} updates or more per pass over {count} images"
     if facts.device == "cpu" and "epochs" in facts.given:
         visits = facts.values.epochs * count
         enough = next((size for size in (256, 128) if visits / size >= LEAST_UPDATES), SMALLEST_BATCH)
@@ -279,6 +280,12 @@ def tau_for(steps: int) -> float:
     return round(1 - math.exp(-memory), 4)
 
 
+USUAL_SPREAD = sum(IMAGENET_STD) / len(IMAGENET_STD)
+"""Standard deviation of the values of photographs, for which the brightness changes of the recipes are made."""
+NARROW_RANGE = 0.5
+"""Part of it below which images count as using a small part of their range, as 12 bits in files of 16 do."""
+
+
 def _augment(image_size: int, seen: Survey, on_gpu: bool, reasons: list[str]) -> AugmentConfig:
     if image_size <= 64:
         augment = small_views(color=1.0 if on_gpu else 0.5)
@@ -288,6 +295,15 @@ def _augment(image_size: int, seen: Survey, on_gpu: bool, reasons: list[str]) ->
     else:
         augment = AugmentConfig()
         reasons.append("views T and T' of the paper (Table 6)")
+    spread = sum(seen.std) / len(seen.std)
+    if spread < NARROW_RANGE * USUAL_SPREAD:
+        factor = float(f"{spread / USUAL_SPREAD:.2g}")
+        names = ("view1__brightness", "view2__brightness")
+        augment = replace(augment, **dict.fromkeys(names, factor * augment.view1.brightness))
+        reasons.append(
+            f"brightness changes times {factor:g}: these images use a small part of their range (their values spread "
+            f"by {spread:.2g} of it), which the usual change would leave"
+        )
     if seen.channels == 3:
         return replace(augment, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     reasons.append(

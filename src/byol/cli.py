@@ -252,15 +252,15 @@ def _pretrain(command: Pretrain, settings: dict[str, Any]) -> int:
     from byol.pretraining import pretrain, resume
 
     if command.resume is not None:
-        typed = {"DATA": command.images, "--monitor": command.monitor, "--out": command.out, "--budget": command.budget}
+        typed = {"--out": command.out, "--budget": command.budget}
         given = [name for name, value in typed.items() if value is not None] + sorted(settings)
         given += ["--recipe"] if command.recipe != "auto" else []
         if given:
             raise UserError(
                 f"--resume goes on with a run as it was started, so {', '.join(given)} cannot be given with it; leave "
-                "that out, or start a new run."
+                "that out, or start a new run. Only a new place of the same images can be given."
             )
-        outcome = resume(command.resume)
+        outcome = resume(command.resume, data=command.images, monitor=command.monitor)
     else:
         outcome = pretrain(
             command.images or "photos:train",

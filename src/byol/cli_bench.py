@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from byol.cli_parse import given
+from byol.cli_parse import check_place, given
 from byol.config import AugmentConfig, DataConfig, Device, NetworkConfig, OptimConfig, Precision
 
 
@@ -16,7 +16,8 @@ from byol.config import AugmentConfig, DataConfig, Device, NetworkConfig, OptimC
 class Bench:
     """How fast this machine trains beside how fast it could, and what holds it back.
 
-    Takes the flags of `byol pretrain` and measures the run that they would start.
+    Takes those flags of `byol pretrain` that change what an update of BYOL costs, and measures the run that they would
+    start.
     """
 
     images: Annotated[Positional[str | None], given("DATA", "photographs that come along, or made up")] = None
@@ -49,9 +50,8 @@ def run(command: Bench, settings: dict[str, Any], arguments: list[str]) -> int:
     from byol.bench.words import words
     from byol.checkpoint import write_atomically
 
+    check_place(command.json)
     path = None if command.json is None else Path(command.json)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before anything is measured
     report = bench(command.images, recipe=command.recipe, seconds=command.seconds, **settings)
     print("\n".join(words(report)))
     if path is not None:

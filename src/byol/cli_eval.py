@@ -1,6 +1,5 @@
 """`byol eval ...` and `byol verdict`: an evaluation by name, its config as flags, its result as a table and as JSON."""
 
-import os
 import shlex
 import sys
 import time
@@ -15,7 +14,7 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from byol.cli_parse import parse
+from byol.cli_parse import check_place, parse
 from byol.config import Device
 from byol.errors import UserError, nearest
 
@@ -135,7 +134,7 @@ def evaluate(arguments: list[str]) -> int:
     if command.quick and not hasattr(start, "quick"):
         raise UserError(f"{name} has no --quick: the whole of it takes minutes.")
     device, _ = choose_device(command.device)
-    _check_place(command.json)
+    check_place(command.json)
     config: Any = command.config
     extra: dict[str, Any] = {}
     if name == "transfer" and (command.set is not None or command.valid is not None):
@@ -211,7 +210,7 @@ def verdict(arguments: list[str]) -> int:
     folder = Path(command.encoder)
     page = Path(command.out) if command.out else (folder if folder.is_dir() else folder.parent) / "verdict.html"
     for file in (command.json, str(page)):
-        _check_place(file)
+        check_place(file)
     train, test, opened = _open(command.encoder, command.data, command.test, open_source, open_encoder)
     if test is None:
         if train.labels is None:
@@ -220,20 +219,23 @@ def verdict(arguments: list[str]) -> int:
             )
         stay, asked = hold_out(train.labels, 0.2, command.config.seed)
         train, test = train.subset(stay), train.subset(asked)
-    history = [
-        line["knn/sample_accuracy"] for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line
-    ]
+    readings = [line for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line]
+    history = [line["knn/sample_accuracy"] for line in readings]
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     began = time.perf_counter()
     with _Bars() as progress:
         result = judge.evaluate(
-            opened, train, test, command.config, device, progress, history=history, seen=_seen(folder)
+            opened, train, test, command.config, device, progress, history=history, seen=_seen(folder, readings)
         )
     seconds = time.perf_counter() - began
     for sentence in progress.unread():
         console.print(sentence)
     columns = list(result.labels)
-    table = Table("top-1, per cent", *columns, caption="labels per class; mean ± standard deviation over draws")
+    table = Table(
+        "top-1, per cent",
+        *columns,
+        caption=f"labels per class; mean ± standard deviation over draws; {len(test):,} images asked about",
+    )
     for name, scores in result.table.items():
         cells = [scores[column] for column in columns]
         table.add_row(name, *(f"{100 * c.mean:.1f}" + (f" ± {100 * c.std:.1f}" if c.draws > 1 else "") for c in cells))
@@ -294,8 +296,8 @@ def _paper_set(command: Any, config: Any, open_encoder: Callable[..., Any]) -> t
     return data.train, data.test, opened, as_in_the_paper(config, data), {"valid": data.valid}
 
 
-def _seen(folder: Path) -> Any:
-    """How many images a run had and how often it saw each, where the encoder is that of a run."""
+def _seen(folder: Path, readings: list[dict[str, Any]]) -> Any:
+    """How many images a run had, how often it saw each and how many its readings are of, where there was a run."""
     from byol.encoder_file import CARD, read_card
     from byol.evals.verdict_words import Seen
 
@@ -303,24 +305,7 @@ def _seen(folder: Path) -> Any:
     if not path.is_file():
         return None
     card = read_card(path)
-    return Seen(card.images, card.epochs)
-
-
-def _check_place(file: str | None) -> None:
-    """See that a result can be written before hours are spent on it.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if file is None:
-        return
-    path = Path(file).expanduser()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot make the folder {path.parent}: {error.strerror}; give another file.") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"Cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder is not writable'}.")
+    return Seen(card.images, card.epochs, *(line["knn/sample_images"] for line in readings[-1:]))
 
 
 def _words(key: str, value: Any) -> str:

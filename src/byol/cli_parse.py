@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -76,3 +78,20 @@ def sentence(boxes: str, prog: str) -> str:
     if found := re.match(r"Error parsing [\w.-]+: (.*)", text):
         return found[1]
     return text or f"The arguments cannot be read; {help_}"
+
+
+def check_place(file: str | None) -> None:
+    """See that a result can be written before hours are spent on it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if file is None:
+        return
+    path = Path(file).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {path.parent}: {error.strerror}; give another file.") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"Cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder is not writable'}.")

@@ -15,7 +15,7 @@ import torchvision
 from torch import nn
 
 from byol.checkpoint import save_tensors, write_atomically
-from byol.encoder_file import EncoderCard, read_encoder
+from byol.encoder_file import EncoderCard, read_card, read_encoder
 from byol.errors import UserError, nearest
 
 OPSET = 18
@@ -99,7 +99,15 @@ def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 
 def _weights(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
-    write_atomically(path.with_suffix(".json"), json.dumps(asdict(card), indent=2) + "\n")
+    beside = path.with_suffix(".json")
+    if beside.exists():
+        try:
+            read_card(beside)
+        except UserError:
+            raise UserError(
+                f"{beside}, where the encoder's description would stand, is another file; choose another --out."
+            ) from None
+    write_atomically(beside, json.dumps(asdict(card), indent=2) + "\n")
     save_tensors(path, dict(encoder.state_dict()), {"format": "pt"})
 
 

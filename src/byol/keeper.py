@@ -26,7 +26,7 @@ class Keeper:
 
     def __init__(self, run: Run, state: State, watch: Watch, log: RunLog, total: int) -> None:
         self.run, self.state, self.watch, self.log, self.total = run, state, watch, log, total
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), state.step
         self.stopping: dict[Literal["signal"], int] = {}
         every = run.config.watch.knn_every_epochs
         self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(total / 4))
@@ -36,7 +36,7 @@ class Keeper:
         ended = step == self.total
         if self.run.monitor is not None and step % self.read_every == 0 and not ended:
             reading = self.run.monitor.read(self.state.method.encoder, full=False)
-            self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy})
+            self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy, "knn/sample_images": reading.queries})
             self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
         if step % self.run.config.watch.health_every == 0:
             self.run.bad.share()
@@ -47,6 +47,8 @@ class Keeper:
             asked = due and distributed.agree(asked, self.run.device)
         if not ended and not asked and time.monotonic() - self.saved_at > 60 * self.run.config.watch.checkpoint_minutes:
             self.save()
+        if asked and not ended:
+            self.log.say("stopping, as asked; the state is being kept")
         return ended or not asked
 
     def save(self) -> None:
@@ -54,12 +56,37 @@ class Keeper:
         if self.run.folder is not None:
             tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
             checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, watch_as_json(self.watch))
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.state.step
+
+
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask for an end; Windows has no SIGHUP, which a terminal sends when it is closed."""
+
+
+@contextmanager
+def tidy_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP leave by way of every `finally`, as SIGINT does, with the exit code of a shell."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for name in ENDING:
+            if name != signal.SIGINT:
+                before[name] = signal.signal(name, leave)
+    except ValueError:  # not the main thread: whoever started us listens
+        before.clear()
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 @contextmanager
 def signals() -> Iterator[dict[Literal["signal"], int]]:
-    """Note SIGINT and SIGTERM instead of dying of them; another one, later, kills as usual."""
+    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; another one, later, kills as usual."""
     seen: dict[Literal["signal"], int] = {}
     first = 0.0
 
@@ -74,7 +101,7 @@ def signals() -> Iterator[dict[Literal["signal"], int]]:
 
     before: dict[signal.Signals, Any] = {}
     try:
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in ENDING:
             before[name] = signal.signal(name, note)
     except ValueError:  # not the main thread: whoever started us listens
         before.clear()

@@ -44,7 +44,7 @@ def gain_in_words(reading: Reading, untrained: Reading) -> str:
     variance = sum(one.accuracy * (1 - one.accuracy) / one.queries for one in (reading, untrained))
     gain, chance = 100 * (reading.accuracy - untrained.accuracy), 200 * math.sqrt(variance)
     if abs(gain) <= chance:
-        return f"{gain:+.1f} points, too few to tell from chance ({chance:.1f} on so many images)"
+        return f"{gain:+.1f} points, but on {reading.queries} images anything below {chance:.1f} may be chance"
     worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
     return f"{gain:+.1f} points, {worth}"
 

@@ -56,14 +56,20 @@ class Choosing:
         Raises:
             UserError: not even a few updates fit in.
         """
-        began, hurried = time.perf_counter(), False
-        for _ in range(MEASUREMENTS):
+        log.say(
+            f"measuring how fast this machine trains, {budget.in_words(budget.rehearsal_seconds(minutes) / 60)} at most"
+        )
+        began, hurried, calm = time.perf_counter(), False, False
+        for left in reversed(range(MEASUREMENTS)):
             epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)
             fixed = {**settings, "epochs": epochs, "data__memory": run.config.data.memory}
             plan = self.plan(epochs, hurried)
             config = overrule(plan.config, fixed)
-            if not hurried and epochs != most and config.total_steps(run.images) < FEW_UPDATES:
-                hurried = True  # once so, always so: with smaller views the same time allows more
+            few = epochs != most and config.total_steps(run.images) < FEW_UPDATES
+            if (few and not hurried and not calm) or (hurried and epochs == most and left):
+                # once so, so it stays: with smaller views the same time allows more. But where all that is wanted fits
+                # in with them, it was a busy moment that called for them, and the usual ones have their turn
+                hurried, calm = not hurried, hurried
                 plan = self.plan(epochs, hurried)
                 config = overrule(plan.config, fixed)
             same = (config.batch_size, config.image_size) == (run.config.batch_size, run.config.image_size)
@@ -93,5 +99,8 @@ def _epochs_within(run: Run, minutes: float, most: float | None, spent: float) -
     epochs = budget.epochs_within(minutes, spent, step, run.config, run.images)
     rate, available = run.config.batch_size / step, budget.in_words(minutes)
     if most is not None and epochs >= most:
-        return most, f"epochs {most:g}: {rate:.0f} images/s here, so less than {available}"
+        return (
+            most,
+            f"epochs {most:g}: {rate:.0f} images/s here, about {budget.in_words(most * run.images / rate / 60)}",
+        )
     return epochs, f"epochs {epochs:.4g}: {available} at {rate:.0f} images/s, measured here on a few updates"

@@ -52,6 +52,8 @@ class Run:
 
 def check(config: PretrainConfig, source: Source) -> None:
     """What can be known to be wrong before anything is decoded."""
+    if len(source) < 2:
+        raise UserError(f"{source.name!r} has a single image, but training takes 2 or more.")
     if len(source) < config.batch_size:
         raise UserError(
             f"{source.name!r} has {len(source)} images, fewer than one batch of {config.batch_size}; "
@@ -79,7 +81,7 @@ def check(config: PretrainConfig, source: Source) -> None:
 
 def _check_labels(source: Source) -> None:
     if source.labels is None:
-        found = "no labels"
+        found = f"no labels ({source.remark})" if source.remark else "no labels"
     elif len(set(source.labels)) < 2:
         found = "one class only"
     elif not 0 <= min(source.labels) <= max(source.labels) < len(source):
@@ -146,7 +148,8 @@ def prepare(
             log.say(f"images: {why}; decoded anew each epoch by {workers} threads")
     if bad:
         where = f", listed in {folder.bad_images}" if folder is not None else ""
-        log.say(f"{len(bad)} image{'s' if len(bad) > 1 else ''} cannot be read and left out{where}", style="yellow")
+        were = "images could not be read and were" if len(bad) > 1 else "image could not be read and was"
+        log.say(f"{len(bad)} {were} left out{where}", style="yellow")
     check(config, training)
     if isinstance(held, Tensor) and bank is training:
         bank = TensorSource(held, training.labels, training.classes, name=training.name)
@@ -189,4 +192,5 @@ def describe_data(source: Source, seen: Survey) -> str:
     labels = "" if source.labels is None else f", {len(set(source.labels))} classes"
     bad = f", {seen.bad} of {seen.sampled} looked at cannot be read" if seen.bad else ""
     colour = {1: "grey", 3: "colour"}.get(seen.channels, f"{seen.channels} channels")
-    return f"{source.name}: {seen.count} images, {size}, {colour}, {seen.depth}{labels}{bad}"
+    remark = f"; {source.remark}" if source.remark else ""
+    return f"{source.name}: {seen.count} images, {size}, {colour}, {seen.depth}{labels}{bad}{remark}"

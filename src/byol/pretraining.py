@@ -1,6 +1,7 @@
 """The main verb: from stored images to a trained encoder, watched, resumable, and judged in words."""
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from byol.data.survey import survey
 from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
 from byol.errors import UserError
 from byol.health import Verdict, measure, represent_with, untrained
-from byol.keeper import Keeper, restore_watch, signals
+from byol.keeper import Keeper, restore_watch, signals, tidy_end
 from byol.log import RunLog, cut_metrics
 from byol.monitor import Reading, gain_in_words, held_out
 from byol.networks import parameter_count
@@ -99,9 +100,11 @@ def pretrain(
         config = overrule(plan.config, settings)
         check(config, source)
         minutes = budgets.minutes(budget) if budget is not None else plan.budget_minutes
+        if budget is not None and config.method == "random":
+            raise UserError("The method random trains nothing, so there is no time to choose; leave the budget out.")
         if budget is not None and "epochs" in settings:
             raise UserError("epochs and a budget both say how long to train; give one of them.")
-        with _new_folder(out, source.name) as folder:
+        with tidy_end(), _new_folder(out, source.name) as folder:
             log = RunLog(folder.path if folder else None, config.watch, quiet=quiet, name=source.name)
             try:
                 log.say(describe_data(source, seen))
@@ -145,14 +148,18 @@ def _absolute(name: str) -> str:
 
 
 def resume(
-    path: str | Path, *, quiet: bool = False, data: Source | None = None, monitor: Source | None = None
+    path: str | Path,
+    *,
+    quiet: bool = False,
+    data: str | Path | Source | None = None,
+    monitor: str | Path | Source | None = None,
 ) -> Outcome:
     """Go on with a run from its last whole checkpoint, bit for bit as if it had never stopped.
 
     Args:
         path: the run's folder.
         quiet: say nothing on the terminal.
-        data, monitor: the sources, where the run was given objects and not names.
+        data, monitor: the same images as before, where the run was given objects and not names, or they have moved.
 
     Raises:
         UserError: no run there, nothing to go on from, or other images than it was started with.
@@ -164,8 +171,8 @@ def resume(
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
     with distributed.processes(device):
-        source = data or open_source(plan.data, config.data.channels)
-        watched = monitor or (None if plan.monitor is None else open_source(plan.monitor, source.channels))
+        source = _found_again(data, plan.data, config.data.channels)
+        watched = None if plan.monitor is None else _found_again(monitor, plan.monitor, source.channels)
         saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
         if distributed.is_first():
             cut_metrics(folder.metrics, 0 if saved is None else saved.step)  # before the log opens it
@@ -192,19 +199,32 @@ def resume(
             log.close()
 
 
+def _found_again(given: str | Path | Source | None, name: str, channels: int | None) -> Source:
+    """The images of a run that goes on: where they are said to be now, or else where they were."""
+    if given is not None:
+        return open_source(given, channels)
+    try:
+        return open_source(name, channels)
+    except UserError as error:
+        raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
+
+
 def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     """Train to the end or to an interruption, then keep what there is."""
     config, total = run.config, run.config.total_steps(run.images)
     encoder = state.method.encoder
-    log.say(
-        f"{config.method} on {config.encoder}: {parameter_count(encoder) / 1e6:.1f} M parameters in the encoder, "
-        f"{run.images} images, batch {config.batch_size}, {config.epochs:.4g} epochs = {total} updates"
-    )
+    length = "no training"
+    if config.method != "random":
+        length = (
+            f"{run.images} images, batch {config.batch_size}, {config.epochs:.4g} epoch"
+            f"{'' if config.epochs == 1 else 's'} = {total} updates"
+        )
+    log.say(f"{config.method} on {config.encoder}: {parameter_count(encoder) / 1e6:.1f} M parameters, {length}")
     where = run.folder.path if run.folder is not None else Path()
     log.say(f"run {where}", style="bold")
     verdict = _as_drawn(run, state, log) if config.method == "random" else _trained(run, state, watch, log)
     if verdict is None:
-        log.say(f"interrupted after {state.step} of {total} updates; go on with: byol pretrain --resume {where}")
+        log.say(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(where)}")
         return Outcome(where, None, interrupted=True)
     reading, fresh = _last_words(run, encoder, verdict, state.step, log)
     if run.folder is not None and state.step == total:
@@ -214,26 +234,36 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     return Outcome(where, verdict, reading, fresh, stopped=verdict.stops and config.watch.stop_on_collapse)
 
 
+def _go_on(where: Path) -> str:
+    return shlex.join(["byol", "pretrain", "--resume", str(where)])
+
+
 def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | None:
     """Train to the end or to an interruption, and keep the state."""
     total = run.config.total_steps(run.images)
     keeper, known = Keeper(run, state, watch, log, total), len(run.bad)
     with signals() as stopping:
         keeper.stopping = stopping
-        verdict = train(
-            state,
-            run.loader,
-            run.config,
-            total_steps=total,
-            warmup_steps=run.config.warmup_steps(run.images),
-            autocast=run.autocast,
-            log=log,
-            probe=probe(run),
-            watch=watch,
-            each_step=keeper,
-        )
-        log.stop_progress()
-        keeper.save()
+        try:
+            verdict = train(
+                state,
+                run.loader,
+                run.config,
+                total_steps=total,
+                warmup_steps=run.config.warmup_steps(run.images),
+                autocast=run.autocast,
+                log=log,
+                probe=probe(run),
+                watch=watch,
+                each_step=keeper,
+            )
+            log.stop_progress()
+            keeper.save()
+        except UserError as error:  # a disk that is full: nothing else is left to be wrong
+            raise UserError(
+                f"{str(error).partition('. ')[0]}; the run is kept up to update {keeper.saved_step}: make room, then "
+                f"{_go_on(run.folder.path if run.folder else Path())}"
+            ) from error
         run.bad.share()
         distributed.barrier()  # torchrun ends all processes when one ends
     if len(run.bad) > known and run.folder is not None:
@@ -273,7 +303,8 @@ def _last_words(
         return reading, reading
     fresh = run.monitor.read_untrained(run.config)
     values = {"knn/accuracy": reading.accuracy, "knn/untrained": fresh.accuracy}
-    log.metrics(step, {**values, "knn/sample_accuracy": run.monitor.sample(encoder, reading).accuracy})
+    sample = run.monitor.sample(encoder, reading)
+    log.metrics(step, {**values, "knn/sample_accuracy": sample.accuracy, "knn/sample_images": sample.queries})
     log.say(
         f"20-NN accuracy {reading.accuracy:.1%} {words}; an untrained encoder has {fresh.accuracy:.1%}: "
         f"{gain_in_words(reading, fresh)}",

@@ -5,6 +5,7 @@ config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safet
 
 import json
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,9 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
         path = Path(out).expanduser()
     folder = RunFolder(path)
     if folder.config.exists():
-        raise UserError(f"{path} holds a run already; go on with it by --resume {path}, or choose another --out.")
+        raise UserError(
+            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
+        )
     there = [file.name for file in folder.written if file.exists()]
     if there:
         raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")

@@ -1,5 +1,6 @@
 """A picture of what the augmentations do, to look at before paying for a run."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
+from byol.checkpoint import write_atomically
 from byol.choose import Facts
 from byol.config import PretrainConfig, replace
 from byol.data.base import evenly
@@ -45,6 +47,9 @@ def write_views(
     """
     if count < 1:
         raise UserError(f"{count} images were asked for; give a --count of 1 or more.")
+    path = Path(out)
+    if isinstance(data, str | Path) and Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
+        raise UserError(f"{path} lies among the images, which it would be taken for one of; give another --out.")
     asked = replace(PretrainConfig(), **{k: v for k, v in settings.items() if "__" not in k})
     source = open_source(data, settings.get("data__channels"))
     device, _ = choose_device("auto")
@@ -59,11 +64,9 @@ def write_views(
     if not rows:
         raise UserError(f"None of the {count} images of {source.name!r} that were tried can be read; check the files.")
     picture = _grid(rows, config.image_size)
-    path = Path(out)
-    try:
-        picture.save(path, format="PNG")
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}; choose another --out.") from error
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    write_atomically(path, file.getvalue())
     return (
         f"{path}: {len(rows)} images; each row shows the image, {PER_VIEW} views of T, and {PER_VIEW} of T' "
         f"({config.image_size} px, recipe {recipe}). What no view shows, the encoder will not learn."

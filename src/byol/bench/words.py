@@ -14,7 +14,8 @@ def words(report: Report) -> list[str]:
     config, machine = report.config, report.machine
     held = "held in memory" if report.held else "decoded anew for each step"
     return [
-        f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {report.findings.threads} threads; "
+        f"{machine['gpu'] or machine['cpu']}, {_counted(machine['cores'], 'core')}, "
+        f"{_counted(report.findings.threads, 'thread')}; "
         f"torch {machine['torch']}",
         f"{report.data}, {held}",
         f"{config.encoder}, {config.image_size} px, batch {config.batch_size}, {config.precision}, {config.optim.name}",
@@ -73,6 +74,10 @@ def _profile(report: Report) -> list[str]:
 
 def _milliseconds(seconds: float) -> str:
     return f"{_number(1000 * seconds)} ms"
+
+
+def _counted(count: object, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _number(value: float) -> str:

@@ -18,11 +18,14 @@ from byol.data.decode import decode, read_header
 from byol.data.header import Depth, Header
 from byol.errors import BadImage, UserError
 
-__all__ = ["Source", "TensorSource", "digest", "evenly", "label_digest", "named_labels"]
+__all__ = ["PARTS", "Source", "TensorSource", "digest", "evenly", "label_digest", "named_labels"]
 
 # Images whose headers are read to find out whether all are grey. Where one in ten is coloured, none of 32 is with a
 # probability of 0.03.
 HEADERS_READ = 32
+
+# Names, or beginnings of names, of the parts of a data set, of which pretraining should see one.
+PARTS = ("train", "test", "validation", "valid", "val", "dev", "unsupervised", "unlabeled", "extra")
 
 
 class Source(ABC):
@@ -36,6 +39,8 @@ class Source(ABC):
     """One per image, or None."""
     classes: list[str] | None
     """The name of each label, or None where labels are bare numbers."""
+    remark: str = ""
+    """What is odd about the images as a whole, for whoever looks at them or asks for labels."""
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -8,7 +8,7 @@ import io
 import math
 import re
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -220,6 +220,8 @@ class _TiffLayout(NamedTuple):
     photometric: int
     alpha: bool
     orientation: int
+    pages: tuple[int, ...]
+    """Pages that are read, one a channel; more than one where each channel has its own."""
 
 
 def _tiff_layout(blob: bytes) -> _TiffLayout | None:
@@ -230,12 +232,14 @@ def _tiff_layout(blob: bytes) -> _TiffLayout | None:
         with tifffile.TiffFile(io.BytesIO(blob)) as file:
             page = file.pages.first
             samples, bits = int(page.samplesperpixel), int(page.bitspersample)
+            pages = _pages_of_channels(file) if samples == 1 else (0,)
             # One channel Pillow reads at any depth; of several it keeps 8 bits, and it knows at most four.
-            if samples == 1 or (bits <= 8 and samples <= 4):
+            if len(pages) == 1 and (samples == 1 or (bits <= 8 and samples <= 4)):
                 return None
             # ExtraSamples 1 and 2 are opacity, premultiplied or not; anything else is one more channel.
             alpha = samples in (2, 4) and any(int(extra) in (1, 2) for extra in page.extrasamples)
-            header = Header(int(page.imagelength), int(page.imagewidth), samples - alpha, _depth(np.dtype(page.dtype)))
+            channels = len(pages) if samples == 1 else samples - alpha
+            header = Header(int(page.imagelength), int(page.imagewidth), channels, _depth(np.dtype(page.dtype)))
             orientation = int(page.tags.valueof(ORIENTATION, 1))
             photometric = int(page.photometric)
     except Exception:  # of whatever type: Pillow has the last word on what tifffile cannot parse
@@ -243,7 +247,19 @@ def _tiff_layout(blob: bytes) -> _TiffLayout | None:
     check_size(header.height, header.width)
     if header.height * header.width * header.channels > 4 * MAX_PIXELS:
         raise BadImage(f"more values than four channels of {MAX_PIXELS // 10**6} million pixels")
-    return _TiffLayout(header, photometric, alpha, orientation)
+    return _TiffLayout(header, photometric, alpha, orientation, pages)
+
+
+def _pages_of_channels(file: Any) -> tuple[int, ...]:
+    """Pages with the channels of a microscope's stack (ImageJ, OME): of other axes, depth and time, the first."""
+    if len(file.pages) == 1:
+        return (0,)
+    series = file.series[0]
+    planes, of_planes = series.axes[:-2], series.shape[:-2]
+    if "C" not in planes or series.axes[-2:] != "YX" or len(file.pages) < math.prod(of_planes):
+        return (0,)
+    place = planes.index("C")
+    return tuple(math.prod(of_planes[place + 1 :]) * channel for channel in range(of_planes[place]))
 
 
 def _decode_tiff(blob: bytes) -> tuple[Tensor, int] | None:
@@ -255,6 +271,8 @@ def _decode_tiff(blob: bytes) -> tuple[Tensor, int] | None:
     if layout.photometric == CMYK:
         raise BadImage("CMYK with more than 8 bits is not read; convert it to RGB")
     with tifffile.TiffFile(io.BytesIO(blob)) as file:
+        if len(layout.pages) > 1:
+            return _unit_range(np.stack([file.pages[number].asarray() for number in layout.pages])), layout.orientation
         page = file.pages.first
         values: Array = page.asarray()
         if page.axes == "YXS":

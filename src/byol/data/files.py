@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from byol.data.base import Source, digest, evenly, label_digest, named_labels
+from byol.data.base import PARTS, Source, digest, evenly, label_digest, named_labels
 from byol.errors import BadImage, UserError
 
 __all__ = ["IMAGE_SUFFIXES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
@@ -42,7 +42,7 @@ class FileSource(Source):
         self.name = name
         self.labels = labels
         self.classes = classes
-        self._root = "" if root == Path() else str(root)
+        self._root = os.path.abspath(root)  # noqa: PTH100  (a run that is resumed elsewhere must find the same names)
         self._paths = paths
         self.channels = self._own_channels() if channels is None else channels
 
@@ -104,8 +104,9 @@ class FolderSource(FileSource):
         paths, others = _walk(root)
         if not paths:
             raise UserError(_no_images(folder, others))
-        labels, classes = _folder_labels(paths)
+        labels, classes = _folder_labels(root, paths)
         super().__init__(str(folder), root, paths, labels, classes, channels)
+        self.remark = "" if labels else _strays(paths)
 
 
 def _walk(root: Path) -> tuple[list[str], Counter[str]]:
@@ -154,15 +155,37 @@ def _no_images(folder: str | Path, others: Counter[str]) -> str:
     )
 
 
-def _folder_labels(paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
+def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
     if not all("/" in path for path in paths):
         return None, None
     owners = [path.split("/", 1)[0] for path in paths]
     classes = sorted(set(owners))
     if len(classes) < 2:
         return None, None
+    if all(name.lower() in PARTS for name in classes):
+        raise UserError(
+            f"the folder {str(root)!r} holds several parts ({', '.join(classes)}); give one of them, for example "
+            f"{str(root / min(classes, key=lambda name: PARTS.index(name.lower())))!r}."
+        )
     numbers = {name: number for number, name in enumerate(classes)}
     return [numbers[owner] for owner in owners], classes
+
+
+FEW_STRAYS = 0.1
+"""Part of the images that may lie outside the folders of classes and still be taken for strays."""
+
+
+def _strays(paths: list[str]) -> str:
+    """What to say of a few images that lie beside folders that look like classes."""
+    strays = [path for path in paths if "/" not in path]
+    folders = {path.split("/", 1)[0] for path in paths if "/" in path}
+    if not strays or len(folders) < 2 or len(strays) > FEW_STRAYS * len(paths):
+        return ""
+    lie = "lies" if len(strays) == 1 else "lie"
+    return (
+        f"{len(strays)} of {len(paths)} images {lie} outside its {len(folders)} folders, such as {strays[0]!r}, so "
+        "these are not taken for classes"
+    )
 
 
 class ListSource(FileSource):

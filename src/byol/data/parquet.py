@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from byol.data.base import Source, digest, label_digest, named_labels
+from byol.data.base import PARTS, Source, digest, label_digest, named_labels
 from byol.data.files import read_file
 from byol.errors import BadImage, UserError
 
@@ -21,9 +21,6 @@ __all__ = ["ParquetSource", "parquet_files"]
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
 PATH_NAMES = ("image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "image_file")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "label_id", "cls", "y")
-
-# File names that begin so name a part of a data set, of which pretraining should see one.
-PARTS = ("train", "test", "validation", "valid", "val", "dev", "unsupervised", "unlabeled", "extra")
 
 
 class _Feature(NamedTuple):

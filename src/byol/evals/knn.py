@@ -51,7 +51,8 @@ def evaluate(
     """Accuracy of the vote of each test image's neighbours among the training images.
 
     Returns:
-        `top1_k20`, `top5_k20` and so on for each k, in [0, 1].
+        `top1_k20` and so on for each k that is no more than the training images, in [0, 1]; `top5_k20` of more than
+        five classes.
 
     Raises:
         UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
@@ -63,10 +64,12 @@ def evaluate(
     assert queries.labels is not None
     similarity, votes = nearest(bank.values, bank.labels, queries.values, max(config.k), device)
     result = {}
-    for k in config.k:
+    fitting = [k for k in config.k if k <= len(bank.values)] or [len(bank.values)]  # no more can vote than there are
+    for k in fitting:
         scores = count_votes(similarity[:, :k], votes[:, :k], classes, config.temperature)
         result[f"top1_k{k}"] = top_k(scores, queries.labels)
-        result[f"top5_k{k}"] = top_k(scores, queries.labels, 5)
+        if classes > 5:
+            result[f"top5_k{k}"] = top_k(scores, queries.labels, 5)
     return result
 
 

@@ -25,6 +25,11 @@ def class_names(train: Source, test: Source) -> list[str]:
             f"The labels of {train.name} and {test.name} differ ({len(train.classes)} and {len(test.classes)} classes, "
             f"{detail}); give parts of one data set, labelled alike."
         )
+    if train.fingerprint() == test.fingerprint():
+        raise UserError(
+            f"{train.name} and {test.name} are the same images, so that the figure would be of images it was learnt "
+            "from; give a part of its own to be asked about."
+        )
     names = train.classes or test.classes or [str(number) for number in range(max(known + asked) + 1)]
     if len(known) < len(names) and len(set(known)) < len(names):
         raise UserError(
@@ -44,9 +49,10 @@ def class_names(train: Source, test: Source) -> list[str]:
 
 def _labels(source: Source, part: str) -> list[int]:
     if source.labels is None:
+        remark = f" ({source.remark})" if source.remark else ""
         raise UserError(
-            f"The {part} part {source.name} has no labels, or one class only; give a folder with one sub-folder for "
-            "each of two classes or more, a list with labels, or Parquet with a label column."
+            f"The {part} part {source.name} has no labels, or one class only{remark}; give a folder with a sub-folder "
+            "for each of two classes or more, a list with labels, or Parquet with a label column."
         )
     return source.labels
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
 """Row to column to mean, standard deviation over draws, and standard error, each in [0, 1]."""
 
-RISING = 0.02
-"""Rise of the k-NN accuracy over the last quarter of a run from which longer training is said to help: two standard
-errors of the difference of two readings on the same 1,000 images, a tenth of which change sides."""
+CHANGED = 0.1
+"""Part of the images of two k-NN readings that change sides between them: what the standard error of their difference
+is reckoned from. On 1,000 images, twice that is 2 points."""
 MANY_PASSES = 100
 """Times that each image was seen from which a run that has levelled off is short of images rather than of time. Our
 own choice; the paper does not decide it."""
+LEVEL = 0.03
+"""Rise that may be chance from which on nothing is said of a run that did not rise more: the images were too few."""
+ASKED = 1000
+"""Images of a reading during training, where there are so many."""
 CLEAR = 2.0
 """Standard errors that a difference must have to be called one."""
 
@@ -23,10 +27,15 @@ class Seen:
 
     images: int
     epochs: float
+    asked: int = ASKED
+    """Images that each k-NN accuracy during training is of."""
 
 
 def paragraph(
-    scores: Scores, labels: Mapping[str, float], history: Sequence[float] = (), seen: Seen | None = None
+    scores: Scores,
+    labels: Mapping[str, float],
+    history: Sequence[float] = (),
+    seen: Seen | None = None,
 ) -> str:
     """What pretraining bought, and where more training, more images or more labels would help.
 
@@ -34,7 +43,7 @@ def paragraph(
         scores: a row `this run`, and others to compare with.
         labels: columns in order, to labels per class; the last has all.
         history: k-NN accuracies over the run, evenly spaced.
-        seen: how many images the run had, and how often it saw each.
+        seen: how many images the run had, how often it saw each, and how many its history is of.
     """
     sentences = [_bought(scores, column, labels[column]) for column in _ends(labels)]
     sentences += [
@@ -74,7 +83,7 @@ def _bought(scores: Scores, column: str, count: float) -> str:
         elif gain < -error:
             text += f" ({listed}): pretraining did not pay, {best} came out {-100 * gain:.1f} points better"
         else:
-            text += f" ({listed}): no clear difference to {best} ({100 * gain:+.1f} points, within the spread)"
+            text += f" ({listed}): no clear difference to {best} ({100 * gain:+.1f} points; {_chance(error)})"
     if "ImageNet weights" in others:
         gap = 100 * (mean - others["ImageNet weights"][0])
         text += f"; weights trained on ImageNet's labels are {abs(gap):.1f} points {'worse' if gap > 0 else 'better'}"
@@ -108,9 +117,10 @@ def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
     rise = cells[after][0] - cells[before][0]
     each = 100 * rise / math.log2(labels[after] / labels[before])
     start = f"From {_words(before, labels[before])} to all ({labels[after]:,.0f})"
-    if abs(rise) <= CLEAR * math.hypot(cells[before][2], cells[after][2]):
+    error = CLEAR * math.hypot(cells[before][2], cells[after][2])
+    if abs(rise) <= error:
         return (
-            f"{start} accuracy changes by {100 * rise:+.1f} points, within the spread: more labels alone help little."
+            f"{start} accuracy changes by {100 * rise:+.1f} points ({_chance(error)}): more labels alone help little."
         )
     advice = "more labels still help" if each >= 1 else "more labels help little"
     return f"{start} each doubling of the labels brings {each:.1f} points: {advice}."
@@ -123,8 +133,12 @@ def _more_training(history: Sequence[float], seen: Seen | None) -> str:
     start = history[-1 - max(1, len(history) // 4)]
     rise = history[-1] - start
     change = f"k-NN accuracy went from {100 * start:.1f} to {100 * history[-1]:.1f} % over the last quarter of the run"
-    passes = "" if seen is None else f", which saw each of its {seen.images:,} images {seen.epochs:,.0f} times"
-    if rise >= RISING:
+    times = "" if seen is None else "once" if round(seen.epochs) == 1 else f"{seen.epochs:,.0f} times"
+    passes = "" if seen is None else f", which saw each of its {seen.images:,} images {times}"
+    chance = CLEAR * math.sqrt(CHANGED / (seen.asked if seen else ASKED))
+    if chance > LEVEL and rise < chance:
+        return ""
+    if rise >= chance:
         return f"{change}{passes}: longer training would help."
     if seen is None:
         return f"{change}: it had levelled off, so the same for longer would help little."
@@ -134,6 +148,10 @@ def _more_training(history: Sequence[float], seen: Seen | None) -> str:
         f"{change}{passes}: it had levelled off before its images were used up, so neither more images nor a "
         "longer run of the same would help much; another encoder, image size or learning rate might."
     )
+
+
+def _chance(error: float) -> str:
+    return f"on so few images anything below {100 * error:.1f} may be chance"
 
 
 def _percent(mean: float, std: float) -> str:
