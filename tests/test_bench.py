@@ -2,7 +2,7 @@
 
 import io
 import json
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ ADVICE: dict[str, tuple[dict[str, Any], list[str]]] = {
             "profile": Profile(seconds(**{"waiting for images": 0.2}).seconds, {"decode": 0.2, "crop": 0.4}, 100),
         },
         ["Cropping"],
+    ),
+    "only crops beside a GPU": (
+        {
+            "device": "cuda",
+            "together": 60.0,
+            "profile": Profile(seconds(**{"waiting for images": 0.2}).seconds, {"crop": 0.4}, 100),
+        },
+        ["Augmentation"],
     ),
     "colour on a GPU that waits for no images, however long sixteen threads decode": (
         {
@@ -243,19 +251,26 @@ def test_measuring_goes_on_where_it_ended_and_leaves_the_weights() -> None:
     assert all(torch.equal(old, new) for old, new in zip(weights, subject.state.method.parameters(), strict=True))
 
 
-def test_what_was_decoded_before_the_clock_started_is_not_counted(
+def test_the_clock_starts_when_nothing_is_left_that_was_decoded_before(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = FolderSource(image_folder, 3)
-    read = source.read
-    monkeypatch.setattr(source, "read", lambda index: (time.sleep(0.01), read(index))[1])
     config = replace(PretrainConfig(), **SETTINGS)
-    loader = Loader(source, config, torch.device("cpu"), 2, ahead=2)
+    loader = Loader(FolderSource(image_folder, 3), config, torch.device("cpu"), 1, ahead=2)
     subject = Subject(config, loader, 3, "float32")
-    fastest = 2 / 0.01  # two threads
+    whole, taken, looks = Loader.batches, [0], []
+
+    def counted(self: Loader, first: int, last: int) -> Iterator[Any]:
+        for parts in whole(self, first, last):
+            taken[0] += 1
+            yield parts
+
+    monkeypatch.setattr(Loader, "batches", counted)
+    monkeypatch.setattr("byol.bench.measure.synchronise", lambda device: looks.append(taken[0]))
     for measure in (subject.pipeline, subject.together):
-        time.sleep(0.1)
-        assert measure(6) < 1.25 * fastest, "two batches that were ready would make it 1.5"
+        taken[0] = 0
+        looks.clear()
+        measure(4)
+        assert looks == [3, 7], "one, and the two that were ready; then those that are timed"
 
 
 def test_the_time_asked_for_becomes_batches() -> None:

@@ -250,9 +250,9 @@ def test_what_runs_ahead_is_counted_beside(image_folder: Path, monkeypatch: pyte
     loader.ahead = 1
     assert loader.decodes_ahead == 1
     instead(monkeypatch, loader.source, "read", lambda: time.sleep(0.02))
-    found = profile(state, loader, config, nullcontext(), first=0, updates=2)
+    found = profile(state, loader, config, nullcontext(), first=0, updates=4)
     assert set(found.beside) == {"decode", "crop"}
-    assert found.beside["decode"] >= 0.8 * 8 * 0.02, "a batch is decoded for every update while the watch is on"
+    assert found.beside["decode"] >= 0.6 * 8 * 0.02, "a batch is decoded for every update while the watch is on"
     assert found.seconds["decode"] == 0
     assert found.seconds["waiting for images"] > 0
 

@@ -576,6 +576,16 @@ def test_a_microscopes_stack_gives_its_channels_and_of_depth_the_first(axes: str
     np.testing.assert_allclose(decoded.double().numpy(), image / white, rtol=1e-6)
 
 
+def test_channels_are_those_that_the_description_says() -> None:
+    image = np.arange(2 * 6 * 5, dtype=np.uint16).reshape(2, 6, 5)
+    blob = tiff(image, ome=True, metadata={"axes": "CYX"})
+    first, second = b'FirstC="0" FirstZ="0" FirstT="0"', b'FirstC="1" FirstZ="0" FirstT="0"'
+    if first not in blob:  # one entry for all planes
+        pytest.skip("this tifffile describes all planes at once")
+    swapped = blob.replace(first, b"#").replace(second, first).replace(b"#", second)
+    np.testing.assert_allclose(decode(swapped).numpy(), image[::-1] / 65535, rtol=1e-6)
+
+
 def test_a_stack_of_depth_alone_gives_its_first_plane() -> None:
     stack = np.random.default_rng(0).integers(0, 4096, (5, 12, 10)).astype(np.uint16)
     decoded = decode(tiff(stack, imagej=True, metadata={"axes": "ZYX"}))

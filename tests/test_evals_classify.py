@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.neighbors import KNeighborsClassifier
 
+from byol.data.files import FolderSource
 from byol.data.sources import Source, TensorSource
 from byol.encoder_file import EncoderCard, save_encoder
 from byol.errors import UserError
@@ -22,7 +23,7 @@ from byol.evals.features import Transform, extract
 from byol.evals.fewshot import FewshotConfig
 from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
-from byol.evals.labels import draw_per_class, draw_share, hold_out
+from byol.evals.labels import class_names, draw_per_class, draw_share, hold_out
 from byol.evals.linear import HELD_OUT, LinearConfig
 from byol.evals.record import make_record, write_record
 from byol.evals.semi import SemiConfig
@@ -216,6 +217,19 @@ def test_no_more_neighbours_vote_than_there_are() -> None:
 def test_what_was_learnt_from_is_not_asked_about() -> None:
     with pytest.raises(UserError, match="are the same images"):
         knn.evaluate(open_encoder(TINY), coloured(6), coloured(6), KnnConfig(), CPU)
+
+
+def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Path) -> None:
+    for part in ("one", "two"):
+        for number, name in enumerate(("a", "b", "a", "b")):
+            (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number if part == "one" else 9).random((8, 8, 3), dtype=np.float32)
+            np.save(tmp_path / part / name / f"{number}.npy", pixels)
+    one, two = FolderSource(tmp_path / "one"), FolderSource(tmp_path / "two")
+    assert one.fingerprint() == two.fingerprint()
+    assert class_names(one, two) == ["a", "b"]
+    with pytest.raises(UserError, match="are the same images"):
+        class_names(one, one)
 
 
 # Tiny runs

@@ -360,6 +360,11 @@ def test_torchruns_processes_take_a_part_each(go: Go, tmp_path: Path, monkeypatc
         assert said[0] == "0 of 1 trainings are done; 1 are to be run"
         assert "RANK" not in os.environ, "it trains alone"
     assert [line["cell"] for line in lines(tmp_path)] == ["tau-0.5", "tau-0.99"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    report, said = go(TAUS, seeds=2, part="2/2")
+    assert said[0] == "0 of 1 trainings are done; 1 are to be run", "of the second part the second"
+    assert [(line["cell"], line["seed"]) for line in lines(tmp_path)][2:] == [("tau-0.5", 1)]
 
 
 @pytest.mark.slow

@@ -90,7 +90,10 @@ def test_a_busy_moment_leaves_no_small_views_where_all_that_is_wanted_fits_in(
     assert config == usual
     assert config.image_size == 24
     assert not any("smaller views" in line and "so short" in line for line in log.said)
-    assert log.said[0] == "measuring how fast this machine trains, 3.6 seconds at most"
+    assert (
+        log.said[0]
+        == "measuring how fast this machine trains, for 3.6 seconds at most, again if the plan changes by it"
+    )
 
 
 def test_few_updates_are_made_more_by_smaller_views(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,3 +245,6 @@ def test_brightness_changes_go_with_the_range_that_images_use() -> None:
     assert replace(after, brightness=before.brightness) == before, "and nothing else"
     assert any(reason.startswith("brightness changes times 0.066") for reason in narrow.reasons)
     assert not any("brightness" in reason for reason in usual.reasons)
+    given = replace(PretrainConfig(), augment__view1__brightness=0.4)
+    facts = Facts(survey=seen(std=(0.015,) * 3), given=frozenset({"augment__view1__brightness"}), values=given)
+    assert auto(facts).config.augment.view2.brightness == before.brightness, "who says one, says both"

@@ -1,5 +1,6 @@
 """A run that was killed and goes on ends with the very same bytes as one that was never touched."""
 
+import json
 import os
 import random
 import shutil
@@ -17,8 +18,8 @@ import byol
 from byol import checkpoint, train
 from byol.cli import main
 from byol.errors import UserError
-from byol.keeper import ENDING, Keeper
-from byol.log import read_metrics
+from byol.keeper import ENDING, Keeper, signals, tidy_end
+from byol.log import RunLog, read_metrics
 from byol.train import train_step
 from conftest import TINY, flags
 
@@ -218,7 +219,7 @@ def test_other_images_are_noticed(class_folder: Path, tmp_path: Path, monkeypatc
     shutil.copytree(class_folder, data)
     interrupted(data, tmp_path / "run", monkeypatch, step=1)
     (data / "red" / "00.png").unlink()
-    with pytest.raises(UserError, match="no longer holds the images this run was started with"):
+    with pytest.raises(UserError, match="does not hold the images this run was started with"):
         byol.resume(tmp_path / "run", quiet=True)
 
 
@@ -235,27 +236,62 @@ def test_images_that_have_moved_are_given_anew(
         main(["pretrain", str(tmp_path / "moved"), "--resume", str(out)])
     assert ended.value.code in (0, None)
     assert results(out) == untouched
+    assert json.loads((out / "config.json").read_text())["data"] == str(tmp_path / "moved"), "and it is kept"
 
 
-def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
+def test_a_monitor_that_a_run_never_had_is_refused(
     class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    interrupted(class_folder, tmp_path / "run", monkeypatch)
+    with pytest.raises(UserError, match="was started without --monitor"):
+        byol.resume(tmp_path / "run", quiet=True, monitor=class_folder)
+
+
+def test_a_terminal_that_is_gone_ends_no_run(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("rich.console.Console.print", gone)
+    byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", **RUN)
+    assert (tmp_path / "run" / "encoder.safetensors").is_file()
+    assert "20-NN accuracy" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_what_nohup_ignores_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals() as seen, tidy_end():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not seen
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("broken", ["byol.checkpoint.save_checkpoint", "byol.log.RunLog.metrics"])
+def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
+    broken: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "my run"
-    whole = checkpoint.save_checkpoint
+    owner, _, name = broken.rpartition(".")
+    place = checkpoint if owner == "byol.checkpoint" else RunLog
+    whole = getattr(place, name)
 
-    def save(folder: Path, step: int, *rest: Any) -> Path:
+    def write(first: Any, step: int, *rest: Any) -> Any:
         if step > 4:
-            raise UserError("Cannot write step-5: No space left on device. Free the disk or choose another --out.")
-        return whole(folder, step, *rest)
+            raise OSError(28, "No space left on device")
+        return whole(first, step, *rest)
 
-    monkeypatch.setattr(checkpoint, "save_checkpoint", save)
+    monkeypatch.setattr(place, name, write)
     with pytest.raises(UserError) as error:
         byol.pretrain(
             class_folder, recipe="cifar10-cpu", out=out, quiet=True, **{**RUN, "watch__checkpoint_minutes": 1e-9}
         )
     assert str(error.value) == (
-        f"Cannot write step-5: No space left on device; the run is kept up to update 4: make room, then byol pretrain "
-        f"--resume '{out}'"
+        "The run cannot write: No space left on device. It is kept up to update 4; go on with: byol pretrain --resume "
+        f"'{out}'"
     )
 
 

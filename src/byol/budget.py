@@ -69,7 +69,8 @@ def seconds_per_step(
 ) -> float:
     """Time of one update, pipeline included, measured on a copy of the state that is thrown away.
 
-    A GPU, which is told of updates ahead, is waited for every few only, as a run does.
+    A GPU, which is told of updates ahead, is waited for every few only, as a run does, after the first two. What was
+    decoded ahead in the first, slow steps is not counted.
     """
     rehearsal = copy.deepcopy(state)
     model = parallel(rehearsal.method, loader.device)
@@ -77,18 +78,18 @@ def seconds_per_step(
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()
-    for number, batches in enumerate(loader.batches(0, 10_000), start=1):
+    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - WARM_STEPS - loader.decodes_ahead):
         loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast)
-        if number < WARM_STEPS or (number - WARM_STEPS) % every:
+        if timed < 0 or (timed > 2 and timed % every):
             continue
         loss.item()  # wait for the device
         now = time.perf_counter()
-        if number == WARM_STEPS:
+        if timed == 0:
             began = now
         # all processes stop at the same step: every step has reductions in it
-        elif distributed.agree(now - started > (limit if number - WARM_STEPS < ENOUGH_STEPS else least), loader.device):
+        elif distributed.agree(now - started > (limit if timed < ENOUGH_STEPS else least), loader.device):
             break
-    return (now - began) / (number - WARM_STEPS)
+    return (now - began) / timed
 
 
 def epochs_within(

@@ -127,7 +127,7 @@ def auto(facts: Facts) -> Plan:
         network=network,
         optim=_optim(batch_size, epochs, on_gpu, reasons),
         target=_target(steps, reasons),
-        augment=_augment(image_size, seen, on_gpu, reasons),
+        augment=_augment(image_size, seen, on_gpu, given, reasons),
         watch=WatchConfig(health_every=max(10, min(200, steps // 20))),
     )
     budget = None if on_gpu or "epochs" in given else 30.0
@@ -286,7 +286,10 @@ NARROW_RANGE = 0.5
 """Part of it below which images count as using a small part of their range, as 12 bits in files of 16 do."""
 
 
-def _augment(image_size: int, seen: Survey, on_gpu: bool, reasons: list[str]) -> AugmentConfig:
+VIEWS = ("view1", "view2")
+
+
+def _augment(image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str], reasons: list[str]) -> AugmentConfig:
     if image_size <= 64:
         augment = small_views(color=1.0 if on_gpu else 0.5)
         reasons.append("crops of a fifth of the area and more, no blur: small images hold too little for the paper's")
@@ -296,9 +299,9 @@ def _augment(image_size: int, seen: Survey, on_gpu: bool, reasons: list[str]) ->
         augment = AugmentConfig()
         reasons.append("views T and T' of the paper (Table 6)")
     spread = sum(seen.std) / len(seen.std)
-    if spread < NARROW_RANGE * USUAL_SPREAD:
+    if spread < NARROW_RANGE * USUAL_SPREAD and not given & {f"augment__{name}__brightness" for name in VIEWS}:
         factor = float(f"{spread / USUAL_SPREAD:.2g}")
-        names = ("view1__brightness", "view2__brightness")
+        names = [f"{name}__brightness" for name in VIEWS]
         augment = replace(augment, **dict.fromkeys(names, factor * augment.view1.brightness))
         reasons.append(
             f"brightness changes times {factor:g}: these images use a small part of their range (their values spread "

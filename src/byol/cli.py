@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from byol.pretraining import Outcome
 
 INTERRUPTED = 130
-"""Exit code after SIGINT or SIGTERM, the shell's for an interrupted command."""
+"""Exit code after SIGINT, SIGTERM or SIGHUP, the shell's for an interrupted command."""
 UNHEALTHY = 3
 """Exit code of a run that collapsed or diverged."""
 

@@ -305,7 +305,9 @@ def _seen(folder: Path, readings: list[dict[str, Any]]) -> Any:
     if not path.is_file():
         return None
     card = read_card(path)
-    return Seen(card.images, card.epochs, *(line["knn/sample_images"] for line in readings[-1:]))
+    return Seen(
+        card.images, card.epochs, *(line["knn/sample_images"] for line in readings[-1:] if "knn/sample_images" in line)
+    )
 
 
 def _words(key: str, value: Any) -> str:

@@ -88,7 +88,7 @@ def check_place(file: str | None) -> None:
     """
     if file is None:
         return
-    path = Path(file).expanduser()
+    path = Path(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -63,6 +63,11 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 """Signals that ask for an end; Windows has no SIGHUP, which a terminal sends when it is closed."""
 
 
+def _heard() -> list[signal.Signals]:
+    """Those that this process was not told to ignore: nohup has it ignore the end of its terminal."""
+    return [name for name in ENDING if signal.getsignal(name) is not signal.SIG_IGN]
+
+
 @contextmanager
 def tidy_end() -> Iterator[None]:
     """SIGTERM and SIGHUP leave by way of every `finally`, as SIGINT does, with the exit code of a shell."""
@@ -72,7 +77,7 @@ def tidy_end() -> Iterator[None]:
 
     before: dict[signal.Signals, Any] = {}
     try:
-        for name in ENDING:
+        for name in _heard():
             if name != signal.SIGINT:
                 before[name] = signal.signal(name, leave)
     except ValueError:  # not the main thread: whoever started us listens
@@ -101,7 +106,7 @@ def signals() -> Iterator[dict[Literal["signal"], int]]:
 
     before: dict[signal.Signals, Any] = {}
     try:
-        for name in ENDING:
+        for name in _heard():
             before[name] = signal.signal(name, note)
     except ValueError:  # not the main thread: whoever started us listens
         before.clear()

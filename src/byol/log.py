@@ -3,6 +3,7 @@
 import json
 import math
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,10 +34,13 @@ class RunLog:
     def say(self, text: str, style: str = "") -> None:
         """Tell the user, and log.txt."""
         text = text.encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
-        self.console.print(text, style=style or None, markup=False)
         if self._text is not None:
             self._text.write(text + "\n")
             self._text.flush()
+        try:
+            self.console.print(text, style=style or None, markup=False)
+        except OSError:  # the terminal is gone; the run is not
+            self.console.quiet = True
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Write one line of metrics.jsonl; numbers that are none become null."""
@@ -77,7 +81,8 @@ class RunLog:
     def stop_progress(self) -> None:
         """Take the bar away."""
         if self._progress is not None:
-            self._progress.stop()
+            with suppress(OSError):  # of a terminal that is gone
+                self._progress.stop()
             self._progress = None
 
     def close(self) -> None:

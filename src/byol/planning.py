@@ -56,9 +56,8 @@ class Choosing:
         Raises:
             UserError: not even a few updates fit in.
         """
-        log.say(
-            f"measuring how fast this machine trains, {budget.in_words(budget.rehearsal_seconds(minutes) / 60)} at most"
-        )
+        most_each = budget.in_words(budget.rehearsal_seconds(minutes) / 60)
+        log.say(f"measuring how fast this machine trains, for {most_each} at most, again if the plan changes by it")
         began, hurried, calm = time.perf_counter(), False, False
         for left in reversed(range(MEASUREMENTS)):
             epochs, words = _epochs_within(run, minutes, most, spent + time.perf_counter() - began)

@@ -27,7 +27,7 @@ from byol.networks import parameter_count
 from byol.planning import Choosing
 from byol.prepare import Run, check, describe_data, prepare, probe
 from byol.recipes import recipe_named
-from byol.run_folder import RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+from byol.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
 from byol.train import State, Watch, build, train
 
 
@@ -154,17 +154,20 @@ def resume(
     data: str | Path | Source | None = None,
     monitor: str | Path | Source | None = None,
 ) -> Outcome:
-    """Go on with a run from its last whole checkpoint, bit for bit as if it had never stopped.
+    """Go on with a run from its last whole checkpoint as if it had never stopped: on a processor bit for bit.
 
     Args:
         path: the run's folder.
         quiet: say nothing on the terminal.
-        data, monitor: the same images as before, where the run was given objects and not names, or they have moved.
+        data, monitor: the same images as before, where the run was given objects and not names, or they have moved;
+            a new place is kept.
 
     Raises:
         UserError: no run there, nothing to go on from, or other images than it was started with.
     """
     folder, plan = load_plan(path)
+    if monitor is not None and plan.monitor is None:
+        raise UserError(f"The run in {folder.path} was started without --monitor; leave it out.")
     if (folder.path / WEIGHTS).is_file():
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
@@ -185,9 +188,13 @@ def resume(
             )
             if run.loader.source.fingerprint() != plan.fingerprint:
                 raise UserError(
-                    f"{plan.data!r} no longer holds the images this run was started with ({plan.images} then, "
+                    f"{source.name!r} does not hold the images this run was started with ({plan.images} then, "
                     f"{run.images} now); restore them, or start a new run."
                 )
+            if distributed.is_first():
+                places = {"data": data, "monitor": monitor}
+                moved = {key: _absolute(str(at)) for key, at in places.items() if isinstance(at, str | Path)}
+                change_plan(folder, moved)
             state, watch = build(config, source.channels, device, run.classes), Watch()
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
@@ -259,10 +266,11 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
             )
             log.stop_progress()
             keeper.save()
-        except UserError as error:  # a disk that is full: nothing else is left to be wrong
+        except (UserError, OSError) as error:  # mostly a disk that is full
+            where = run.folder.path if run.folder is not None else Path()
+            said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror}."
             raise UserError(
-                f"{str(error).partition('. ')[0]}; the run is kept up to update {keeper.saved_step}: make room, then "
-                f"{_go_on(run.folder.path if run.folder else Path())}"
+                f"{said} It is kept up to update {keeper.saved_step}; go on with: {_go_on(where)}"
             ) from error
         run.bad.share()
         distributed.barrier()  # torchrun ends all processes when one ends

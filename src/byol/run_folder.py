@@ -116,6 +116,14 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
     write_atomically(folder.config, json.dumps(content, indent=2) + "\n")
 
 
+def change_plan(folder: RunFolder, changes: dict[str, str]) -> None:
+    """Write config.json anew with some of its values changed; nothing where none are."""
+    if changes:
+        write_atomically(
+            folder.config, json.dumps({**json.loads(folder.config.read_text()), **changes}, indent=2) + "\n"
+        )
+
+
 def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
     """Read the config.json of a run.
 

@@ -87,7 +87,7 @@ def _pipeline(found: Findings) -> str:
     seconds = {part: found.profile.seconds[part] for part in (DECODE, CROP, COLOUR)}
     if found.profile.beside and found.profile.seconds[WAITING] > seconds[CROP] + seconds[COLOUR]:
         # what the threads that decode and crop could not have ready in time
-        seconds = {COLOUR: 0.0, **found.profile.beside}
+        seconds = {DECODE: 0.0, CROP: 0.0, COLOUR: 0.0, **found.profile.beside}
     slowest = max(seconds, key=lambda part: seconds[part])
     lost = f"the run reaches {found.together / found.step:.0%} of the step's speed"
     if slowest == DECODE:

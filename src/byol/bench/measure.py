@@ -1,5 +1,6 @@
 """Images per second: the input pipeline alone, the step alone on views made before, and both together."""
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,8 @@ from byol.config import AugmentConfig, PretrainConfig
 from byol.data.loader import Batch, Loader
 from byol.train import State, build, parallel, train_step
 
+STARTED = 5
+"""Updates of which it is seen how long their kernels take to start."""
 LR, TAU = 0.0, 1.0
 """Of the updates that are timed: they cost what others cost, and the network stays as it is."""
 
@@ -67,16 +70,23 @@ class Subject:
         """Two normalised views each, with nobody training; `untimed` batches are made before."""
         return pipeline(self.loader, self.config, self._coming(batches), batches)
 
-    def started_share(self, updates: int) -> float:
-        """Part of the time of some updates in which kernels were still being started; near 1, the device waits for
-        them. 1 on a processor, which starts nothing ahead."""
-        synchronise(self.loader.device)
-        began = time.perf_counter()
-        for _ in range(updates):
+    def started_share(self) -> float:
+        """Part of an update's time in which its kernels are still being started; near 1, the device waits for them.
+
+        The median of a few, each from an idle device to an idle device: many in a row would fill the queue of what is
+        started. 1 on a processor, which starts nothing ahead.
+        """
+        if self.loader.device.type == "cpu":
+            return 1.0
+        shares = []
+        for _ in range(STARTED):
+            synchronise(self.loader.device)
+            began = time.perf_counter()
             self._step(self.ready)
-        started = time.perf_counter()
-        synchronise(self.loader.device)
-        return (started - began) / (time.perf_counter() - began)
+            started = time.perf_counter() - began
+            synchronise(self.loader.device)
+            shares.append(started / (time.perf_counter() - began))
+        return statistics.median(shares)
 
     def step(self, batches: int) -> float:
         """Forward, backward, optimiser and target on views made before."""

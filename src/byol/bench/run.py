@@ -120,7 +120,7 @@ def bench(
         pipeline=statistics.median(rates["pipeline"]),
         step=statistics.median(rates["step"]),
         together=together,
-        started=subject.started_share(updates),
+        started=subject.started_share(),
         ceilings=ceilings,
         limit=limit,
         profile=measured,

@@ -38,7 +38,7 @@ PNG_CHANNELS = {2: 3, 4: 2, 6: 4}  # PNG colour types with more than one channel
 
 # TIFF tags (TIFF 6.0, section 8)
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
-CMYK = 5  # PhotometricInterpretation "separated"
+MIN_IS_BLACK, CMYK = 1, 5  # PhotometricInterpretation; the latter is called "separated"
 
 Array = npt.NDArray[np.generic]
 
@@ -220,8 +220,8 @@ class _TiffLayout(NamedTuple):
     photometric: int
     alpha: bool
     orientation: int
-    pages: tuple[int, ...]
-    """Pages that are read, one a channel; more than one where each channel has its own."""
+    stacked: bool
+    """Whether each channel has a page of its own."""
 
 
 def _tiff_layout(blob: bytes) -> _TiffLayout | None:
@@ -232,7 +232,7 @@ def _tiff_layout(blob: bytes) -> _TiffLayout | None:
         with tifffile.TiffFile(io.BytesIO(blob)) as file:
             page = file.pages.first
             samples, bits = int(page.samplesperpixel), int(page.bitspersample)
-            pages = _pages_of_channels(file) if samples == 1 else (0,)
+            pages = _pages_of_channels(file) if samples == 1 else [page]
             # One channel Pillow reads at any depth; of several it keeps 8 bits, and it knows at most four.
             if len(pages) == 1 and (samples == 1 or (bits <= 8 and samples <= 4)):
                 return None
@@ -247,19 +247,24 @@ def _tiff_layout(blob: bytes) -> _TiffLayout | None:
     check_size(header.height, header.width)
     if header.height * header.width * header.channels > 4 * MAX_PIXELS:
         raise BadImage(f"more values than four channels of {MAX_PIXELS // 10**6} million pixels")
-    return _TiffLayout(header, photometric, alpha, orientation, pages)
+    return _TiffLayout(header, photometric, alpha, orientation, len(pages) > 1)
 
 
-def _pages_of_channels(file: Any) -> tuple[int, ...]:
-    """Pages with the channels of a microscope's stack (ImageJ, OME): of other axes, depth and time, the first."""
-    if len(file.pages) == 1:
-        return (0,)
+def _pages_of_channels(file: Any) -> list[Any]:
+    """The pages of a microscope's stack (ImageJ, OME) that hold its channels: of depth and time, the first.
+
+    One page, the first, of everything else, and where black and white are other than usual.
+    """
+    first = file.pages.first
+    if not (file.is_imagej or file.is_ome) or int(first.photometric) != MIN_IS_BLACK:
+        return [first]
     series = file.series[0]
     planes, of_planes = series.axes[:-2], series.shape[:-2]
-    if "C" not in planes or series.axes[-2:] != "YX" or len(file.pages) < math.prod(of_planes):
-        return (0,)
+    pages = series.pages if len(series.pages) == math.prod(of_planes) else file.pages
+    if "C" not in planes or series.axes[-2:] != "YX" or len(pages) < math.prod(of_planes):
+        return [first]
     place = planes.index("C")
-    return tuple(math.prod(of_planes[place + 1 :]) * channel for channel in range(of_planes[place]))
+    return [pages[math.prod(of_planes[place + 1 :]) * channel] for channel in range(of_planes[place])]
 
 
 def _decode_tiff(blob: bytes) -> tuple[Tensor, int] | None:
@@ -271,8 +276,8 @@ def _decode_tiff(blob: bytes) -> tuple[Tensor, int] | None:
     if layout.photometric == CMYK:
         raise BadImage("CMYK with more than 8 bits is not read; convert it to RGB")
     with tifffile.TiffFile(io.BytesIO(blob)) as file:
-        if len(layout.pages) > 1:
-            return _unit_range(np.stack([file.pages[number].asarray() for number in layout.pages])), layout.orientation
+        if layout.stacked:
+            return _unit_range(np.stack([page.asarray() for page in _pages_of_channels(file)])), layout.orientation
         page = file.pages.first
         values: Array = page.asarray()
         if page.axes == "YXS":

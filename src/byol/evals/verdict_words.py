@@ -151,7 +151,7 @@ def _more_training(history: Sequence[float], seen: Seen | None) -> str:
 
 
 def _chance(error: float) -> str:
-    return f"on so few images anything below {100 * error:.1f} may be chance"
+    return f"anything below {100 * error:.1f} may be chance"
 
 
 def _percent(mean: float, std: float) -> str:

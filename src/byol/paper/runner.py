@@ -80,8 +80,9 @@ def run(
     """
     if distributed.launched():
         number, of = distributed.secede()
-        part = f"{number + 1}/{of}" if of > 1 else part
-    todo = part_of(plan(tables, scale, seeds, only), part)
+        todo = part_of(part_of(plan(tables, scale, seeds, only), part), f"{number + 1}/{of}")
+    else:
+        todo = part_of(plan(tables, scale, seeds, only), part)
     side_by_side = jobs or _places()
     opened = data or open_data(where.train, where.test, scale.images)
     done = Done(where.results, scale, opened.fingerprint)
