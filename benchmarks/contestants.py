@@ -10,7 +10,6 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ class Lightly:
             x0, x1 = (x.contiguous(memory_format=torch.channels_last) for x in (x0, x1))
         self.update_momentum(self.backbone, self.backbone_momentum, m=0.99)
         self.update_momentum(self.projection_head, self.projection_head_momentum, m=0.99)
-        with _autocast(self.device, self.helped):
+        with machine.autocast(self.device, self.helped):
             p0, z0 = self._online(x0), self._momentum(x0)
             p1, z1 = self._online(x1), self._momentum(x1)
             loss = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
@@ -234,10 +233,6 @@ def endless(loader: DataLoader[Any]) -> Iterator[Any]:
     """Batch after batch, epoch after epoch."""
     while True:
         yield from loader
-
-
-def _autocast(device: torch.device, on: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if on else nullcontext()
 
 
 NAMES = ("byol", "lightly", "lightly, bf16 + channels_last", "byol-pytorch")

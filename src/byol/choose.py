@@ -286,7 +286,8 @@ NARROW_RANGE = 0.5
 """Part of it below which images count as using a small part of their range, as 12 bits in files of 16 do."""
 
 
-VIEWS = ("view1", "view2")
+BRIGHTNESS = ("view1__brightness", "view2__brightness")
+"""What goes with the range that images use, of both views."""
 
 
 def _augment(image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str], reasons: list[str]) -> AugmentConfig:
@@ -299,10 +300,9 @@ def _augment(image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str],
         augment = AugmentConfig()
         reasons.append("views T and T' of the paper (Table 6)")
     spread = sum(seen.std) / len(seen.std)
-    if spread < NARROW_RANGE * USUAL_SPREAD and not given & {f"augment__{name}__brightness" for name in VIEWS}:
+    if spread < NARROW_RANGE * USUAL_SPREAD and not given & {f"augment__{name}" for name in BRIGHTNESS}:
         factor = float(f"{spread / USUAL_SPREAD:.2g}")
-        names = [f"{name}__brightness" for name in VIEWS]
-        augment = replace(augment, **dict.fromkeys(names, factor * augment.view1.brightness))
+        augment = replace(augment, **dict.fromkeys(BRIGHTNESS, factor * augment.view1.brightness))
         reasons.append(
             f"brightness changes times {factor:g}: these images use a small part of their range (their values spread "
             f"by {spread:.2g} of it), which the usual change would leave"

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -63,9 +63,28 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 """Signals that ask for an end; Windows has no SIGHUP, which a terminal sends when it is closed."""
 
 
+Handlers = dict[signal.Signals, Any]
+
+
 def _heard() -> list[signal.Signals]:
     """Those that this process was not told to ignore: nohup has it ignore the end of its terminal."""
     return [name for name in ENDING if signal.getsignal(name) is not signal.SIG_IGN]
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None], names: list[signal.Signals]) -> Iterator[Handlers]:
+    """Have signals handled so for the time of a `with`, which gets the handlers before."""
+    before: Handlers = {}
+    try:
+        for name in names:
+            before[name] = signal.signal(name, handler)
+    except ValueError:  # not the main thread: whoever started us listens
+        before.clear()
+    try:
+        yield before
+    finally:
+        for name, earlier in before.items():
+            signal.signal(name, earlier)
 
 
 @contextmanager
@@ -75,18 +94,8 @@ def tidy_end() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for name in _heard():
-            if name != signal.SIGINT:
-                before[name] = signal.signal(name, leave)
-    except ValueError:  # not the main thread: whoever started us listens
-        before.clear()
-    try:
+    with _handled_by(leave, [name for name in _heard() if name != signal.SIGINT]):
         yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @contextmanager
@@ -104,17 +113,8 @@ def signals() -> Iterator[dict[Literal["signal"], int]]:
                 signal.signal(name, handler)
             signal.raise_signal(number)
 
-    before: dict[signal.Signals, Any] = {}
-    try:
-        for name in _heard():
-            before[name] = signal.signal(name, note)
-    except ValueError:  # not the main thread: whoever started us listens
-        before.clear()
-    try:
+    with _handled_by(note, _heard()) as before:
         yield seen
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def watch_as_json(watch: Watch) -> dict[str, Any]:

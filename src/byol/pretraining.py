@@ -231,7 +231,7 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     log.say(f"run {where}", style="bold")
     verdict = _as_drawn(run, state, log) if config.method == "random" else _trained(run, state, watch, log)
     if verdict is None:
-        log.say(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(where)}")
+        log.say(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
         return Outcome(where, None, interrupted=True)
     reading, fresh = _last_words(run, encoder, verdict, state.step, log)
     if run.folder is not None and state.step == total:
@@ -241,7 +241,8 @@ def _run(run: Run, state: State, watch: Watch, log: RunLog) -> Outcome:
     return Outcome(where, verdict, reading, fresh, stopped=verdict.stops and config.watch.stop_on_collapse)
 
 
-def _go_on(where: Path) -> str:
+def _go_on(run: Run) -> str:
+    where = run.folder.path if run.folder is not None else Path()
     return shlex.join(["byol", "pretrain", "--resume", str(where)])
 
 
@@ -267,11 +268,8 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
             log.stop_progress()
             keeper.save()
         except (UserError, OSError) as error:  # mostly a disk that is full
-            where = run.folder.path if run.folder is not None else Path()
-            said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror}."
-            raise UserError(
-                f"{said} It is kept up to update {keeper.saved_step}; go on with: {_go_on(where)}"
-            ) from error
+            said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
+            raise UserError(f"{said} It is kept up to update {keeper.saved_step}; go on with: {_go_on(run)}") from error
         run.bad.share()
         distributed.barrier()  # torchrun ends all processes when one ends
     if len(run.bad) > known and run.folder is not None:

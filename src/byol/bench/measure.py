@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from byol import machine
 from byol.bench.ceilings import synchronise
-from byol.bench.profile import Profile, profile, untimed
+from byol.bench.profile import Profile, begun, profile, untimed
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.loader import Batch, Loader
 from byol.train import State, build, parallel, train_step
@@ -109,14 +109,14 @@ class Subject:
     def profile(self, updates: int) -> Profile:
         """Where the time of an update goes."""
         first = self.position
-        self.position += untimed(self.loader) + updates + self.loader.decodes_ahead
+        self.position += begun(self.loader, updates)
         return profile(
             self.state, self.loader, self.config, self.autocast, first=first, updates=updates, lr=LR, tau=TAU
         )
 
     def _coming(self, batches: int) -> Iterator[list[Batch]]:
         """Those to be timed, the untimed ones before, and what is decoded ahead of what comes after."""
-        return self._batches(untimed(self.loader) + batches + self.loader.decodes_ahead)
+        return self._batches(begun(self.loader, batches))
 
     def _batches(self, count: int) -> Iterator[list[Batch]]:
         first = self.position

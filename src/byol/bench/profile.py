@@ -75,7 +75,7 @@ def profile(
         state: trained further; with the rate of 0 and tau of 1 that are the defaults, to the same weights.
     """
     method = state.method
-    batches = loader.batches(first, first + untimed(loader) + updates + loader.decodes_ahead)
+    batches = loader.batches(first, first + begun(loader, updates))
     for parts in islice(batches, untimed(loader)):
         train_step(state, method, parts, config, lr, tau, autocast)
     watch = Stopwatch(lambda: synchronise(loader.device))
@@ -90,9 +90,14 @@ def profile(
 
 
 def untimed(loader: Loader) -> int:
-    """Batches that are taken before the clock starts: one, and what was decoded ahead while nobody asked. As many are
-    begun beyond the last one that is timed, so that neither a queue's filling nor its emptying is counted."""
+    """Batches that are taken before the clock starts: one, and what was decoded ahead while nobody asked."""
     return 1 + loader.decodes_ahead
+
+
+def begun(loader: Loader, timed: int) -> int:
+    """Batches that are begun for so many timed ones: those before, and as many as are decoded ahead beyond the last, so
+    that neither a queue's filling nor its emptying is counted."""
+    return untimed(loader) + timed + loader.decodes_ahead
 
 
 def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:

@@ -18,7 +18,7 @@ from byol.data.decode import decode, read_header
 from byol.data.header import Depth, Header
 from byol.errors import BadImage, UserError
 
-__all__ = ["PARTS", "Source", "TensorSource", "digest", "evenly", "label_digest", "named_labels"]
+__all__ = ["PARTS", "Source", "TensorSource", "digest", "evenly", "label_digest", "named_labels", "several_parts"]
 
 # Images whose headers are read to find out whether all are grey. Where one in ten is coloured, none of 32 is with a
 # probability of 0.03.
@@ -83,6 +83,14 @@ class Source(ABC):
         if set(seen) <= {1, 3}:
             return 1 if set(seen) == {1} else 3
         return seen.most_common(1)[0][0]
+
+
+def several_parts(folder: object, parts: Iterable[str], example: object) -> UserError:
+    """What is said of a folder with more than one part of a data set."""
+    return UserError(
+        f"the folder {str(folder)!r} holds several parts ({', '.join(parts)}); give one of them, for example "
+        f"{str(example)!r}."
+    )
 
 
 def evenly(count: int, sample: int) -> list[int]:

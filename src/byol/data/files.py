@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from byol.data.base import PARTS, Source, digest, evenly, label_digest, named_labels
+from byol.data.base import PARTS, Source, digest, evenly, label_digest, named_labels, several_parts
 from byol.errors import BadImage, UserError
 
 __all__ = ["IMAGE_SUFFIXES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
@@ -163,10 +163,7 @@ def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list
     if len(classes) < 2:
         return None, None
     if all(name.lower() in PARTS for name in classes):
-        raise UserError(
-            f"the folder {str(root)!r} holds several parts ({', '.join(classes)}); give one of them, for example "
-            f"{str(root / min(classes, key=lambda name: PARTS.index(name.lower())))!r}."
-        )
+        raise several_parts(root, classes, root / min(classes, key=lambda name: PARTS.index(name.lower())))
     numbers = {name: number for number, name in enumerate(classes)}
     return [numbers[owner] for owner in owners], classes
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from byol.data.base import PARTS, Source, digest, label_digest, named_labels
+from byol.data.base import PARTS, Source, digest, label_digest, named_labels, several_parts
 from byol.data.files import read_file
 from byol.errors import BadImage, UserError
 
@@ -111,10 +111,7 @@ def parquet_files(folder: Path) -> list[Path]:
     found = {part: file for part in reversed(PARTS) for file in files if _part(file) == part}
     if len(found) > 1:
         first = next(part for part in PARTS if part in found)
-        raise UserError(
-            f"the folder {str(folder)!r} holds several parts ({', '.join(part for part in PARTS if part in found)}); "
-            f"give one of them, for example '{folder / (first + '*.parquet')}'."
-        )
+        raise several_parts(folder, (part for part in PARTS if part in found), folder / (first + "*.parquet"))
     return files
 
 

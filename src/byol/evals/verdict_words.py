@@ -32,10 +32,7 @@ class Seen:
 
 
 def paragraph(
-    scores: Scores,
-    labels: Mapping[str, float],
-    history: Sequence[float] = (),
-    seen: Seen | None = None,
+    scores: Scores, labels: Mapping[str, float], history: Sequence[float] = (), seen: Seen | None = None
 ) -> str:
     """What pretraining bought, and where more training, more images or more labels would help.
 
@@ -136,10 +133,10 @@ def _more_training(history: Sequence[float], seen: Seen | None) -> str:
     times = "" if seen is None else "once" if round(seen.epochs) == 1 else f"{seen.epochs:,.0f} times"
     passes = "" if seen is None else f", which saw each of its {seen.images:,} images {times}"
     chance = CLEAR * math.sqrt(CHANGED / (seen.asked if seen else ASKED))
-    if chance > LEVEL and rise < chance:
-        return ""
     if rise >= chance:
         return f"{change}{passes}: longer training would help."
+    if chance > LEVEL:
+        return ""
     if seen is None:
         return f"{change}: it had levelled off, so the same for longer would help little."
     if seen.epochs >= MANY_PASSES:

@@ -48,7 +48,7 @@ class Row:
 def on_shared_seeds(rows: Sequence[Row]) -> list[Row]:
     """Rows with the seeds that all of them have: a seed's weights and order of images are the same in each.
 
-    None where they share no seed.
+    No row where they share no seed.
     """
     shared = set.intersection(*(set(row.by_seed) for row in rows)) if rows else set()
     if not shared:
