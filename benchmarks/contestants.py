@@ -7,6 +7,7 @@ sizes of the heads, and (where the library lets one choose) the strengths of the
 
 import copy
 import itertools
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -272,7 +273,14 @@ def _synchronise() -> None:
 
 
 def serve(measure: Callable[[], float]) -> None:
-    """Answer each line of the standard input with a measurement, until it ends."""
+    """Answer each line of the standard input with a measurement and the memory taken so far, until it ends."""
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(measure(), flush=True)
+        print(measure(), peak_memory(), flush=True)
+
+
+def peak_memory() -> int:
+    """Most bytes at a time so far: tensors on the GPU, or this process in main memory, its workers not counted."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -32,6 +32,8 @@ GOALS = {
     "pipeline-224": 2.5,
 }
 """Times lightly's speed that byol wants to reach."""
+MEMORY_GOAL = 0.75
+"""Of lightly's peak memory, which byol wants to stay below."""
 SETTLE_SECONDS = 2.0
 """Pause after each measurement, in which a loader's workers fill their queue and fall asleep."""
 SLOW_STEPS = {"resnet18-32": 3, "resnet50-224": 3, "narrow-32": 12}
@@ -87,8 +89,20 @@ def compare(work: str, options: argparse.Namespace) -> list[Row]:
     for name in names[1:]:
         goal = GOALS[work] if name == "lightly" and not options.quick else None
         rows.append(Row(work, f"byol / {name}", "ratio", ratios(values["byol"], values[name]), goal=goal))
+    rows += _memory(work, contestants) if work in WORKLOADS else []
     for row in rows:
         show(row)
+    return rows
+
+
+def _memory(work: str, contestants: "dict[str, Contestant]") -> list[Row]:
+    """What the updates took at most, and the share of each peer's."""
+    ours = contestants["byol"].peak
+    rows = [Row(work, f"{name}, peak memory", "MB", [each.peak]) for name, each in contestants.items()]
+    for name, peer in contestants.items():
+        if name != "byol":
+            goal = MEMORY_GOAL if name == "lightly" else None
+            rows.append(Row(work, f"byol / {name}, peak memory", "ratio", [ours / peer.peak], goal=goal, at_most=True))
     return rows
 
 
@@ -101,6 +115,8 @@ class Contestant:
         command += ["--quick"] if options.quick else []
         self.name, self.settle = name, 0.2 if options.quick else SETTLE_SECONDS
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peak = 0.0
+        """Most memory that it has taken, in MB."""
         self._answer()  # nobody measures before all are ready
 
     def measure(self) -> float:
@@ -108,9 +124,10 @@ class Contestant:
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        value = float(self._answer())
+        value, peak = self._answer().split()
+        self.peak = int(peak) / 1e6
         time.sleep(self.settle)
-        return value
+        return float(value)
 
     def close(self) -> None:
         """End the process and whatever it started."""

@@ -135,6 +135,7 @@ def test_a_contestant_answers(images: tuple[Path, Path]) -> None:
     try:
         assert contestant.measure() > 0
         assert contestant.measure() > 0
+        assert 100 < contestant.peak < 8000, "megabytes of a process that has loaded PyTorch"
     finally:
         contestant.close()
     assert contestant.process.returncode == 0

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -247,6 +249,64 @@ def test_micro_batches_average_their_gradients_with_batch_norm() -> None:
     expected = torch.stack([((a + b) / 2).norm() for a, b in zip(*gradients, strict=True)]).norm()
     _, norm = train_step(state, state.method, parts, CONFIG, 0.1, 0.9, nullcontext())
     torch.testing.assert_close(norm, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", ["l2", "batch"])
+def test_one_direction_after_the_other_is_both_at_once_bit_for_bit(normalization: str) -> None:
+    config = replace(CONFIG, loss__normalization=normalization)
+    method = build(config, 3, torch.device("cpu")).method.train()
+    other = copy.deepcopy(method)
+    v1, v2 = (torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    whole = method(v1, v2)
+    whole.backward()
+    parts = []
+    for way in other.ways(v1, v2):
+        parts.append(other(*way))
+        parts[-1].backward()
+    assert len(parts) == 2
+    assert torch.equal(parts[0] + parts[1], whole)
+    for (name, one), two in zip(method.named_parameters(), other.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), name
+        assert one.grad is None or torch.equal(one.grad, two.grad), name
+    for (name, one), two in zip(method.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(one, two), name  # batch norm saw the views in the same order
+
+
+@pytest.mark.parametrize("kind", ["stop-gradient", "online"])
+def test_a_target_that_is_the_online_network_takes_both_directions_at_once(kind: str) -> None:
+    method = build(replace(CONFIG, target__kind=kind), 3, torch.device("cpu")).method
+    v1, v2 = torch.randn(2, 4, 3, 8, 8)
+    ((one, two),) = method.ways(v1, v2)
+    assert one is v1
+    assert two is v2
+
+
+def test_a_step_keeps_the_activations_of_one_view() -> None:
+    state = build(CONFIG, 3, torch.device("cpu"))
+    weights = {p.untyped_storage().data_ptr() for p in state.method.parameters()}
+    kept: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def keep(x: Tensor) -> Tensor:
+        nonlocal most
+        kept.append(weakref.ref(x))
+        storages = [y.untyped_storage() for found in kept if (y := found()) is not None]
+        alive = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in weights}
+        most = max(most, sum(alive.values()))
+        return x
+
+    def peak(act: Callable[[], object]) -> int:
+        nonlocal most
+        most = 0
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            act()
+        return most
+
+    (batch,) = batches(1, 8)
+    views = batch.views(CONFIG.augment, CONFIG.image_size)
+    both = peak(lambda: state.method(*views).backward())
+    step = peak(lambda: train_step(state, state.method, [batch], CONFIG, 0.0, 1.0, nullcontext()))
+    assert step < 0.6 * both
 
 
 def test_a_step_moves_the_target_after_the_optimiser_with_the_tau_it_is_given() -> None:

@@ -16,6 +16,7 @@ from byol.data.loader import Batch, Loader, seed_of
 from byol.health import Health, Verdict, judge, measure, norms, represent_with
 from byol.lars import LARS, parameter_groups
 from byol.log import RunLog
+from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
 
 
@@ -83,14 +84,16 @@ def train_step(
     """
     loss = torch.zeros((), device=next(model.parameters()).device)
     for number, batch in enumerate(batches):
-        last = number == len(batches) - 1
-        view1, view2 = batch.views(config.augment, config.image_size)
-        labels = () if batch.labels is None else (batch.labels,)
-        with nullcontext() if last else _no_sync(model):  # gradients travel once per update
-            with autocast:
-                part = model(_channels_last(view1), _channels_last(view2), *labels) / len(batches)
-            part.backward()
-        loss += part.detach()
+        view1, view2 = (_channels_last(view) for view in batch.views(config.augment, config.image_size))
+        with autocast:
+            ways = _ways(state.method, view1, view2, batch.labels)
+        for way in ways:
+            last = number == len(batches) - 1 and way is ways[-1]
+            with nullcontext() if last else _no_sync(model):  # gradients travel once per update
+                with autocast:
+                    part = model(*way) / len(batches)
+                part.backward()
+            loss += part.detach()
     gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if config.optim.clip is not None:
@@ -188,6 +191,13 @@ def parallel(method: AnyMethod, device: torch.device) -> nn.Module:
     setting = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.14
     devices = [device.index] if device.type == "cuda" else None
     return wrap(method, device_ids=devices, gradient_as_bucket_view=True, **{setting: False})
+
+
+def _ways(method: AnyMethod, view1: Tensor, view2: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
+    """What a batch's loss is the sum over: BYOL's two directions, the whole of it for the other methods."""
+    if isinstance(method, BYOL):
+        return method.ways(view1, view2)
+    return [(view1, view2) if labels is None else (view1, view2, labels)]
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[object]:

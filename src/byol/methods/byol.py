@@ -65,20 +65,41 @@ class BYOL(nn.Module):
         if kind == "ema":
             self.target_encoder, self.target_projector = following(encoder, projector, target)
 
-    def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
-        """Mean loss of a batch (Eq. 2, both ways), in [0, 8] with `l2`; each view is (N, C, H, W)."""
+    def forward(self, view1: Tensor, view2: Tensor, target2: Tensor | None = None) -> Tensor:
+        """Mean loss of a batch (Eq. 2), in [0, 8] with `l2`; each view is (N, C, H, W).
+
+        With `target2`, the target's projection of view 2 (N, D), only what view 1 predicts of it counts: one of the two
+        directions that `ways` gives.
+        """
+        if target2 is not None:
+            return self._one_way(self.predictor(self.projector(self.encoder(view1))), target2)
         # One pass per view: batch norm must see the two views as two batches, as in the paper.
         projections = [self.projector(self.encoder(v)) for v in (view1, view2)]
         online = [self.predictor(z) for z in projections]
         target = projections
         if self.kind == "ema":
-            with torch.no_grad():  # train mode all the same: the target too uses batch statistics
-                target = [self.target_projector(self.target_encoder(v)) for v in (view1, view2)]
+            target = self._targets(view1, view2)
         elif self.kind == "stop-gradient":
             target = [z.detach() for z in projections]
-        ways = ((online[0], target[1]), (online[1], target[0]))
-        first, second = (distance(p, t, self.normalization) for p, t in ways)
-        return (first + second).mean()
+        return self._one_way(online[0], target[1]) + self._one_way(online[1], target[0])
+
+    def ways(self, view1: Tensor, view2: Tensor) -> list[tuple[Tensor, ...]]:
+        """Arguments of `forward` whose losses add up to that of both views.
+
+        Where the target is a network they are the two directions: whoever goes back through one before the other is
+        computed keeps the activations of one view at a time, half as many.
+        """
+        if self.kind != "ema":
+            return [(view1, view2)]
+        target1, target2 = self._targets(view1, view2)
+        return [(view1, view2, target2), (view2, view1, target1)]
+
+    def _targets(self, *views: Tensor) -> list[Tensor]:
+        with torch.no_grad():  # train mode all the same: the target too uses batch statistics
+            return [self.target_projector(self.target_encoder(v)) for v in views]
+
+    def _one_way(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return distance(prediction, target, self.normalization).mean()
 
     def update_target(self, tau: float) -> None:
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
