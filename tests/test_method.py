@@ -2,8 +2,6 @@
 
 import copy
 import math
-import weakref
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -279,34 +277,6 @@ def test_a_target_that_is_the_online_network_takes_both_directions_at_once(kind:
     ((one, two),) = method.ways(v1, v2)
     assert one is v1
     assert two is v2
-
-
-def test_a_step_keeps_the_activations_of_one_view() -> None:
-    state = build(CONFIG, 3, torch.device("cpu"))
-    weights = {p.untyped_storage().data_ptr() for p in state.method.parameters()}
-    kept: list[weakref.ref[Tensor]] = []
-    most = 0
-
-    def keep(x: Tensor) -> Tensor:
-        nonlocal most
-        kept.append(weakref.ref(x))
-        storages = [y.untyped_storage() for found in kept if (y := found()) is not None]
-        alive = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.data_ptr() not in weights}
-        most = max(most, sum(alive.values()))
-        return x
-
-    def peak(act: Callable[[], object]) -> int:
-        nonlocal most
-        most = 0
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            act()
-        return most
-
-    (batch,) = batches(1, 8)
-    views = batch.views(CONFIG.augment, CONFIG.image_size)
-    both = peak(lambda: state.method(*views).backward())
-    step = peak(lambda: train_step(state, state.method, [batch], CONFIG, 0.0, 1.0, nullcontext()))
-    assert step < 0.6 * both
 
 
 def test_a_step_moves_the_target_after_the_optimiser_with_the_tau_it_is_given() -> None:

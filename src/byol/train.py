@@ -18,6 +18,7 @@ from byol.lars import LARS, parameter_groups
 from byol.log import RunLog
 from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
+from byol.recompute import recompute
 
 
 @dataclass
@@ -51,6 +52,8 @@ def build(config: PretrainConfig, in_chans: int, device: torch.device, classes: 
     """The networks and the optimiser of a run, at step 0; `classes` is how many labels a supervised one tells apart."""
     torch.manual_seed(seed_of(config.seed, "weights"))
     method = make_method(config, in_chans, classes)
+    if config.optim.recompute:
+        recompute(method.encoder, config.encoder)
     method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not (config.method == "moco" and config.moco.shuffle):  # shuffled batch norm is each process's own
         distributed.synchronise_batch_norm(method, device)

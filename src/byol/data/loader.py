@@ -21,6 +21,7 @@ from byol.config import AugmentConfig, PretrainConfig
 from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.sources import Source
+from byol.data.upload import Upload
 from byol.machine import free_memory
 from byol.threads import lone_workers
 
@@ -96,8 +97,10 @@ class Loader:
     _labels: Tensor | None = None
     _bad: set[int] = field(default_factory=set)
     _order: tuple[int, Tensor] | None = None
+    _upload: Upload = field(init=False)
 
     def __post_init__(self) -> None:
+        self._upload = Upload(self.device)
         if self.config.method == "supervised":
             assert self.source.labels is not None, "labels are asked for before anything is loaded"
             self._labels = torch.tensor(self.source.labels)
@@ -175,7 +178,9 @@ class Loader:
 
     def _gather(self, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Batch:
         assert isinstance(self.held, Tensor)
-        images = self.held[indices.to(self.held.device, non_blocking=True)].to(self.device, non_blocking=True)
+        images = self.held[indices.to(self.held.device, non_blocking=True)]
+        if images.device.type != self.device.type:
+            images = self._upload(images)
         return Batch((images, images), (params1, params2), whole=True, labels=self._labels_of(indices))
 
     def _labels_of(self, indices: Tensor) -> Tensor | None:
@@ -243,11 +248,7 @@ class Loader:
     def _finish(self, parts: "list[Future[list[_Crops]]]", params: tuple[ViewParams, ViewParams]) -> Batch:
         taken, ones, twos = zip(*(crops for part in parts for crops in part.result()), strict=True)
         labels = self._labels_of(torch.tensor(taken))
-        stacked = _stack(ones), _stack(twos)
-        if self.device.type == "cuda":
-            stacked = stacked[0].pin_memory(), stacked[1].pin_memory()
-        one, two = (crops.to(self.device, non_blocking=True) for crops in stacked)
-        return Batch((one, two), params, labels=labels)
+        return Batch((self._upload(_stack(ones)), self._upload(_stack(twos))), params, labels=labels)
 
 
 _Crops = tuple[int, Tensor, Tensor]
