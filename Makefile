@@ -34,6 +34,7 @@ bench: $(STAMP)  ## throughput beside the limit, evaluation, startup, two proces
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/evaluation_speed.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/peers.py
 

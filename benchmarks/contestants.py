@@ -7,7 +7,6 @@ sizes of the heads, and (where the library lets one choose) the strengths of the
 
 import copy
 import itertools
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from byol import machine
 from byol.config import ViewConfig
 from byol.networks import make_encoder
+from results_file import most_memory
 from workloads import Images, Ours, Workload, load
 
 EPOCH = 1_000_000
@@ -274,13 +274,7 @@ def _synchronise() -> None:
 
 def serve(measure: Callable[[], float]) -> None:
     """Answer each line of the standard input with a measurement and the memory taken so far, until it ends."""
+    device, _ = machine.choose_device("auto")
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(measure(), peak_memory(), flush=True)
-
-
-def peak_memory() -> int:
-    """Most bytes at a time so far: tensors on the GPU, or this process in main memory, its workers not counted."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(measure(), most_memory(device), flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import statistics
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from byol import machine
 from byol.checkpoint import write_atomically
@@ -77,6 +80,13 @@ def in_rounds(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 def ratios(above: list[float], below: list[float]) -> list[float]:
     """The ratio of two measurements, round by round."""
     return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def most_memory(device: torch.device) -> int:
+    """Most bytes in use at a time so far: of tensors on a GPU, or of this process, without the workers it started."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def show(row: Row) -> None:

@@ -82,6 +82,14 @@ def test_limits_run(images: tuple[Path, Path]) -> None:
     assert ("resnet18-32", "time of an update: decode") not in rows
 
 
+def test_memory_of_an_update_falls() -> None:
+    rows = {(row.group, row.name): row.values[0] for row in script("steps").main(["--quick", "--only", "resnet18-32"])}
+    whole = rows[("resnet18-32", "both directions at once: memory")]
+    share = rows[("resnet18-32", "byol: memory / both directions at once")]
+    assert share == pytest.approx(rows[("resnet18-32", "byol: memory")] / whole)
+    assert rows[("resnet18-32", "byol, recomputed: speed / both directions at once")] > 0
+
+
 def test_evaluation_speed_runs(images: tuple[Path, Path]) -> None:
     small, jpeg = (str(folder) for folder in images)
     rows = script("evaluation_speed").main(["--quick", "--small", small, "--jpeg", jpeg])

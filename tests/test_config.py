@@ -130,6 +130,7 @@ IMPOSSIBLE = [
     (PretrainConfig, {"seed": -1}),
     (PretrainConfig, {"batch_size": 10, "optim": OptimConfig(accumulate=4)}),
     (PretrainConfig, {"batch_size": 8, "optim": OptimConfig(accumulate=8)}),
+    (PretrainConfig, {"compile": True, "optim": OptimConfig(recompute=True)}),
 ]
 
 

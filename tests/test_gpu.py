@@ -1,6 +1,7 @@
 """What needs a GPU: the same numbers as on the CPU, no waiting inside a step, bf16 near float32."""
 
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch import Tensor
 from byol.augment.apply import make_view
 from byol.augment.draw import draw_view
 from byol.config import AugmentConfig, PretrainConfig, replace
-from byol.data.loader import Loader, generator_of
+from byol.data.loader import Batch, Loader, generator_of
 from byol.data.sources import TensorSource
 from byol.methods.byol import distance
-from byol.train import State, build, train_step
+from byol.train import State, build, parallel, train_step
 from golden_names import load
 
 pytestmark = [
@@ -87,9 +88,10 @@ def test_batches_that_travel_are_the_cpus() -> None:
 
 def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:
     state = build(config, 3, device)
+    model = parallel(state.method, device, config.compile)
     found: list[Tensor] = []
     for batch in batches(device, steps):
-        loss, _ = train_step(state, state.method, batch, config, 0.02, 0.99, autocast or nullcontext())
+        loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext())
         found.append(loss)
     return torch.stack(found).tolist()
 
@@ -103,6 +105,29 @@ def test_first_losses_equal_the_cpus() -> None:
 def test_recomputing_gives_the_same_losses() -> None:
     again = replace(CONFIG, optim__recompute=True)
     assert losses(GPU, 5, config=again) == pytest.approx(losses(GPU, 5), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_networks_give_the_same_losses() -> None:
+    assert losses(GPU, 5, config=replace(CONFIG, compile=True)) == pytest.approx(losses(GPU, 5), rel=1e-3)
+
+
+def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
+    state = build(CONFIG, 3, GPU)
+    (batch,) = next(batches(GPU, 1))
+    views = batch.views(CONFIG.augment, CONFIG.image_size)
+
+    def peak(act: Callable[[], object]) -> int:
+        act()
+        state.optimizer.zero_grad()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        act()
+        return torch.cuda.max_memory_allocated() - before
+
+    ready = Batch(views, batch.params, made=True)
+    step = peak(lambda: train_step(state, state.method, [ready], CONFIG, 0.0, 1.0, nullcontext()))
+    assert step < 0.75 * peak(lambda: state.method(*views).backward())
 
 
 def test_bf16_follows_float32() -> None:

@@ -317,6 +317,8 @@ class PretrainConfig:
     """Where: auto takes cuda, then mps, then cpu."""
     precision: Precision = "auto"
     """bf16 autocast with float32 weights, or float32 throughout; auto takes bf16 where it is faster."""
+    compile: bool = False
+    """Have torch.compile fuse what the networks do: a minute before the first step; for GPUs."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
@@ -339,6 +341,8 @@ class PretrainConfig:
             self.optim.accumulate,
             f"a divisor of the batch size {self.batch_size} that leaves 2 images or more",
         )
+        both = self.compile and self.optim.recompute
+        _require(not both, "compile", self.compile, "False where optim.recompute is on")
         for name, methods in READ_BY.items():
             section, _, field = name.partition(".")
             value, default = (getattr(getattr(config, section), field) for config in (self, type(self)))

@@ -128,7 +128,7 @@ def train(
     Returns:
         None when asked to stop early, else the verdict: at the end, or at once when the run has collapsed or diverged.
     """
-    model = parallel(state.method, loader.device)
+    model = parallel(state.method, loader.device, config.compile)
     model.train()
     represent = represent_with(state.method.encoder, state.method.projector)
     watch.sums = watch.sums.to(loader.device)
@@ -184,8 +184,10 @@ def train(
     return watch.verdict(config.method)
 
 
-def parallel(method: AnyMethod, device: torch.device) -> nn.Module:
-    """The method, its gradients averaged over the processes if there are several."""
+def parallel(method: AnyMethod, device: torch.device, compiled: bool = False) -> nn.Module:
+    """The method, its gradients averaged over the processes if there are several; `compiled`: its networks are."""
+    for network in method.children() if compiled else ():
+        network.compile()
     if distributed.world_size() == 1:
         return method
     # batch-norm statistics are the same in every process already, so no buffers are sent

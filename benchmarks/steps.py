@@ -1,0 +1,127 @@
+"""An update in other ways: both directions of the loss at once, as byol trains, recomputed, compiled.
+
+    python benchmarks/steps.py                    # 10 minutes on two cores
+    python benchmarks/steps.py --quick            # does it run at all; writes nothing
+
+Every measurement is a process of its own that builds the networks of a workload and trains on views made before. Its
+memory is what the first update takes at most beyond what was there when it began: the process's on a processor,
+tensors' on a GPU. Its speed is the median of the updates that follow. Writes benchmarks/results/steps.json.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from byol import machine
+from byol.bench.ceilings import synchronise
+from byol.bench.measure import LR, TAU, Ready
+from byol.config import PretrainConfig, replace
+from byol.train import build, parallel, train_step
+from results_file import RESULTS, Row, in_rounds, most_memory, ratios, show, write
+from throughput import quick
+from workloads import WORKLOADS
+
+WAYS = ("both directions at once", "byol", "byol, recomputed", "byol, compiled")
+COMPILED = "narrow-32"
+"""The workload whose networks are compiled, too: the others' convolutions are nearly all of their work."""
+UPDATES = 3
+"""That are timed."""
+
+
+def main(arguments: list[str] | None = None) -> list[Row]:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round of tiny updates; writes nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser.add_argument("--measure", nargs=2, metavar=("WORK", "WAY"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        work, way = options.measure
+        print(*measure(config_of(work, options.quick), way))
+        return []
+    rows: list[Row] = []
+    for work in options.only:
+        rows += compare(work, 1 if options.quick else options.rounds, options.quick)
+    if not options.quick:
+        print(f"written to {write('steps', rows, options.out)}")
+    return rows
+
+
+def config_of(work: str, tiny: bool) -> PretrainConfig:
+    """The run of a workload."""
+    workload = WORKLOADS[work]
+    return quick(workload).config if tiny else workload.config
+
+
+def compare(work: str, rounds: int, tiny: bool) -> list[Row]:
+    """The ways of one workload, in turn."""
+    ways = WAYS if work == COMPILED else WAYS[:-1]
+    memory: dict[str, list[float]] = {way: [] for way in ways}
+
+    def speed(way: str) -> float:
+        command = [sys.executable, str(Path(__file__).resolve()), "--measure", work, way, *["--quick"] * tiny]
+        took, rate = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        memory[way].append(float(took) / 1e6)
+        return float(rate)
+
+    speeds = in_rounds({way: lambda way=way: speed(way) for way in ways}, rounds)  # type: ignore[misc]
+    config = config_of(work, tiny)
+    about = {"encoder": config.encoder, "image_size": config.image_size, "batch_size": config.batch_size}
+    rows = [Row(work, f"{way}: memory", "MB", memory[way], about) for way in ways]
+    first = ways[0]
+    for way in ways[1:]:
+        rows.append(Row(work, f"{way}: memory / {first}", "ratio", ratios(memory[way], memory[first])))
+        rows.append(Row(work, f"{way}: speed / {first}", "ratio", ratios(speeds[way], speeds[first])))
+    for row in rows:
+        show(row)
+    return rows
+
+
+def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
+    """Bytes that an update takes, and images per second."""
+    device, _ = machine.choose_device(config.device)
+    machine.make_ready(device)
+    bf16 = machine.choose_precision(config.precision, device)[0] == "bf16"
+    config = replace(config, optim__recompute=way == WAYS[2], compile=way == WAYS[3])
+    state = build(config, 3, device)
+    model = parallel(state.method, device, config.compile).train()
+    if way == WAYS[0]:
+        state.method.ways = lambda view1, view2: [(view1, view2)]  # type: ignore[method-assign, union-attr]
+    shape = (config.batch_size, 3, config.image_size, config.image_size)
+    views = Ready((torch.randn(shape, device=device), torch.randn(shape, device=device)))
+
+    def update() -> Tensor:
+        return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]  # type: ignore[list-item]
+
+    before = taken(device)
+    update()
+    synchronise(device)
+    memory = most_memory(device) - before
+    seconds = []
+    for _ in range(UPDATES):
+        began = time.perf_counter()
+        update()
+        synchronise(device)
+        seconds.append(time.perf_counter() - began)
+    return memory, config.batch_size / statistics.median(seconds)
+
+
+def taken(device: torch.device) -> int:
+    """Bytes in use now."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()
