@@ -91,9 +91,9 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
     bf16 = machine.choose_precision(config.precision, device)[0] == "bf16"
-    config = replace(config, optim__recompute=way == WAYS[2], compile=way == WAYS[3])
+    config = replace(config, optim__recompute=way == WAYS[2], optim__compile=way == WAYS[3])
     state = build(config, 3, device)
-    model = parallel(state.method, device, config.compile).train()
+    model = parallel(state.method, device, config.optim.compile).train()
     if way == WAYS[0]:
         state.method.ways = lambda view1, view2: [(view1, view2)]  # type: ignore[method-assign, union-attr]
     shape = (config.batch_size, 3, config.image_size, config.image_size)

@@ -1,13 +1,16 @@
 """Compiled networks train as plain ones do, within rounding."""
 
 import shutil
+import warnings
 from contextlib import nullcontext
 
 import pytest
 import torch
 
+from byol.bench.profile import ONLINE, TARGET, profile
 from byol.config import PretrainConfig, replace
-from byol.data.loader import Batch
+from byol.data.loader import Batch, Loader
+from byol.data.sources import TensorSource
 from byol.train import build, parallel, train_step
 
 pytestmark = [
@@ -18,6 +21,20 @@ pytestmark = [
 
 CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet10")
 CONFIG = replace(CONFIG, network__width=0.25, network__hidden=16, network__output=8, optim__name="sgd")
+
+
+def test_a_profile_watches_compiled_networks_from_outside() -> None:
+    images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
+    config = replace(CONFIG, optim__compile=True)
+    loader = Loader(TensorSource(images), config, torch.device("cpu"), 1, held=images)
+    state = build(config, 3, torch.device("cpu"))
+    parallel(state.method, torch.device("cpu"), compiled=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Dynamo does not know")
+        found = profile(state, loader, config, nullcontext(), first=0, updates=2)
+    assert found.seconds[ONLINE] > 0
+    assert found.seconds[TARGET] > 0
+    assert state.method.encoder._compiled_call_impl.__name__ != "timed", "the watch came off"
 
 
 def test_compiled_networks_give_the_losses_of_plain_ones() -> None:

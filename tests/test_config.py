@@ -105,6 +105,7 @@ IMPOSSIBLE = [
     (OptimConfig, {"trust": 0.0}),
     (OptimConfig, {"warmup_epochs": -1}),
     (OptimConfig, {"accumulate": 0}),
+    (OptimConfig, {"recompute": True, "compile": True}),
     (OptimConfig, {"clip": 0.0}),
     (TargetConfig, {"tau": 1.1}),
     (TargetConfig, {"tau": float("nan")}),
@@ -130,7 +131,6 @@ IMPOSSIBLE = [
     (PretrainConfig, {"seed": -1}),
     (PretrainConfig, {"batch_size": 10, "optim": OptimConfig(accumulate=4)}),
     (PretrainConfig, {"batch_size": 8, "optim": OptimConfig(accumulate=8)}),
-    (PretrainConfig, {"compile": True, "optim": OptimConfig(recompute=True)}),
 ]
 
 

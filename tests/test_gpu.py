@@ -88,7 +88,7 @@ def test_batches_that_travel_are_the_cpus() -> None:
 
 def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:
     state = build(config, 3, device)
-    model = parallel(state.method, device, config.compile)
+    model = parallel(state.method, device, config.optim.compile)
     found: list[Tensor] = []
     for batch in batches(device, steps):
         loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext())
@@ -109,7 +109,7 @@ def test_recomputing_gives_the_same_losses() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_networks_give_the_same_losses() -> None:
-    assert losses(GPU, 5, config=replace(CONFIG, compile=True)) == pytest.approx(losses(GPU, 5), rel=1e-3)
+    assert losses(GPU, 5, config=replace(CONFIG, optim__compile=True)) == pytest.approx(losses(GPU, 5), rel=1e-3)
 
 
 def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:

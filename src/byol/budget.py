@@ -73,7 +73,7 @@ def seconds_per_step(
     decoded ahead in the first, slow steps is not counted.
     """
     rehearsal = copy.deepcopy(state)
-    model = parallel(rehearsal.method, loader.device, config.compile)
+    model = parallel(rehearsal.method, loader.device, config.optim.compile)
     model.train()
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS

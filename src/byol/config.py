@@ -150,6 +150,8 @@ class OptimConfig:
     recompute: bool = False
     """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for about a
     third more work, and the same updates."""
+    compile: bool = False
+    """Have torch.compile fuse what the networks do: a minute before the first step; for GPUs."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
     predictor_lr: float = 1.0
@@ -164,6 +166,7 @@ class OptimConfig:
         _require(self.trust > 0, "trust", self.trust, "a number above 0")
         _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
+        _require(not (self.compile and self.recompute), "compile", self.compile, "False where recompute is on")
         _require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
         for name in ("predictor_lr", "projector_lr"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")
@@ -317,8 +320,6 @@ class PretrainConfig:
     """Where: auto takes cuda, then mps, then cpu."""
     precision: Precision = "auto"
     """bf16 autocast with float32 weights, or float32 throughout; auto takes bf16 where it is faster."""
-    compile: bool = False
-    """Have torch.compile fuse what the networks do: a minute before the first step; for GPUs."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
@@ -341,8 +342,6 @@ class PretrainConfig:
             self.optim.accumulate,
             f"a divisor of the batch size {self.batch_size} that leaves 2 images or more",
         )
-        both = self.compile and self.optim.recompute
-        _require(not both, "compile", self.compile, "False where optim.recompute is on")
         for name, methods in READ_BY.items():
             section, _, field = name.partition(".")
             value, default = (getattr(getattr(config, section), field) for config in (self, type(self)))

@@ -128,7 +128,7 @@ def train(
     Returns:
         None when asked to stop early, else the verdict: at the end, or at once when the run has collapsed or diverged.
     """
-    model = parallel(state.method, loader.device, config.compile)
+    model = parallel(state.method, loader.device, config.optim.compile)
     model.train()
     represent = represent_with(state.method.encoder, state.method.projector)
     watch.sums = watch.sums.to(loader.device)

@@ -57,7 +57,7 @@ class Subject:
     def __post_init__(self) -> None:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
-        self.model = parallel(self.state.method, self.loader.device, config.compile).train()
+        self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
         made = [batch.views(config.augment, config.image_size) for batch in next(self._batches(1))]
         self.ready = [Ready(views) for views in made]  # type: ignore[misc]
         self._step(self.ready)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch import Tensor, nn
 
 from byol.augment import apply
 from byol.bench.ceilings import synchronise
@@ -113,12 +114,18 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
         (state.optimizer, "step", OPTIMISER),
         (method, "update_target", UPDATE),
     ]
-    places += [(module, "forward", ONLINE) for module in (method.encoder, method.projector, method.predictor)]
-    places += [(module, "forward", TARGET) for module in (method.target_encoder, method.target_projector)]
+    places += [(network, _call(network), ONLINE) for network in (method.encoder, method.projector, method.predictor)]
+    places += [(network, _call(network), TARGET) for network in (method.target_encoder, method.target_projector)]
     stack = ExitStack()
     for owner, attribute, part in places:
         stack.enter_context(watch.on(owner, attribute, part))
     return stack
+
+
+def _call(network: nn.Module | Tensor) -> str:
+    """What a network does when called; of a compiled one the whole, lest the watch be compiled with it."""
+    assert isinstance(network, nn.Module)
+    return "forward" if network._compiled_call_impl is None else "_compiled_call_impl"
 
 
 def _waited(watch: Stopwatch, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
