@@ -148,6 +148,10 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
     assert size(80 << 30) > size(24 << 30) > size(8 << 30) >= 2
     reasons = plan(device="cuda", side=300, count=100_000, memory=8 << 30).reasons
     assert any("what fits in 8.6 GB of memory" in reason for reason in reasons)
+    of_simclr = {"given": frozenset({"method"}), "values": PretrainConfig(method="simclr")}
+    survey = seen(side=300, count=100_000)
+    facts = Facts(survey=survey, device="cuda", free_memory=8 << 30, **of_simclr)  # type: ignore[arg-type]
+    assert recipe_named("auto").make(facts).config.batch_size == size(8 << 30) // 2
 
 
 def test_few_images_get_small_batches() -> None:

@@ -184,9 +184,11 @@ def _network(encoder: str, image_size: int, on_gpu: bool, reasons: list[str]) ->
     return NetworkConfig(width=0.5, hidden=1024, output=128)
 
 
-GPU_BYTES_PER_PIXEL = {"resnet50": 2600, "resnet18": 620}
-"""Memory of a bf16 training step per pixel of a batch, both views, with the standard stem: the tensors that are kept
-for the backward pass (counted: 1750 and 480), and a third for what lives beside them."""
+GPU_BYTES_PER_PIXEL = {"resnet50": 1400, "resnet18": 380}
+"""Memory of BYOL's bf16 training step per pixel of a batch, with the standard stem: the tensors of one view that are
+kept for its backward pass (counted: 875 and 240), and what lives beside them."""
+BOTH_VIEWS_COST = 2
+"""Times as much by the other methods, which keep those of both views (`BYOL.ways`)."""
 SMALL_STEM_COST = 10
 """Times as much with the small stem, whose first stage has sixteen times the pixels (counted: 10 and 14)."""
 
@@ -211,7 +213,8 @@ def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Fac
         if enough < wanted:
             wanted, why = enough, "so short a run learns more from more updates (docs/recipes.md)"
     if facts.device == "cuda":
-        per_image = GPU_BYTES_PER_PIXEL.get(encoder, 2600) * image_size**2
+        per_image = GPU_BYTES_PER_PIXEL.get(encoder, GPU_BYTES_PER_PIXEL["resnet50"]) * image_size**2
+        per_image *= 1 if facts.values.method == "byol" else BOTH_VIEWS_COST
         per_image *= SMALL_STEM_COST if stem == "small" else 1
         free = (0.9 - SHARE_OF_FREE) * facts.free_memory  # images may be held there too
         fitting = 2 ** math.floor(math.log2(max(2, free / per_image)))
