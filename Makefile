@@ -28,7 +28,7 @@ check: $(STAMP)  ## lint, types, import rules, docs
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --quiet --strict
 
-bench: $(STAMP)  ## throughput beside the limit, evaluation, startup, two processes, and the peers side by side
+bench: $(STAMP)  ## throughput beside the limit, evaluation, startup, ways of an update, two processes, and the peers side by side
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/limits.py

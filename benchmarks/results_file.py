@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shlex
 import statistics
 import subprocess
@@ -83,10 +82,22 @@ def ratios(above: list[float], below: list[float]) -> list[float]:
 
 
 def most_memory(device: torch.device) -> int:
-    """Most bytes in use at a time so far: of tensors on a GPU, or of this process, without the workers it started."""
+    """Most bytes in use at a time so far: of tensors on a GPU, or of this process, without the workers it started.
+
+    Linux only: the system's own count (`getrusage`) takes over what a parent process had.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def forget_memory(device: torch.device) -> None:
+    """Count `most_memory` from now on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def show(row: Row) -> None:

@@ -24,7 +24,7 @@ from byol.bench.ceilings import synchronise
 from byol.bench.measure import LR, TAU, Ready
 from byol.config import PretrainConfig, replace
 from byol.train import build, parallel, train_step
-from results_file import RESULTS, Row, in_rounds, most_memory, ratios, show, write
+from results_file import RESULTS, Row, forget_memory, in_rounds, most_memory, ratios, show, write
 from throughput import quick
 from workloads import WORKLOADS
 
@@ -102,6 +102,7 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
     def update() -> Tensor:
         return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]  # type: ignore[list-item]
 
+    forget_memory(device)
     before = taken(device)
     update()
     synchronise(device)

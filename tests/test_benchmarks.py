@@ -82,7 +82,7 @@ def test_limits_run(images: tuple[Path, Path]) -> None:
     assert ("resnet18-32", "time of an update: decode") not in rows
 
 
-def test_memory_of_an_update_falls() -> None:
+def test_steps_run() -> None:
     rows = {(row.group, row.name): row.values[0] for row in script("steps").main(["--quick", "--only", "resnet18-32"])}
     whole = rows[("resnet18-32", "both directions at once: memory")]
     share = rows[("resnet18-32", "byol: memory / both directions at once")]

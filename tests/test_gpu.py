@@ -14,6 +14,7 @@ from byol.augment.draw import draw_view
 from byol.config import AugmentConfig, PretrainConfig, replace
 from byol.data.loader import Batch, Loader, generator_of
 from byol.data.sources import TensorSource
+from byol.data.upload import Upload
 from byol.methods.byol import distance
 from byol.train import State, build, parallel, train_step
 from golden_names import load
@@ -74,16 +75,25 @@ def batches(device: torch.device, steps: int, config: PretrainConfig = CONFIG) -
     return Loader(source, config, device, 2, held=images).batches(0, steps)
 
 
-def test_batches_that_travel_are_the_cpus() -> None:
-    """Of images that are cropped in threads: memory that is given away too early would show in one of many batches."""
-    pictures = list(torch.randint(0, 256, (128, 3, 40, 36), dtype=torch.uint8, generator=generator_of(3)))
-    source = TensorSource(torch.stack(pictures))
-    state = build(CONFIG, 3, GPU)
-    loaders = [Loader(source, CONFIG, device, 2, held=pictures) for device in (torch.device("cpu"), GPU)]
-    for (here,), (there,) in zip(*(loader.batches(0, 20) for loader in loaders), strict=True):
-        train_step(state, state.method, [there], CONFIG, 0.02, 0.99, nullcontext())
-        for one, two in zip(here.images, there.images, strict=True):
-            assert torch.equal(one, two.cpu())
+SLEEP = 200_000_000
+"""Cycles of a GPU that does nothing, a tenth of a second."""
+
+
+def test_what_is_uploaded_is_not_overwritten_while_it_is_read() -> None:
+    upload = Upload(GPU)
+    values = [torch.full((1_000_000,), number, dtype=torch.uint8) for number in range(8)]
+    torch.cuda._sleep(SLEEP)  # training is behind
+    copies = [upload(value).clone() for value in values]  # each upload is given away at once
+    assert all(torch.equal(copy.cpu(), value) for copy, value in zip(copies, values, strict=True))
+
+
+def test_training_waits_for_what_is_uploaded() -> None:
+    upload = Upload(GPU)
+    assert upload.stream is not None
+    value = torch.arange(1_000_000)
+    with torch.cuda.stream(upload.stream):
+        torch.cuda._sleep(SLEEP)
+    assert torch.equal(upload(value).clone().cpu(), value)
 
 
 def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:

@@ -86,6 +86,7 @@ def seconds_per_step(
         now = time.perf_counter()
         if timed == 0:
             began = now
+            started = now if config.optim.compile else started  # compiling is no rehearsing
         # all processes stop at the same step: every step has reductions in it
         elif distributed.agree(now - started > (limit if timed < ENOUGH_STEPS else least), loader.device):
             break

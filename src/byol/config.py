@@ -148,8 +148,8 @@ class OptimConfig:
     accumulate: int = 1
     """Micro-batches that a batch is split into: memory falls, and batch norm sees the smaller ones (Section 5)."""
     recompute: bool = False
-    """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for about a
-    third more work, and the same updates."""
+    """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for at
+    most a third more work, and the same updates."""
     compile: bool = False
     """Have torch.compile fuse what the networks do: a minute before the first step; for GPUs."""
     clip: float | None = None
@@ -166,7 +166,7 @@ class OptimConfig:
         _require(self.trust > 0, "trust", self.trust, "a number above 0")
         _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
-        _require(not (self.compile and self.recompute), "compile", self.compile, "False where recompute is on")
+        _require(not (self.compile and self.recompute), "compile", self.compile, "False with recompute; leave one out")
         _require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
         for name in ("predictor_lr", "projector_lr"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")

@@ -1,5 +1,7 @@
 """Before the first step: what can be known to be wrong, what is kept aside, and what fits into memory."""
 
+import os
+import shutil
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from byol.health import PROBE_IMAGES
 from byol.log import RunLog
 from byol.monitor import Monitor, split
 from byol.networks import make_encoder
+from byol.recompute import recompute
 from byol.run_folder import BadImages, RunFolder
 
 
@@ -71,7 +74,11 @@ def check(config: PretrainConfig, source: Source) -> None:
         _check_moco(config, len(source))
     network = config.network
     with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
-        make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
+        encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
+    if config.optim.recompute:
+        recompute(encoder, config.encoder)
+    if config.optim.compile:
+        _check_compiler()
     if len(config.augment.mean) != source.channels:
         raise UserError(
             f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
@@ -92,6 +99,14 @@ def _check_labels(source: Source) -> None:
         f"The method supervised learns from labels, but {source.name!r} has {found}; give a folder with a sub-folder "
         "per class, Parquet with a label column, or another --method."
     )
+
+
+def _check_compiler() -> None:
+    """torch.compile needs one where a processor trains, and was tried in one process only."""
+    if distributed.world_size() > 1:
+        raise UserError("optim.compile is for one process; leave it out, or start without torchrun.")
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl")):
+        raise UserError("optim.compile needs a C++ compiler (g++ or clang++); install one, or leave it out.")
 
 
 def _check_moco(config: PretrainConfig, images: int) -> None:

@@ -1,4 +1,4 @@
-"""Less memory for a third more work: activations computed again in the backward pass rather than kept until then."""
+"""Less memory for more work, a third at most: activations computed again in the backward pass, not kept."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +14,7 @@ from byol.errors import UserError
 
 
 def recompute(encoder: nn.Module, name: str) -> None:
-    """Have an encoder keep the input of each of its blocks alone; what it learns stays the same.
+    """Have an encoder keep its stem and the inputs of its blocks; what it learns stays the same.
 
     Args:
         encoder: a ResNet, or another timm model without batch norm that can do so by itself.

@@ -104,7 +104,7 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["rate"]
     state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=model is state.method)  # several processes keep them in their buckets
     state.method.update_target(tau)
     state.step += 1
     return loss, norm
@@ -187,7 +187,7 @@ def train(
 def parallel(method: AnyMethod, device: torch.device, compiled: bool = False) -> nn.Module:
     """The method, its gradients averaged over the processes if there are several; `compiled`: its networks are."""
     for network in method.children() if compiled else ():
-        network.compile()
+        network.compile(dynamic=False)  # the run's shapes never change
     if distributed.world_size() == 1:
         return method
     # batch-norm statistics are the same in every process already, so no buffers are sent

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings
-from byol.config import OptimConfig, PretrainConfig
+from byol.config import OptimConfig, PretrainConfig, replace
 from byol.errors import UserError
 from byol.methods.byol import BYOL
 from byol.networks import parameter_count
@@ -87,8 +87,9 @@ def limit_of(config: PretrainConfig, in_chans: int, precision: str) -> Limit:
 
 def on_paper(config: PretrainConfig, in_chans: int) -> BYOL:
     """The networks of a run with shapes only: no weights are drawn, no memory is taken."""
+    plain = replace(config, optim__recompute=False)  # what is computed twice need not be
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        method = build(config, in_chans, torch.device("meta")).method.train()
+        method = build(plain, in_chans, torch.device("meta")).method.train()
     if not isinstance(method, BYOL):
         raise UserError(
             f"The limit is counted for BYOL only, not for the method {config.method!r}; give --method byol."
