@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+import taken
 from byol import machine
 from byol.config import ViewConfig
 from byol.networks import make_encoder
-from results_file import most_memory
 from workloads import Images, Ours, Workload, load
 
 EPOCH = 1_000_000
@@ -277,4 +277,4 @@ def serve(measure: Callable[[], float]) -> None:
     device, _ = machine.choose_device("auto")
     print("ready", flush=True)
     for _ in sys.stdin:
-        print(measure(), most_memory(device), flush=True)
+        print(measure(), taken.most(device), flush=True)

@@ -8,10 +8,8 @@ normalised batches ready. k-NN and the penalties work on made-up features of fix
 benchmarks/results/evaluation-speed.json.
 """
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +21,11 @@ from byol.evals.knn import knn_accuracy
 from byol.evals.logistic import Problem
 from byol.evals.transfer import TransferConfig
 from byol.networks import features_of, make_encoder
-from results_file import RESULTS, Row, in_rounds, ratios, show, write
+from options import add_images, common_options
+from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
 from transfer_speed import made_up
-from workloads import DATA, WORKLOADS, Workload, load
+from workloads import WORKLOADS, Workload, load
 
 GOAL = 0.95
 """Least share of the bare forward pass's speed that extraction should reach."""
@@ -41,12 +40,8 @@ FITTED = 5_000
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
-    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
-    parser.add_argument("--quick", action="store_true", help="one round of tiny work; writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser = common_options(__doc__, 3)
+    add_images(parser)
     options = parser.parse_args(arguments)
     machine.keep_freed_memory()
     rounds = 1 if options.quick else options.rounds

@@ -9,14 +9,14 @@ machine that slows down for a while slows them too. Writes benchmarks/results/li
 """
 
 import argparse
-from pathlib import Path
 
 from byol.bench.ceilings import Ceilings, measure_ceilings
 from byol.bench.limits import limit_of
 from byol.bench.profile import PARTS, Profile
-from results_file import RESULTS, Row, ratios, show, write
+from options import add_images, common_options
+from results_file import Row, ratios, show, write
 from throughput import quick
-from workloads import DATA, WORKLOADS, Ours, Workload, load
+from workloads import WORKLOADS, Ours, Workload, load
 
 PROFILED = {"resnet18-32": 2, "resnet50-224": 2, "narrow-32": 10}
 """Updates of one profile."""
@@ -24,13 +24,8 @@ PROFILED = {"resnet18-32": 2, "resnet50-224": 2, "narrow-32": 10}
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[*WORKLOADS], default=[*WORKLOADS], metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
-    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
-    parser.add_argument("--quick", action="store_true", help="one round of tiny steps; writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser = common_options(__doc__, 3, list(WORKLOADS))
+    add_images(parser)
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     ceilings: list[Ceilings] = []

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from byol import machine
 from contestants import NAMES, measure_of, serve
-from results_file import RESULTS, Row, in_rounds, ratios, show, write
+from options import add_images, common_options
+from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
-from workloads import DATA, PIPELINES, WORKLOADS, Workload
+from workloads import PIPELINES, WORKLOADS, Workload
 
 GOALS = {
     "resnet18-32": 2.7,
@@ -33,7 +34,7 @@ GOALS = {
 }
 """Times lightly's speed that byol wants to reach."""
 MEMORY_GOAL = 0.75
-"""Of lightly's peak memory, which byol wants to stay below."""
+"""Of lightly's peak memory, which byol wants to stay below: of the whole process, or of tensors on a GPU."""
 SETTLE_SECONDS = 2.0
 """Pause after each measurement, in which a loader's workers fill their queue and fall asleep."""
 SLOW_STEPS = {"resnet18-32": 3, "resnet50-224": 3, "narrow-32": 12}
@@ -44,15 +45,10 @@ PEER_PIPELINE_BATCHES = {"pipeline-32": 10, "pipeline-224": 20}
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write `benchmarks/results/peers.json`."""
     names = [*WORKLOADS, *PIPELINES]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser = common_options(__doc__, 5, names)
+    add_images(parser)
     parser.add_argument("--against", nargs="+", choices=NAMES[1:], default=NAMES[1:], metavar="PEER")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=min(16, machine.cores()), help="of a peer's DataLoader")
-    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
-    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
-    parser.add_argument("--quick", action="store_true", help="one round of one tiny step; writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     parser.add_argument("--contestant", nargs=2, metavar=("WORK", "NAME"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.contestant:
@@ -83,28 +79,22 @@ def compare(work: str, options: argparse.Namespace) -> list[Row]:
         for contestant in contestants.values():
             contestant.close()
     rows = []
+    trains = work in WORKLOADS
     for name in names:
         workload = _workload(work, name, options.quick)
         rows.append(Row(work, name, "images/s", values[name], _about(name, workload, options.workers)))
+        if trains:
+            rows.append(Row(work, f"{name}, peak memory", "MB", [contestants[name].peak]))
     for name in names[1:]:
-        goal = GOALS[work] if name == "lightly" and not options.quick else None
+        judged = name == "lightly" and not options.quick
+        goal, memory_goal = (GOALS[work], MEMORY_GOAL) if judged else (None, None)
         rows.append(Row(work, f"byol / {name}", "ratio", ratios(values["byol"], values[name]), goal=goal))
-    if work in WORKLOADS:
-        rows += _memory(work, contestants, None if options.quick else MEMORY_GOAL)
+        if trains:
+            share = contestants["byol"].peak / contestants[name].peak
+            what = f"byol / {name}, peak memory"
+            rows.append(Row(work, what, "ratio", [share], goal=memory_goal, at_most=True))
     for row in rows:
         show(row)
-    return rows
-
-
-def _memory(work: str, contestants: "dict[str, Contestant]", goal: float | None) -> list[Row]:
-    """What each took at most: tensors on a GPU; on a processor its whole process, without the workers it started."""
-    ours = contestants["byol"].peak
-    rows = [Row(work, f"{name}, peak memory", "MB", [each.peak]) for name, each in contestants.items()]
-    for name, peer in contestants.items():
-        if name != "byol":
-            wanted = goal if name == "lightly" else None
-            row = Row(work, f"byol / {name}, peak memory", "ratio", [ours / peer.peak], goal=wanted, at_most=True)
-            rows.append(row)
     return rows
 
 

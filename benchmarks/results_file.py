@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from byol import machine
 from byol.checkpoint import write_atomically
 
@@ -79,25 +77,6 @@ def in_rounds(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 def ratios(above: list[float], below: list[float]) -> list[float]:
     """The ratio of two measurements, round by round."""
     return [a / b for a, b in zip(above, below, strict=True)]
-
-
-def most_memory(device: torch.device) -> int:
-    """Most bytes in use at a time so far: of tensors on a GPU, or of this process, without the workers it started.
-
-    Linux only: the system's own count (`getrusage`) takes over what a parent process had.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def forget_memory(device: torch.device) -> None:
-    """Count `most_memory` from now on."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def show(row: Row) -> None:

@@ -9,7 +9,6 @@ tensors' on a GPU. Its speed is the median of the updates that follow. Writes be
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,12 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import taken
 from byol import machine
 from byol.bench.ceilings import synchronise
 from byol.bench.measure import LR, TAU, Ready
 from byol.config import PretrainConfig, replace
 from byol.train import build, parallel, train_step
-from results_file import RESULTS, Row, forget_memory, in_rounds, most_memory, ratios, show, write
+from options import common_options
+from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
 from workloads import WORKLOADS
 
@@ -37,11 +38,7 @@ UPDATES = 3
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round of tiny updates; writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser = common_options(__doc__, 3, list(WORKLOADS))
     parser.add_argument("--measure", nargs=2, metavar=("WORK", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
@@ -102,11 +99,11 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
     def update() -> Tensor:
         return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]  # type: ignore[list-item]
 
-    forget_memory(device)
-    before = taken(device)
+    taken.forget(device)
+    before = taken.now(device)
     update()
     synchronise(device)
-    memory = most_memory(device) - before
+    memory = taken.most(device) - before
     seconds = []
     for _ in range(UPDATES):
         began = time.perf_counter()
@@ -114,14 +111,6 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
         synchronise(device)
         seconds.append(time.perf_counter() - began)
     return memory, config.batch_size / statistics.median(seconds)
-
-
-def taken(device: torch.device) -> int:
-    """Bytes in use now."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 if __name__ == "__main__":

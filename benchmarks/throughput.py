@@ -7,27 +7,19 @@
 The three are measured in turn, several rounds, on the same data; what is judged is their ratio in each round.
 """
 
-import argparse
 import dataclasses
-from pathlib import Path
 
 from byol.config import PretrainConfig, replace
-from results_file import RESULTS, Row, in_rounds, ratios, show, write
-from workloads import DATA, PIPELINES, WORKLOADS, Ours, Workload, load
+from options import add_images, common_options
+from results_file import Row, in_rounds, ratios, show, write
+from workloads import PIPELINES, WORKLOADS, Ours, Workload, load
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write `benchmarks/results/throughput.json`."""
     names = [*WORKLOADS, *PIPELINES]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}"
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--small", default=str(DATA / "cifar10" / "train.parquet"), help="32 px images, held in memory")
-    parser.add_argument("--jpeg", default=str(DATA / "imagenet-samples"), help="folder of JPEG files")
-    parser.add_argument("--quick", action="store_true", help="one round of one tiny step; writes nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser = common_options(__doc__, 5, names)
+    add_images(parser)
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     for name in options.only:

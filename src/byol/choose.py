@@ -188,7 +188,7 @@ GPU_BYTES_PER_PIXEL = {"resnet50": 1400, "resnet18": 380}
 """Memory of BYOL's bf16 training step per pixel of a batch, with the standard stem: the tensors of one view that are
 kept for its backward pass (counted: 875 and 240), and what lives beside them."""
 BOTH_VIEWS_COST = 2
-"""Times as much by the other methods, which keep those of both views (`BYOL.ways`)."""
+"""Times as much where both views' are kept at a time: by all but MoCo and BYOL with a target network (`BYOL.ways`)."""
 SMALL_STEM_COST = 10
 """Times as much with the small stem, whose first stage has sixteen times the pixels (counted: 10 and 14)."""
 
@@ -214,7 +214,9 @@ def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Fac
             wanted, why = enough, "so short a run learns more from more updates (docs/recipes.md)"
     if facts.device == "cuda":
         per_image = GPU_BYTES_PER_PIXEL.get(encoder, GPU_BYTES_PER_PIXEL["resnet50"]) * image_size**2
-        per_image *= 1 if facts.values.method == "byol" else BOTH_VIEWS_COST
+        method, target = facts.values.method, facts.values.target.kind
+        one_view = method == "moco" or (method == "byol" and target == "ema")
+        per_image *= 1 if one_view else BOTH_VIEWS_COST
         per_image *= SMALL_STEM_COST if stem == "small" else 1
         free = (0.9 - SHARE_OF_FREE) * facts.free_memory  # images may be held there too
         fitting = 2 ** math.floor(math.log2(max(2, free / per_image)))

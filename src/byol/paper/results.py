@@ -150,15 +150,13 @@ def alone(folder: Path) -> Iterator[None]:
 def essence(config: PretrainConfig) -> PretrainConfig:
     """A config without what changes no result: where and how an update is computed, and how a run is watched."""
     plain = PretrainConfig()
-    config = replace(config, optim__recompute=False, optim__compile=False)
-    return replace(config, device=plain.device, precision=plain.precision, data=plain.data, watch=plain.watch)
+    apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "watch": plain.watch}
+    return replace(config, **apart, optim__recompute=False, optim__compile=False)
 
 
 def fingerprint(config: PretrainConfig) -> str:
     """16 hexadecimal digits of a config's essence, its seed among it."""
-    values = to_json(essence(config))
-    del values["optim"]["recompute"], values["optim"]["compile"]  # always off there, and unknown to older lines
-    return digest([json.dumps(values, sort_keys=True)])
+    return digest([json.dumps(to_json(essence(config)), sort_keys=True)])
 
 
 def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:

@@ -11,6 +11,7 @@ from typing import Any
 from byol.paper.cells import Cell, Table
 from byol.paper.plan import Done
 from byol.paper.ranks import Row, on_shared_seeds
+from byol.paper.results import measured_with
 from byol.paper.scales import Scale
 
 Line = Mapping[str, Any]
@@ -93,8 +94,8 @@ class TableResult:
     def seconds(self) -> float:
         """What all lines took, each training counted once."""
         lines = [line for row in self.rows for line in row.lines]
-        taken: dict[str, float] = {line["fingerprint"]: sum(line["seconds"].values()) for line in lines}
-        return sum(taken.values())
+        taken = {measured_with(line): sum(line["seconds"].values()) for line in lines}
+        return float(sum(taken.values()))
 
 
 @dataclass
