@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def results(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
     return (folder / "encoder.safetensors").read_bytes(), [
         {key: value for key, value in line.items() if key != "images_per_second"} for line in lines
     ]
+
+
+@pytest.fixture(autouse=True)
+def _as_from_a_terminal() -> Iterator[None]:
+    """Signals as a terminal leaves them: under `nohup` or in the background of a script, tests inherit deaf ears."""
+    usual = {number: signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number in ENDING}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
