@@ -321,7 +321,7 @@ def test_the_list_says_what_tables_claim_and_cost(results: Path, capsys: pytest.
         (["batchsize"], "There is no table 'batchsize'. Did you mean 'batch-size'? There are: targets,"),
         (
             ["lr", "--scale", "smal"],
-            "There is no scale 'smal'. Did you mean 'small'? The scales are: cpu, small, paper.",
+            "There is no scale 'smal'. Did you mean 'small'? The scales are: cpu, cpu-long, small, paper.",
         ),
         (["lr", "--seeds", "0"], "seeds is 0"),
         (["lr", "--jobs", "0"], "jobs is 0"),

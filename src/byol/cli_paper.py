@@ -26,7 +26,7 @@ class Paper:
     table: Annotated[Positional[str | None], arg(metavar="TABLE", help_behavior_hint="(default: list them)")] = None
     """A table by name, all, or report."""
     scale: str = "cpu"
-    """cpu, small (one GPU), or paper (printed as torchrun commands)."""
+    """cpu, cpu-long (four times the epochs), small (one GPU), or paper (printed as torchrun commands)."""
     seeds: int = 1
     """So many, from 0; the paper has three."""
     data: str = "cifar10"

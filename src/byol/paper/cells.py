@@ -60,11 +60,11 @@ class Table:
     """One line: what the paper says it shows."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
-    """By scale, what it cannot show of this table; `{updates}` and the like are filled in from the scale."""
+    """By scale, what it and a longer run of it cannot show of this table; `{updates}` and the like are filled in from the scale."""
 
     def limit(self, scale: Scale) -> str:
         """What a scale cannot show of this table, in words; empty where there is nothing to say."""
-        return self.limits.get(scale.name, "").format(
+        return self.limits.get(scale.shorter or scale.name, "").format(
             updates=f"{scale.config.total_steps(scale.train_images):,}",
             images=f"{scale.train_images:,}",
             batch=scale.config.batch_size,

@@ -1,5 +1,6 @@
 """Scales: encoder, data and schedule, the same for every table. To tune one, change its function here."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ class Scale:
     """Fine-tuning with few labels."""
     printed: bool = False
     """Whether its commands are printed, and never run from here."""
+    shorter: str = ""
+    """The scale that this one is a longer run of; the report compares rows that both have."""
 
     def estimated_seconds(self) -> float:
         """What one cell takes, as far as can be known before one was run."""
@@ -84,6 +87,15 @@ def cpu() -> Scale:
         evaluation_seconds=10,
         semi=SemiConfig(lrs=(0.02, 0.1), epochs=(30,), baseline=False),
     )
+
+
+def cpu_long() -> Scale:
+    """`cpu` at four times its epochs and nothing else: what of the order of rows is owed to the length of a run."""
+    short = cpu()
+    assert short.images is not None
+    config = watched(replace(short.config, epochs=4 * short.config.epochs), short.images)
+    what = "cpu at four times the epochs, to tell what a short run hides"
+    return dataclasses.replace(short, name="cpu-long", what=what, config=config, shorter=short.name)
 
 
 def small() -> Scale:
@@ -150,7 +162,7 @@ def watched(config: PretrainConfig, images: int) -> PretrainConfig:
     return replace(config, watch__health_every=every, watch__log_every=every, watch__stop_on_collapse=False)
 
 
-SCALES: dict[str, Callable[[], Scale]] = {"cpu": cpu, "small": small, "paper": paper}
+SCALES: dict[str, Callable[[], Scale]] = {"cpu": cpu, "cpu-long": cpu_long, "small": small, "paper": paper}
 
 
 def scale_named(name: str) -> Scale:
