@@ -22,7 +22,7 @@ from byol.paper.plots import ticks
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
 from byol.paper.report import MARKS, write_report
 from byol.paper.results import append_line, fingerprint, results_file
-from byol.paper.scales import cpu
+from byol.paper.scales import Scale, cpu, cpu_long
 from byol.paper.summary import drops, gather
 
 few = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12)
@@ -86,9 +86,11 @@ def test_sentences_leave_no_swapped_pair_out(values: list[tuple[int, int]]) -> N
     assert all({swap.upper.name, swap.lower.name} & named for swap in swaps(rows))
 
 
-def line_of(table: str, cell: str, seed: int, linear: float | None, **more: Any) -> dict[str, Any]:
+def line_of(
+    table: str, cell: str, seed: int, linear: float | None, scale: Scale | None = None, **more: Any
+) -> dict[str, Any]:
     """A line as the runner writes it."""
-    scale = cpu()
+    scale = scale or cpu()
     found = next(one for one in TABLES[table].cells(scale) if one.name == cell)
     config = replace(found.config(scale), seed=seed, device="cpu", precision="bf16", data__workers=1)
     return {
@@ -97,7 +99,7 @@ def line_of(table: str, cell: str, seed: int, linear: float | None, **more: Any)
         "seed": seed,
         "config": to_json(config),
         "fingerprint": fingerprint(config),
-        "scale": "cpu",
+        "scale": scale.name,
         "evaluation": evaluation_of(scale, fine_tunes=found.fine_tunes),
         "data": {"images": 20000, "test_images": 10000, "classes": 10, "fingerprint": "f" * 16},
         "knn": None if linear is None else linear - 0.05,
@@ -202,6 +204,34 @@ def test_a_seed_that_only_one_method_has_is_not_compared(results: Path, tmp_path
     assert "BYOL loses 0.5 points, SimCLR 5.5: BYOL **5.0 points less** (in each of 2 seeds)" in text
     assert "| 256 (8 here) | -0.7 | -3.6 | -27.0 ± 40.0 | -5.5 ± 0.5 |" in text, "the grid has all there is"
     assert "; of BYOL's rows alone **" in text
+
+
+def test_a_longer_run_is_compared_on_the_rows_and_seeds_that_both_scales_have(results: Path, tmp_path: Path) -> None:
+    """Longer, tau 0.99 passes 0.9, which gives four rows the order of the paper; what one scale lacks is left out."""
+    long = cpu_long()
+    more = {"tau-0.99": 0.7, "tau-0.9": 0.65, "tau-1": 0.41, "tau-0": 0.3, "tau-0-predictor-x2": 0.1}
+    for cell, linear in more.items():
+        append_line(results_file(results, "targets", long.name), line_of("targets", cell, 0, linear, long))
+    append_line(results_file(results, "targets", long.name), line_of("targets", "tau-0.9", 1, 0.99, long))
+    append_line(results_file(results, "batch-size", long.name), line_of("batch-size", "byol-4096", 0, 0.7, long))
+    text, _ = report_on(results, tmp_path)
+    ((_, compared),) = re.findall(r"### What a longer run changes (.*?)\n(.*?)###", text, re.DOTALL)
+    before = scipy.stats.kendalltau([72.5, 68.4, 18.8, 0.3], [60, 62, 40, 20]).statistic
+    assert "10 epochs beside 40 and nothing else different" in compared
+    assert f"over 1 tables: **{before:.2f}** at 10 epochs, **1.00** at 40." in compared
+    target = "`targets` What the target is, and how fast it moves"
+    assert f"| {target} | 4 | 1 | {before:.2f} | 1.00 | 5 of 6 | 6 of 6 |" in compared
+    assert "| `targets` tau 0.99: moving average of online | 72.5 | 60.0 | 70.0 | +10.0 |" in compared
+    assert "predictor's rate" not in compared
+    assert "A run has 6,250 updates" in text
+    assert "`byol paper targets --scale cpu-long --seeds 3`" in text
+
+
+def test_scales_that_share_too_few_rows_are_not_compared(results: Path, tmp_path: Path) -> None:
+    long = cpu_long()
+    for cell in ("tau-0.99", "tau-1"):
+        append_line(results_file(results, "targets", long.name), line_of("targets", cell, 0, 0.6, long))
+    assert "What a longer run changes" not in report_on(results, tmp_path)[0]
 
 
 def test_two_rows_are_compared_in_words_alone(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ _ALL = (
         "and a faster predictor rescues it",
         cells=tables.targets,
         limits={
-            "cpu": "A run has {updates} updates, the paper's 94,000: tau = 0.999 averages over a thousand, which may "
-            "be all of a run, and the best tau of a short run is lower than that of a long one. What ends in a useless "
+            "cpu": "A run has {updates} updates, the paper's 94,000: tau = 0.999 averages over a thousand, which is "
+            "much of a run, and the best tau of a short run is lower than that of a long one. What ends in a useless "
             "encoder in the paper may not have come to its end here. The scale's predictor learns ten times as fast as "
             "the rest; rows of tau 0 have the rates that the paper names."
         },

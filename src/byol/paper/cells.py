@@ -60,7 +60,7 @@ class Table:
     """One line: what the paper says it shows."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
-    """By scale, what it and a longer run of it cannot show of this table; `{updates}` and the like are filled in from the scale."""
+    """By scale, what it and a longer run of it cannot show of this table; `{updates}` and the like are filled in."""
 
     def limit(self, scale: Scale) -> str:
         """What a scale cannot show of this table, in words; empty where there is nothing to say."""

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+FEWEST_ROWS = 3
+"""Rows below which a rank correlation says nothing."""
 UNPRINTED = 0.25
 """Half-range of a number that the paper prints without one: it leaves out what is not above it."""
 
@@ -54,6 +56,11 @@ def on_shared_seeds(rows: Sequence[Row]) -> list[Row]:
     if not shared:
         return []
     return [Row(row.name, row.paper, {s: row.by_seed[s] for s in sorted(shared)}, row.paper_spread) for row in rows]
+
+
+def tau_of(rows: Sequence[Row]) -> float:
+    """Tau-b between the paper's rows and ours; NaN of too few."""
+    return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
 
 
 def tau_by_seed(rows: Sequence[Row]) -> dict[int, float]:

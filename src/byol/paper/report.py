@@ -11,13 +11,12 @@ from byol.errors import UserError
 from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
 from byol.paper.catalogue import TABLES
 from byol.paper.cells import GROUPS
+from byol.paper.longer import longer_blocks
 from byol.paper.plots import drops_plot, rows_plot
-from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_b, tau_by_seed
+from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_by_seed, tau_of
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
 
-FEWEST_ROWS = 3
-"""Rows below which a rank correlation says nothing."""
 CLAIMS = {
     "batch-size": ("When the batch shrinks", ("256", "128", "64")),
     "augmentations": (
@@ -78,8 +77,11 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
 def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
     """The whole report."""
     blocks: list[Block] = []
+    by_name = {gathered.scale.name: gathered for gathered in scales}
     for gathered in scales:
         blocks += _overview(gathered)
+        if gathered.scale.shorter in by_name:
+            blocks += longer_blocks(by_name[gathered.scale.shorter], gathered)
         for name in CLAIMS:
             result = gathered.table(name)
             if result is not None:
@@ -93,10 +95,10 @@ def _overview(gathered: Gathered) -> list[Block]:
     rows, taus, apart = [], [], []
     for result in gathered.tables:
         ranked = result.ranked()
-        tau = _tau(ranked)
+        tau = tau_of(ranked)
         if not math.isnan(tau):
             taus.append(tau)
-            alone = [found for rows in result.ranked_by_method().values() if not math.isnan(found := _tau(rows))]
+            alone = [found for rows in result.ranked_by_method().values() if not math.isnan(found := tau_of(rows))]
             apart.append(sum(alone) / len(alone) if alone else tau)
         right, of = decided(ranked)
         fewest, most = result.seeds
@@ -130,11 +132,6 @@ def _overview(gathered: Gathered) -> list[Block]:
     return blocks + [Paragraph(text) for text in _machines(gathered)]
 
 
-def _tau(rows: Sequence[Row]) -> float:
-    """Kendall's tau-b between the paper's rows and ours; NaN of too few."""
-    return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
-
-
 def _each_seed(rows: Sequence[Row]) -> str:
     """Tau-b of every seed alone, where there are several."""
     taus = tau_by_seed(rows).values()
@@ -143,7 +140,7 @@ def _each_seed(rows: Sequence[Row]) -> str:
 
 def _mean_by_seed(gathered: Gathered) -> str:
     """The mean over tables of every seed alone, where all tables have several."""
-    taus = [tau_by_seed(ranked) for table in gathered.tables if not math.isnan(_tau(ranked := table.ranked()))]
+    taus = [tau_by_seed(ranked) for table in gathered.tables if not math.isnan(tau_of(ranked := table.ranked()))]
     seeds = sorted(set.intersection(*(set(found) for found in taus)))
     means = [sum(found[seed] for found in taus) / len(taus) for seed in seeds]
     return f" (seed by seed {', '.join(f'{mean:.2f}' for mean in means)})" if len(means) > 1 else ""
@@ -265,7 +262,7 @@ def table_blocks(result: TableResult) -> list[Block]:
     head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
     blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
     ranked = result.ranked()
-    if not math.isnan(_tau(ranked)):
+    if not math.isnan(tau_of(ranked)):
         blocks.append(Paragraph(_order(result)))
     if len(ranked) > 1:
         disagreeing = sentences(ranked)
@@ -292,19 +289,19 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _order(result: TableResult) -> str:
-    ranked, by_knn = result.ranked(), _tau(result.ranked_by_knn())
+    ranked, by_knn = result.ranked(), tau_of(result.ranked_by_knn())
     said = f"Kendall's tau-b between the paper's rows and ours: {_weighed(ranked)}"
     if not math.isnan(by_knn):
         said += f", by 20-NN {by_knn:.2f}"
     for group, rows in result.ranked_by_method().items():
-        if not math.isnan(_tau(rows)):
+        if not math.isnan(tau_of(rows)):
             said += f"; of {GROUPS[group]}'s rows alone {_weighed(rows)}"
     right, of = decided(ranked)
     return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
 
 
 def _weighed(rows: Sequence[Row]) -> str:
-    return f"**{_tau(rows):.2f}** ({_each_seed(rows)})"
+    return f"**{tau_of(rows):.2f}** ({_each_seed(rows)})"
 
 
 def _left_out(result: TableResult) -> list[str]:

@@ -76,10 +76,14 @@ class TableResult:
         counts = [len(row.lines) for row in self.rows]
         return min(counts), max(counts)
 
-    def ranked(self, method: str | None = None) -> list[Row]:
-        """Rows that the paper has a number for, on the seeds that all of them have; of one method, or all."""
+    def comparable(self, method: str | None = None) -> list[Row]:
+        """Rows that the paper has a number for, with the seeds that each has; of one method, or all."""
         rows = [row for row in self.rows if method is None or row.cell.group == method]
-        return on_shared_seeds([row.ranked(row.cell.metric) for row in rows if row.cell.paper is not None])
+        return [row.ranked(row.cell.metric) for row in rows if row.cell.paper is not None]
+
+    def ranked(self, method: str | None = None) -> list[Row]:
+        """The same, on the seeds that all of them have."""
+        return on_shared_seeds(self.comparable(method))
 
     def ranked_by_method(self) -> dict[str, list[Row]]:
         """The same for each method alone; nothing where a table has one."""
