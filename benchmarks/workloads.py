@@ -1,7 +1,9 @@
 """What is measured: three nets on two kinds of data, and our own side of each."""
 
 import os
+import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from byol import machine
-from byol.bench.measure import Subject, pipeline
+from byol.bench.measure import Subject, pipeline, rate
 from byol.choose import small_on_cpu
 from byol.config import (
     AugmentConfig,
@@ -21,7 +23,7 @@ from byol.config import (
     ViewConfig,
     replace,
 )
-from byol.data.loader import Loader, shrink_side
+from byol.data.loader import AHEAD, Loader, shrink_side
 from byol.data.memory import hold
 from byol.data.sources import Source, open_source
 
@@ -42,6 +44,8 @@ class Workload:
     """Batches in one measurement of the pipeline alone."""
     goal: float | None = None
     """Least share of the step's speed that pipeline and step together must reach."""
+    crops_only: bool = False
+    """Whether the loader hands crops over, decoded ahead, as it does for a GPU, which makes the views of them."""
 
     @property
     def from_files(self) -> bool:
@@ -88,6 +92,17 @@ PIPELINES = {
     "pipeline-32": Workload(pipeline_32(), steps=0, pipeline_batches=40, goal=20_000),
     "pipeline-224": Workload(resnet50_224(), steps=0, pipeline_batches=30),
 }
+CROPS = {
+    "crops-224": Workload(replace(resnet50_224(), batch_size=64), steps=0, pipeline_batches=20, crops_only=True),
+}
+
+
+class CropLoader(Loader):
+    """A loader as on a GPU: crops are handed over, since the GPU makes the views."""
+
+    @property
+    def views_in_threads(self) -> bool:
+        return False
 
 
 @dataclass
@@ -127,7 +142,8 @@ class Ours:
         self.device, _ = machine.choose_device(config.device)
         self.precision, _ = machine.choose_precision(config.precision, self.device)
         workers = min(16, machine.cores())
-        self.loader = Loader(self.images.source, config, self.device, workers, self.images.held)
+        kind, ahead = (CropLoader, AHEAD) if self.workload.crops_only else (Loader, None)
+        self.loader = kind(self.images.source, config, self.device, workers, self.images.held, ahead=ahead)
         if self.workload.steps:
             self.subject = Subject(config, self.loader, 3, self.precision)
 
@@ -153,8 +169,18 @@ class Ours:
         if self.subject is not None:
             return self.subject.pipeline(count)
         first = self.position
-        self.position += count + 1
+        self.position += count + 1 + self.loader.decodes_ahead
+        if self.workload.crops_only:
+            return self._crops(first, count)
         return pipeline(self.loader, self.workload.config, self.loader.batches(first, first + count + 1), count)
+
+    def _crops(self, first: int, count: int) -> float:
+        ahead = self.loader.decodes_ahead
+        batches = self.loader.batches(first, first + 1 + count + ahead)  # as many are under way at the end as before
+        next(batches)
+        began = time.perf_counter()
+        images = sum(len(batch.images[0]) for (batch,) in islice(batches, count))
+        return rate(self.device, images, began)
 
     def step(self) -> float:
         """Images per second of forward, backward, optimiser and target on views made before."""

@@ -278,5 +278,7 @@ def test_cells_are_chosen_by_pattern() -> None:
 def test_wrong_names_name_the_right_ones() -> None:
     with pytest.raises(UserError, match=r"no table 'targts'. Did you mean 'targets'\? There are: targets, bridge"):
         table_named("targts")
-    with pytest.raises(UserError, match=r"no scale 'cpus'. Did you mean 'cpu'\? The scales are: cpu, cpu-long, small, paper"):
+    with pytest.raises(
+        UserError, match=r"no scale 'cpus'. Did you mean 'cpu'\? The scales are: cpu, cpu-long, small, paper"
+    ):
         scale_named("cpus")

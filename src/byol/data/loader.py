@@ -6,8 +6,8 @@ process and a micro-batch take their part of it. So resume needs no state, and t
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,7 @@ from byol.augment.draw import Drawn, ViewParams, draw_view
 from byol.config import AugmentConfig, PretrainConfig
 from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
+from byol.data.rows import CropRows
 from byol.data.sources import Source
 from byol.data.upload import Upload
 from byol.machine import free_memory
@@ -190,22 +191,39 @@ class Loader:
         """Start decoding, a few images a task; what is returned waits for them."""
         parts = [slice(i, i + TASK_IMAGES) for i in range(0, len(indices), TASK_IMAGES)]
         numbers, params = indices.tolist(), [(params1[part], params2[part]) for part in parts]
-        if not self.views_in_threads:
-            crops = [pool.submit(self._crop_part, numbers[i], p) for i, p in zip(parts, params, strict=True)]
-            return lambda: self._finish(crops, (params1, params2))
-        side, channels = self.config.image_size, len(self.config.augment.mean)
-        one, two = (torch.empty(len(indices), channels, side, side) for _ in range(2))
-        rows = list(zip(one.chunk(len(one)), two.chunk(len(two)), strict=True))
-        drawn = list(zip(params1.one_by_one(), params2.one_by_one(), strict=True))
-        taken = [
-            pool.submit(self._view_part, numbers[i], p, drawn[i], rows[i]) for i, p in zip(parts, params, strict=True)
-        ]
+        shape = len(indices), self.source.channels, self.config.image_size, self.config.image_size
+        made = self.views_in_threads
+        if made:
+            views = torch.empty(shape), torch.empty(shape)
+            places = list(zip(*(view.chunk(len(indices)) for view in views), strict=True))
+            drawn = list(zip(params1.one_by_one(), params2.one_by_one(), strict=True))
+            tasks = [
+                pool.submit(self._view_part, numbers[i], p, drawn[i], places[i])
+                for i, p in zip(parts, params, strict=True)
+            ]
+        else:
+            pinned = self.device.type == "cuda"
+            rows = CropRows(shape, pinned), CropRows(shape, pinned)
+            tasks = [
+                pool.submit(self._put_part, numbers[i], p, i.start, rows) for i, p in zip(parts, params, strict=True)
+            ]
 
         def finish() -> Batch:
-            found = torch.tensor([index for part in taken for index in part.result()])
-            return Batch((one, two), (params1, params2), made=True, labels=self._labels_of(found))
+            found = torch.tensor([index for task in tasks for index in task.result()])
+            images = views if made else (self._upload(rows[0].together()), self._upload(rows[1].together()))
+            return Batch(images, (params1, params2), made=made, labels=self._labels_of(found))
 
         return finish
+
+    def _put_part(
+        self, indices: list[int], params: tuple[ViewParams, ViewParams], start: int, rows: tuple[CropRows, CropRows]
+    ) -> list[int]:
+        """Decode a few images and put their crops into the rows from `start` on; those that were taken."""
+        crops = self._crop_part(indices, params)
+        for row, (_, *views) in enumerate(crops, start):
+            for there, view in zip(rows, views, strict=True):
+                there.put(row, view)
+        return [index for index, _, _ in crops]
 
     def _view_part(
         self,
@@ -245,11 +263,6 @@ class Loader:
                 self.on_bad(f"{self.source.where(candidate)}\t{error}")
         raise AssertionError("no image can be read, though the survey found some")
 
-    def _finish(self, parts: "list[Future[list[_Crops]]]", params: tuple[ViewParams, ViewParams]) -> Batch:
-        taken, ones, twos = zip(*(crops for part in parts for crops in part.result()), strict=True)
-        labels = self._labels_of(torch.tensor(taken))
-        return Batch((self._upload(_stack(ones)), self._upload(_stack(twos))), params, labels=labels)
-
 
 _Crops = tuple[int, Tensor, Tensor]
 """The number of an image, and its crop for either view."""
@@ -275,10 +288,3 @@ def crop(image: Tensor, window: list[int], size: int) -> Tensor:
     part = image[:, top : top + height, left : left + width].unsqueeze(0)
     resized = F.interpolate(part, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
     return resized[0] if resized.dtype == torch.uint8 else resized[0].clamp_(0, 1)
-
-
-def _stack(crops: Sequence[Tensor]) -> Tensor:
-    """(N, C, S, S); 8-bit images among deeper ones become floats."""
-    if len({crop.dtype for crop in crops}) > 1:
-        crops = [crop.float() / 255 if crop.dtype == torch.uint8 else crop for crop in crops]
-    return torch.stack(list(crops))

@@ -19,7 +19,7 @@ class Upload:
         """The same values there. What is computed next on a GPU waits for them; the host does not."""
         if self.stream is None:
             return values.to(self.device)
-        pinned = values.pin_memory()  # kept by PyTorch until the copy is done
+        pinned = values if values.is_pinned() else values.pin_memory()  # PyTorch keeps it until the copy is done
         with torch.cuda.stream(self.stream):
             there = pinned.to(self.device, non_blocking=True)
         training = torch.cuda.current_stream(self.device)
