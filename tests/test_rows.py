@@ -31,5 +31,5 @@ def test_rows_are_the_crops_stacked_whoever_writes_them(deep: list[bool], chance
 
 
 def test_rows_have_one_shape() -> None:
-    with pytest.raises(RuntimeError, match="shape|size"):
+    with pytest.raises(RuntimeError, match=r"shape|size"):
         CropRows((2, 1, 4, 4), pinned=False).put(0, torch.zeros(3, 4, 4))
