@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from byol import machine
 from byol.bench.measure import Subject, pipeline, rate
+from byol.bench.profile import begun, untimed
 from byol.choose import small_on_cpu
 from byol.config import (
     AugmentConfig,
@@ -23,7 +25,7 @@ from byol.config import (
     ViewConfig,
     replace,
 )
-from byol.data.loader import AHEAD, Loader, shrink_side
+from byol.data.loader import AHEAD, Batch, Loader, shrink_side
 from byol.data.memory import hold
 from byol.data.sources import Source, open_source
 
@@ -129,6 +131,8 @@ class Ours:
 
     workload: Workload
     images: Images
+    workers: int = field(default_factory=lambda: min(16, machine.cores()))
+    """Threads that decode."""
     device: torch.device = field(init=False)
     precision: str = field(init=False)
     loader: Loader = field(init=False)
@@ -141,9 +145,8 @@ class Ours:
         machine.keep_freed_memory()  # as the product does
         self.device, _ = machine.choose_device(config.device)
         self.precision, _ = machine.choose_precision(config.precision, self.device)
-        workers = min(16, machine.cores())
         kind, ahead = (CropLoader, AHEAD) if self.workload.crops_only else (Loader, None)
-        self.loader = kind(self.images.source, config, self.device, workers, self.images.held, ahead=ahead)
+        self.loader = kind(self.images.source, config, self.device, self.workers, self.images.held, ahead=ahead)
         if self.workload.steps:
             self.subject = Subject(config, self.loader, 3, self.precision)
 
@@ -169,15 +172,15 @@ class Ours:
         if self.subject is not None:
             return self.subject.pipeline(count)
         first = self.position
-        self.position += count + 1 + self.loader.decodes_ahead
+        self.position += begun(self.loader, count)
+        batches = self.loader.batches(first, self.position)
         if self.workload.crops_only:
-            return self._crops(first, count)
-        return pipeline(self.loader, self.workload.config, self.loader.batches(first, first + count + 1), count)
+            return self._crops(batches, count)
+        return pipeline(self.loader, self.workload.config, batches, count)
 
-    def _crops(self, first: int, count: int) -> float:
-        ahead = self.loader.decodes_ahead
-        batches = self.loader.batches(first, first + 1 + count + ahead)  # as many are under way at the end as before
-        next(batches)
+    def _crops(self, batches: Iterator[list[Batch]], count: int) -> float:
+        for _ in range(untimed(self.loader)):
+            next(batches)
         began = time.perf_counter()
         images = sum(len(batch.images[0]) for (batch,) in islice(batches, count))
         return rate(self.device, images, began)

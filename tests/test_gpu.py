@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from byol.augment.apply import make_view
+from byol.augment.apply import make_view, make_views
 from byol.augment.draw import draw_view
+from byol.augment.fused import fused_views
 from byol.config import AugmentConfig, PretrainConfig, replace
 from byol.data.loader import Batch, Loader, generator_of
 from byol.data.sources import TensorSource
@@ -125,7 +126,7 @@ def test_compiled_networks_give_the_same_losses() -> None:
 def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
     state = build(CONFIG, 3, GPU)
     (batch,) = next(batches(GPU, 1))
-    views = batch.views(CONFIG.augment, CONFIG.image_size)
+    views = batch.views(CONFIG)
 
     def peak(act: Callable[[], object]) -> int:
         act()
@@ -178,3 +179,15 @@ def test_no_step_waits_for_the_device(way: str) -> None:
             train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("size", [32, 96])
+def test_fused_views_equal_the_cpus(size: int) -> None:
+    """With a blur of three taps, and of nine, which is a product there."""
+    augment = replace(CONFIG.augment, view2__solarize=0.0)  # at its threshold a value may fall on either side
+    images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
+    params = draw_view(augment.view1, 16, generator_of(1)), draw_view(augment.view2, 16, generator_of(2))
+    there = fused_views((images.to(GPU), images.to(GPU)), params, augment, size)
+    for one, other in zip(there, make_views((images, images), params, augment, size), strict=True):
+        torch.testing.assert_close(one.cpu(), other, atol=1e-4, rtol=0)

@@ -52,7 +52,7 @@ def flat(loader: Loader, first: int, last: int) -> list[Tensor]:
     config = loader.config
 
     def pixels(batches: list[Batch]) -> Tensor:
-        views = [batch.views(config.augment, config.image_size) for batch in batches]
+        views = [batch.views(config) for batch in batches]
         return torch.cat([torch.cat(view) for view in zip(*views, strict=True)])
 
     return [pixels(batches) for batches in loader.batches(first, last)]
@@ -234,7 +234,7 @@ def test_large_views_made_in_threads_are_those_made_later(monkeypatch: pytest.Mo
     assert supervised.views_in_threads
     (batch,) = next(supervised.batches(1, 2))
     assert batch.made
-    assert batch.views(config.augment, 112)[0] is batch.images[0]
+    assert batch.views(config)[0] is batch.images[0]
     wanted = flat(Loader(source, replace(config, optim__accumulate=2), CPU, 1), 0, 3)
     found = flat(Loader(source, config, CPU, 2), 0, 3)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True)), "micro-batches keep crops"
@@ -242,7 +242,7 @@ def test_large_views_made_in_threads_are_those_made_later(monkeypatch: pytest.Mo
     (later,) = next(supervised.batches(1, 2))
     assert not later.made
     assert torch.equal(batch.labels, later.labels)  # type: ignore[arg-type]
-    for one, other in zip(batch.images, later.views(config.augment, 112), strict=True):
+    for one, other in zip(batch.images, later.views(config), strict=True):
         assert torch.equal(one, other)
 
 

@@ -242,7 +242,7 @@ def test_micro_batches_average_their_gradients_with_batch_norm() -> None:
     gradients = []
     for part in parts:
         method = copy.deepcopy(state.method)
-        method(*part.views(CONFIG.augment, CONFIG.image_size)).backward()
+        method(*part.views(CONFIG)).backward()
         gradients.append([p.grad for p in method.parameters() if p.grad is not None])
     expected = torch.stack([((a + b) / 2).norm() for a, b in zip(*gradients, strict=True)]).norm()
     _, norm = train_step(state, state.method, parts, CONFIG, 0.1, 0.9, nullcontext())

@@ -199,7 +199,7 @@ def probe(run: Run) -> tuple[Tensor, Tensor]:
     config = replace(run.config, batch_size=count, seed=0, optim__accumulate=1)
     loader = Loader(run.loader.source, config, run.device, run.loader.workers, run.loader.held, on_bad=run.bad.add)
     batch = next(loader.batches(0, 1))[0]
-    return batch.views(config.augment, config.image_size)
+    return batch.views(config)
 
 
 def describe_data(source: Source, seen: Survey) -> str:

@@ -87,7 +87,7 @@ def train_step(
     """
     loss = torch.zeros((), device=next(model.parameters()).device)
     for number, batch in enumerate(batches):
-        view1, view2 = (_channels_last(view) for view in batch.views(config.augment, config.image_size))
+        view1, view2 = (_channels_last(view) for view in batch.views(config))
         with autocast:
             ways = _ways(state.method, view1, view2, batch.labels)
         for way in ways:

@@ -60,19 +60,19 @@ def _views_in_any_order(
     x = _flip(as_float(x), drawn) if size is None else crop_views(x, drawn, size, flips=True)
     x, drawn = jitter(x, params, first, last), params[last.order]
     if x.shape[1] == 3:
-        x = _where(x, drawn.gray, lambda part, _: to_grayscale(part))
+        x = where_drawn(x, drawn.gray, lambda part, _: to_grayscale(part))
     x = x.clamp_(0, 1)
     taps = blur_taps(x.shape[2])
     if taps > 1:
-        x = _where(x, drawn.blur, lambda part, rows: gaussian_blur(part, rows(drawn.sigma), taps))
-    x = _where(x, drawn.solarize, lambda part, _: solarize(part, config.solarize_threshold))
+        x = where_drawn(x, drawn.blur, lambda part, rows: gaussian_blur(part, rows(drawn.sigma), taps))
+    x = where_drawn(x, drawn.solarize, lambda part, _: solarize(part, config.solarize_threshold))
     return x.clamp_(0, 1), last.order.argsort()
 
 
 def _flip(x: Tensor, params: ViewParams) -> Tensor:
     """Mirror the images that are to be, in place."""
-    x = _where(x, params.flip, lambda part, _: part.flip(3))
-    return _where(x, params.vertical_flip, lambda part, _: part.flip(2))
+    x = where_drawn(x, params.flip, lambda part, _: part.flip(3))
+    return where_drawn(x, params.vertical_flip, lambda part, _: part.flip(2))
 
 
 def _view_of_one(image: Tensor, params: ViewParams, config: ViewConfig, size: int | None) -> Tensor:
@@ -106,7 +106,7 @@ def _pick(x: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.index_select(x, 0, index.to(x.device, non_blocking=True), out=out)
 
 
-def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
+def where_drawn(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
     """Apply an operation to the chosen images, in place.
 
     The choice was drawn on the CPU, so nothing waits for a GPU to learn how many images there are.
@@ -123,12 +123,12 @@ def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Ten
 
 def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
     """Subtract each channel's mean and divide by its standard deviation; (N, C, H, W)."""
-    scale, shift = _normalisation(mean, std, x.dtype, x.device)
+    scale, shift = normalisation(mean, std, x.dtype, x.device)
     return torch.mul(x, scale, out=out).add_(shift)
 
 
 @cache
-def _normalisation(
+def normalisation(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Factor and summand (1, C, 1, 1), made once: a GPU would wait for them at every step."""

@@ -64,9 +64,10 @@ def adjust_saturation(x: Tensor, factor: Factor, out: Tensor | None = None) -> T
 def adjust_hue(x: Tensor, turns: Factor, out: Tensor | None = None) -> Tensor:
     """Add to H of HSV, modulo 1, keeping S and V (augmentations.py:254); (N, 3, H, W)."""
     value, chroma = _value_and_chroma(x)
-    hue6 = _signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns))
-    out = torch.empty_like(x) if out is None else out
-    for place, share in zip(out.chunk(3, dim=1), _distance_shares(hue6), strict=True):
+    shares = _distance_shares(_signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns)))
+    if out is None:
+        return value - chroma * torch.cat(shares, dim=1)
+    for place, share in zip(out.chunk(3, dim=1), shares, strict=True):  # no copy of all three
         torch.addcmul(value, chroma, share, value=-1, out=place)
     return out
 

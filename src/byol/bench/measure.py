@@ -58,7 +58,7 @@ class Subject:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
         self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
-        made = [batch.views(config.augment, config.image_size) for batch in next(self._batches(1))]
+        made = [batch.views(config) for batch in next(self._batches(1))]
         self.ready = [Ready(views) for views in made]  # type: ignore[misc]
         self._step(self.ready)
 
@@ -131,12 +131,12 @@ def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch
     """Images per second of `batches` batches that come, after `untimed` ones."""
     for parts in islice(coming, untimed(loader)):
         for batch in parts:
-            batch.views(config.augment, config.image_size)
+            batch.views(config)
     synchronise(loader.device)
     began = time.perf_counter()
     for parts in islice(coming, batches):
         for batch in parts:
-            batch.views(config.augment, config.image_size)
+            batch.views(config)
     return rate(loader.device, batches * config.batch_size, began)
 
 

@@ -109,6 +109,7 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
         (loading, "crop", CROP),
         (loading, "make_views", COLOUR),
         (loading, "make_views_of_one", COLOUR),
+        (loading, "fused_views", COLOUR),
         (apply, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMISER),

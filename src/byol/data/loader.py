@@ -17,7 +17,8 @@ from torch import Tensor
 from byol.augment.apply import is_large, make_views, make_views_of_one
 from byol.augment.crop import crop_window
 from byol.augment.draw import Drawn, ViewParams, draw_view
-from byol.config import AugmentConfig, PretrainConfig
+from byol.augment.fused import fused_views
+from byol.config import PretrainConfig
 from byol.data.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.rows import CropRows
@@ -64,11 +65,13 @@ class Batch:
     labels: Tensor | None = None
     """(N,) int64 on the device of training, where the method asks for them."""
 
-    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
+    def views(self, config: PretrainConfig) -> tuple[Tensor, Tensor]:
         """Two normalised views, (N, C, S, S) float32 each."""
         if self.made:
             return self.images
-        return make_views(self.images, self.params, config, size if self.whole else None)
+        fused = config.optim.compile and self.images[0].device.type != "cpu"
+        make = fused_views if fused else make_views
+        return make(self.images, self.params, config.augment, config.image_size if self.whole else None)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The crops of a batch, brought together by the threads that make them.
 
 A thread that collected a batch afterwards would copy it with every core, and each of those would wait for a core that
-decodes (benchmarks/throughput.py, crops-224).
+decodes (benchmarks/threads.py).
 """
 
 from threading import Lock

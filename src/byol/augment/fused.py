@@ -1,0 +1,106 @@
+"""Both views of a batch in a few kernels: for a GPU, where starting an operation may cost more than the operation.
+
+`apply.py` gives every image only the operations that were drawn for it, run by run of images. Here every image goes
+through all of them, with a factor that changes nothing where none was drawn: four times the arithmetic, and none of the
+bookkeeping, so that `torch.compile` makes one chain of it. On a processor that gains nothing, and it is not used there.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from byol.augment import apply
+from byol.augment.color import adjust_hue, adjust_saturation, blur_taps, gaussian_blur, solarize, to_grayscale
+from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
+from byol.config import AugmentConfig, ViewConfig
+
+Numbers = Tensor
+"""(N, 13) float32, what was drawn for each image, as one tensor that travels to the device at once: whether it is
+mirrored left and right, top and bottom, jittered, made grey, solarised; the order of its operations; their factors."""
+FLIP, VERTICAL_FLIP, JITTER, GRAY, SOLARIZE = range(5)
+ORDER, FACTORS = 5, 9
+
+
+def fused_views(
+    images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two normalised views (N, C, S, S) of each image; arguments and result are those of `apply.make_views`."""
+    one, two = config.view1, config.view2
+    if one.solarize_threshold == two.solarize_threshold and images[0].dtype == images[1].dtype:
+        together = _fused_view(torch.cat(images), ViewParams.join(*params), one, config, size)
+        first, second = together.chunk(2)
+        return first, second
+    first, second = (
+        _fused_view(x, p, view, config, size) for x, p, view in zip(images, params, (one, two), strict=True)
+    )
+    return first, second
+
+
+def _fused_view(
+    images: Tensor, params: ViewParams, view: ViewConfig, config: AugmentConfig, size: int | None
+) -> Tensor:
+    x = images if size is None else apply.crop_views(images, params, size, flips=True)
+    numbers = numbers_of(params, flips=size is None).to(x.device, non_blocking=True)
+    x = compiled(coloured)(x, numbers)
+    taps = blur_taps(x.shape[2])
+    if taps > 1:  # of few images in one view of two, so not of all
+        x = apply.where_drawn(x, params.blur, lambda part, rows: gaussian_blur(part, rows(params.sigma), taps))
+    scale, shift = apply.normalisation(config.mean, config.std, x.dtype, x.device)
+    return compiled(finished)(x, numbers, view.solarize_threshold, scale, shift)
+
+
+@cache
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that torch.compile has fused, for the shapes of a run."""
+    return torch.compile(function, dynamic=False)
+
+
+def numbers_of(params: ViewParams, flips: bool) -> Numbers:
+    """One tensor of what `coloured` and `finished` ask for; no image is mirrored where `flips` is false."""
+    chosen = torch.stack(
+        [params.flip & flips, params.vertical_flip & flips, params.jitter, params.gray, params.solarize]
+    )
+    return torch.cat([chosen.T, params.order, params.factors], dim=1)
+
+
+def coloured(x: Tensor, numbers: Numbers) -> Tensor:
+    """Flips, the four colour operations and grey: (N, C, H, W) uint8, or float in [0, 1] -> float in [0, 1]."""
+    x = apply.as_float(x)
+    x = torch.where(_drawn(numbers, FLIP), x.flip(3), x)
+    x = torch.where(_drawn(numbers, VERTICAL_FLIP), x.flip(2), x)
+    for turn in range(4):
+        x = _operation(x, numbers, _column(numbers, ORDER + turn))
+    if x.shape[1] == 3:
+        x = torch.where(_drawn(numbers, GRAY), to_grayscale(x), x)
+    return x.clamp(0, 1)
+
+
+def _operation(x: Tensor, numbers: Numbers, code: Tensor) -> Tensor:
+    """Whichever of the four each image has the turn of: `code` (N, 1, 1, 1)."""
+    jittered = _drawn(numbers, JITTER)
+
+    def factor(which: int, neutral: float) -> Tensor:
+        return torch.where(jittered & (code == which), _column(numbers, FACTORS + which), neutral)
+
+    contrast = factor(CONTRAST, 1.0)
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    x = (x * contrast + mean * (1 - contrast) + factor(BRIGHTNESS, 0.0)).clamp(0, 1)
+    if x.shape[1] != 3:
+        return x
+    x = adjust_saturation(x, factor(SATURATION, 1.0))
+    return torch.where(jittered & (code == HUE), adjust_hue(x, _column(numbers, FACTORS + HUE)), x)
+
+
+def finished(x: Tensor, numbers: Numbers, threshold: float, scale: Tensor, shift: Tensor) -> Tensor:
+    """Solarise where that was drawn, and normalise."""
+    return torch.where(_drawn(numbers, SOLARIZE), solarize(x, threshold), x).clamp(0, 1) * scale + shift
+
+
+def _column(numbers: Numbers, which: int) -> Tensor:
+    return numbers[:, which].view(-1, 1, 1, 1)
+
+
+def _drawn(numbers: Numbers, which: int) -> Tensor:
+    return _column(numbers, which) > 0

@@ -1,0 +1,112 @@
+"""Views of a whole batch in a few kernels are the views that are made image by image."""
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from byol.augment import fused
+from byol.augment.apply import make_views
+from byol.augment.draw import draw_view
+from byol.augment.fused import fused_views
+from byol.config import AugmentConfig, ViewConfig, replace
+
+AGREE = {"atol": 2e-5, "rtol": 0.0}
+"""In units of a normalised view: a few roundings of values in [0, 1], divided by the smallest deviation."""
+
+
+@pytest.fixture(scope="module")
+def plainly() -> "object":
+    """The same functions without a compiler."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused, "compiled", lambda function: function)
+        yield
+
+
+def config_for(channels: int, **view: object) -> AugmentConfig:
+    mean, std = (
+        ((0.4,) * channels, (0.25,) * channels) if channels != 3 else (AugmentConfig().mean, AugmentConfig().std)
+    )
+    plain = replace(AugmentConfig(mean=mean, std=std), **{f"view{n}__{k}": v for n in (1, 2) for k, v in view.items()})
+    return replace(plain, view2__solarize=0.5, view2__blur=0.3)
+
+
+def images_of(count: int, channels: int, side: int, deep: bool, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    smooth = torch.rand(count, channels, 5, 5, generator=generator)
+    images = torch.nn.functional.interpolate(smooth, size=(side, side), mode="bilinear")
+    return images if deep else (images * 255).round().to(torch.uint8)
+
+
+def both(
+    config: AugmentConfig, images: tuple[Tensor, Tensor], size: int | None, seed: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    params = tuple(
+        draw_view(view, len(images[0]), torch.Generator().manual_seed(seed + number))
+        for number, view in enumerate((config.view1, config.view2))
+    )
+    return fused_views(images, params, config, size), make_views(images, params, config, size)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("plainly")
+@settings(max_examples=40, deadline=None)
+@given(
+    channels=st.sampled_from([1, 3, 4]),
+    side=st.sampled_from([8, 24, 48]),
+    whole=st.booleans(),
+    deep=st.booleans(),
+    jitter=st.sampled_from([0.0, 0.8, 1.0]),
+    gray=st.sampled_from([0.0, 0.5]),
+    flips=st.sampled_from([0.0, 0.5]),
+    seed=st.integers(0, 999),
+)
+def test_every_image_gets_what_was_drawn_for_it(
+    channels: int, side: int, whole: bool, deep: bool, jitter: float, gray: float, flips: float, seed: int
+) -> None:
+    config = config_for(channels, jitter=jitter, gray=gray, flip=flips, vertical_flip=flips)
+    x = images_of(9, channels, side, deep, seed)
+    images = (x, x) if whole else (x, images_of(9, channels, side, deep, seed + 1))
+    made, wanted = both(config, images, 16 if whole else None, seed)
+    for one, other in zip(made, wanted, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, **AGREE)
+
+
+@pytest.mark.usefixtures("plainly")
+@pytest.mark.parametrize("different", ["threshold", "depth"])
+def test_views_that_cannot_share_a_call_are_made_apart(different: str) -> None:
+    config = config_for(3)
+    images = images_of(6, 3, 24, False, 0), images_of(6, 3, 24, different == "depth", 1)
+    if different == "threshold":
+        config = replace(config, view2__solarize_threshold=0.3, view2__solarize=1.0)
+    for one, other in zip(*both(config, images, None, 5), strict=True):
+        torch.testing.assert_close(one, other, **AGREE)
+
+
+def test_what_was_not_drawn_leaves_the_pixels_alone() -> None:
+    """To the bit: factors that change nothing are no rounding of the image."""
+    view = ViewConfig(jitter=0.0, gray=0.0, blur=0.0, solarize=0.0, flip=0.0)
+    x = images_of(5, 3, 8, True, 3)
+    numbers = fused.numbers_of(draw_view(view, 5, torch.Generator().manual_seed(0)), flips=True)
+    assert torch.equal(fused.coloured(x, numbers), x)
+    one, zero = torch.ones(1), torch.zeros(1)
+    assert torch.equal(fused.finished(x, numbers, 0.5, one, zero), x)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("side", [16, 48])
+def test_compiled_they_are_the_same(side: int) -> None:
+    """One graph each, without a break: a break would be kernels started one by one again."""
+    config = config_for(3)
+    x = images_of(12, 3, side, False, 7)
+    for one, other in zip(*both(config, (x, x), None, 11), strict=True):
+        torch.testing.assert_close(one, other, **AGREE)
+    numbers = fused.numbers_of(draw_view(config.view1, 12, torch.Generator().manual_seed(0)), flips=True)
+    whole: Callable[..., Tensor] = torch.compile(fused.coloured, dynamic=False, fullgraph=True)
+    torch.testing.assert_close(whole(x, numbers), fused.coloured(x, numbers), **AGREE)
