@@ -17,9 +17,9 @@ from byol import machine
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
-from workloads import CROPS, PIPELINES, Ours, Workload, load
+from workloads import CROPS_224, PIPELINES, Ours, Workload, load
 
-WORK = {"crops-224": CROPS["crops-224"], "pipeline-224": PIPELINES["pipeline-224"]}
+WORK = {"crops-224": CROPS_224, "pipeline-224": PIPELINES["pipeline-224"]}
 
 
 class Team:
@@ -53,10 +53,11 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for end in self.ends:
+        for end, member in zip(self.ends, self.members, strict=True):
             end.send(False)
-        for member in self.members:
+            end.close()
             member.join()
+            member.close()
 
 
 def _member(end: Connection, workload: Workload, jpeg: str, threads: int, alone: bool) -> None:

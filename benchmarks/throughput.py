@@ -12,18 +12,18 @@ import dataclasses
 from byol.config import PretrainConfig, replace
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
-from workloads import CROPS, PIPELINES, WORKLOADS, Ours, Workload, load
+from workloads import PIPELINES, WORKLOADS, Ours, Workload, load
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write `benchmarks/results/throughput.json`."""
-    names = [*WORKLOADS, *PIPELINES, *CROPS]
+    names = [*WORKLOADS, *PIPELINES]
     parser = common_options(__doc__, 5, names)
     add_images(parser)
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     for name in options.only:
-        workload = {**WORKLOADS, **PIPELINES, **CROPS}[name]
+        workload = {**WORKLOADS, **PIPELINES}[name]
         rounds = options.rounds
         if options.quick:
             workload, rounds = quick(workload), 1

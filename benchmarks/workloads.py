@@ -94,9 +94,7 @@ PIPELINES = {
     "pipeline-32": Workload(pipeline_32(), steps=0, pipeline_batches=40, goal=20_000),
     "pipeline-224": Workload(resnet50_224(), steps=0, pipeline_batches=30),
 }
-CROPS = {
-    "crops-224": Workload(replace(resnet50_224(), batch_size=64), steps=0, pipeline_batches=20, crops_only=True),
-}
+CROPS_224 = Workload(replace(resnet50_224(), batch_size=64), steps=0, pipeline_batches=20, crops_only=True)
 
 
 class CropLoader(Loader):

@@ -51,6 +51,13 @@ def test_throughput_runs(images: tuple[Path, Path]) -> None:
     assert origin["resnet18-32"] == "memory"
 
 
+def test_threads_are_measured_beside_processes(images: tuple[Path, Path]) -> None:
+    rows = script("threads").main(["--quick", "--jpeg", str(images[1])])
+    assert [row.group for row in rows] == ["crops-224"] * 3 + ["pipeline-224"] * 3
+    for threads, processes, ratio in (rows[:3], rows[3:]):
+        assert ratio.values[0] == pytest.approx(threads.values[0] / processes.values[0])
+
+
 def test_throughput_writes_what_was_measured(
     images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ class OptimConfig:
     """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for at
     most a third more work, and the same updates."""
     compile: bool = False
-    """Have torch.compile fuse what the networks do, before the first step; for GPUs."""
+    """Have torch.compile fuse what the networks do, and the views' colour on a GPU; for GPUs."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
     predictor_lr: float = 1.0

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from byol import machine
 from byol.bench.ceilings import synchronise
 from byol.bench.profile import Profile, begun, profile, untimed
-from byol.config import AugmentConfig, PretrainConfig
+from byol.config import PretrainConfig
 from byol.data.loader import Batch, Loader
 from byol.train import State, build, parallel, train_step
 
@@ -30,7 +30,7 @@ class Ready:
     made: tuple[Tensor, Tensor]
     labels: None = None
 
-    def views(self, config: AugmentConfig, size: int) -> tuple[Tensor, Tensor]:
+    def views(self, config: PretrainConfig) -> tuple[Tensor, Tensor]:
         """What was made."""
         return self.made
 
