@@ -152,7 +152,7 @@ def _apart(taus: Sequence[float], apart: Sequence[float]) -> str:
         return ""
     return (
         f", or **{sum(apart) / len(apart):.2f}** where the rows of BYOL and of SimCLR, which the paper prints side by "
-        "side, are each ranked alone: which method is ahead depends on how long both train"
+        "side, are each ranked alone"
     )
 
 
