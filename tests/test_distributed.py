@@ -140,6 +140,16 @@ def test_two_processes_train_as_one(
         )
 
 
+def test_recomputing_in_two_processes_changes_nothing(together: tuple[list[dict[str, Tensor]], Path]) -> None:
+    """Activations are made again while gradients and batch-norm statistics travel; running statistics count once."""
+    plain, again = (read_metrics(together[1].with_name(name) / "metrics.jsonl") for name in ("run", "recomputed"))
+    losses = [[line["loss"] for line in lines if "loss" in line] for lines in (plain, again)]
+    assert len(losses[0]) == 4
+    assert losses[1] == losses[0]
+    one, two = (load_file(together[1].with_name(name) / "encoder.safetensors") for name in ("run", "recomputed"))
+    assert all(torch.equal(two[name], value) for name, value in one.items())
+
+
 def test_bad_images_that_any_process_meets_are_listed_once(
     together: tuple[list[dict[str, Tensor]], Path],
 ) -> None:

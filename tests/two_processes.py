@@ -104,6 +104,8 @@ def main(images: str, out: str) -> None:
         values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
         save_file(values, Path(out) / f"values-{rank}.safetensors")
         byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "run", quiet=True, **RUN)
+        again = {**RUN, "optim__recompute": True}
+        byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "recomputed", quiet=True, **again)
         streamed = {**RUN, "data__memory": "never", "watch__health_every": 10, "watch__stop_on_collapse": False}
         byol.pretrain(Path(out) / "bad", recipe="cifar10-cpu", out=Path(out) / "bad-run", quiet=True, **streamed)
 
