@@ -60,19 +60,25 @@ def _views_in_any_order(
     x = _flip(as_float(x), drawn) if size is None else crop_views(x, drawn, size, flips=True)
     x, drawn = jitter(x, params, first, last), params[last.order]
     if x.shape[1] == 3:
-        x = where_drawn(x, drawn.gray, lambda part, _: to_grayscale(part))
+        x = _where(x, drawn.gray, lambda part, _: to_grayscale(part))
     x = x.clamp_(0, 1)
-    taps = blur_taps(x.shape[2])
-    if taps > 1:
-        x = where_drawn(x, drawn.blur, lambda part, rows: gaussian_blur(part, rows(drawn.sigma), taps))
-    x = where_drawn(x, drawn.solarize, lambda part, _: solarize(part, config.solarize_threshold))
+    x = blur_drawn(x, drawn)
+    x = _where(x, drawn.solarize, lambda part, _: solarize(part, config.solarize_threshold))
     return x.clamp_(0, 1), last.order.argsort()
+
+
+def blur_drawn(x: Tensor, params: ViewParams) -> Tensor:
+    """Blur the images (N, C, H, W) that are to be, in place; none where they are too small for a kernel."""
+    taps = blur_taps(x.shape[2])
+    if taps == 1:
+        return x
+    return _where(x, params.blur, lambda part, rows: gaussian_blur(part, rows(params.sigma), taps))
 
 
 def _flip(x: Tensor, params: ViewParams) -> Tensor:
     """Mirror the images that are to be, in place."""
-    x = where_drawn(x, params.flip, lambda part, _: part.flip(3))
-    return where_drawn(x, params.vertical_flip, lambda part, _: part.flip(2))
+    x = _where(x, params.flip, lambda part, _: part.flip(3))
+    return _where(x, params.vertical_flip, lambda part, _: part.flip(2))
 
 
 def _view_of_one(image: Tensor, params: ViewParams, config: ViewConfig, size: int | None) -> Tensor:
@@ -106,7 +112,7 @@ def _pick(x: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.index_select(x, 0, index.to(x.device, non_blocking=True), out=out)
 
 
-def where_drawn(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
+def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
     """Apply an operation to the chosen images, in place.
 
     The choice was drawn on the CPU, so nothing waits for a GPU to learn how many images there are.
@@ -137,6 +143,11 @@ def normalisation(
     return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
 
+def alike(images: tuple[Tensor, Tensor], config: AugmentConfig) -> bool:
+    """Whether one call can make both views: what it takes from their settings, and how the images are stored, agree."""
+    return config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
+
+
 def make_views(
     images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -156,11 +167,10 @@ def make_views(
     first = images[0]
     out = _empty_view(first, size), _empty_view(first, size)
     rows = _rows(first, views=2)
-    alike = config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
 
     def fill(part: slice) -> None:
         x, p, places = (images[0][part], images[1][part]), (params[0][part], params[1][part]), [o[part] for o in out]
-        if rows > 1 and alike:
+        if rows > 1 and alike(images, config):
             _fill(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std, places)
         else:
             for i, view in enumerate((config.view1, config.view2)):

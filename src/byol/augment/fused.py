@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from byol.augment import apply
-from byol.augment.color import adjust_hue, adjust_saturation, blur_taps, gaussian_blur, solarize, to_grayscale
+from byol.augment.color import adjust_hue, adjust_saturation, solarize, to_grayscale
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
 from byol.config import AugmentConfig, ViewConfig
 
@@ -27,13 +27,13 @@ def fused_views(
     images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Two normalised views (N, C, S, S) of each image; arguments and result are those of `apply.make_views`."""
-    one, two = config.view1, config.view2
-    if one.solarize_threshold == two.solarize_threshold and images[0].dtype == images[1].dtype:
-        together = _fused_view(torch.cat(images), ViewParams.join(*params), one, config, size)
+    if apply.alike(images, config):
+        together = _fused_view(torch.cat(images), ViewParams.join(*params), config.view1, config, size)
         first, second = together.chunk(2)
         return first, second
     first, second = (
-        _fused_view(x, p, view, config, size) for x, p, view in zip(images, params, (one, two), strict=True)
+        _fused_view(x, p, view, config, size)
+        for x, p, view in zip(images, params, (config.view1, config.view2), strict=True)
     )
     return first, second
 
@@ -44,9 +44,7 @@ def _fused_view(
     x = images if size is None else apply.crop_views(images, params, size, flips=True)
     numbers = numbers_of(params, flips=size is None).to(x.device, non_blocking=True)
     x = compiled(coloured)(x, numbers)
-    taps = blur_taps(x.shape[2])
-    if taps > 1:  # of few images in one view of two, so not of all
-        x = apply.where_drawn(x, params.blur, lambda part, rows: gaussian_blur(part, rows(params.sigma), taps))
+    x = apply.blur_drawn(x, params)  # of few images in one view of two, so not of all
     scale, shift = apply.normalisation(config.mean, config.std, x.dtype, x.device)
     return compiled(finished)(x, numbers, view.solarize_threshold, scale, shift)
 
