@@ -21,8 +21,9 @@ from torch import Tensor
 import taken
 from byol import machine
 from byol.bench.ceilings import synchronise
-from byol.bench.measure import LR, TAU, Ready
+from byol.bench.measure import LR, TAU
 from byol.config import PretrainConfig, replace
+from byol.data.loader import Batch
 from byol.train import build, parallel, train_step
 from options import common_options
 from results_file import Row, in_rounds, ratios, show, write
@@ -94,10 +95,10 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
     if way == WAYS[0]:
         state.method.ways = lambda view1, view2: [(view1, view2)]  # type: ignore[method-assign, union-attr]
     shape = (config.batch_size, 3, config.image_size, config.image_size)
-    views = Ready((torch.randn(shape, device=device), torch.randn(shape, device=device)))
+    views = Batch((torch.randn(shape, device=device), torch.randn(shape, device=device)))
 
     def update() -> Tensor:
-        return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]  # type: ignore[list-item]
+        return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]
 
     taken.forget(device)
     before = taken.now(device)

@@ -44,7 +44,7 @@ def test_compiled_networks_give_the_losses_of_plain_ones() -> None:
         model = parallel(state.method, torch.device("cpu"), compiled).train()
         assert (state.method.encoder._compiled_call_impl is not None) == compiled
         views = torch.randn(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).unbind()
-        batches = [Batch(views, (None, None), made=True)]  # type: ignore[arg-type]
+        batches = [Batch(views)]
         losses[compiled] = [
             train_step(state, model, batches, CONFIG, 0.05, 0.9, nullcontext())[0].item() for _ in range(6)
         ]

@@ -136,7 +136,7 @@ def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
         act()
         return torch.cuda.max_memory_allocated() - before
 
-    ready = Batch(views, batch.params, made=True)
+    ready = Batch(views)
     step = peak(lambda: train_step(state, state.method, [ready], CONFIG, 0.0, 1.0, nullcontext()))
     assert step < 0.75 * peak(lambda: state.method(*views).backward())
 

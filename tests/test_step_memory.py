@@ -27,7 +27,7 @@ def views(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def batch(seed: int = 0) -> list[Batch]:
-    return [Batch(views(seed), (None, None), made=True)]  # type: ignore[arg-type]
+    return [Batch(views(seed))]
 
 
 def kept(act: Callable[[], object], without: nn.Module) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from byol import machine
 from byol.bench.ceilings import synchronise
@@ -21,18 +21,6 @@ STARTED = 5
 """Updates of which it is seen how long their kernels take to start."""
 LR, TAU = 0.0, 1.0
 """Of the updates that are timed: they cost what others cost, and the network stays as it is."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A batch whose views are made already."""
-
-    made: tuple[Tensor, Tensor]
-    labels: None = None
-
-    def views(self, config: PretrainConfig) -> tuple[Tensor, Tensor]:
-        """What was made."""
-        return self.made
 
 
 @dataclass
@@ -58,8 +46,7 @@ class Subject:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
         self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
-        made = [batch.views(config) for batch in next(self._batches(1))]
-        self.ready = [Ready(views) for views in made]  # type: ignore[misc]
+        self.ready = [Batch(batch.views(config)) for batch in next(self._batches(1))]
         self._step(self.ready)
 
     @property

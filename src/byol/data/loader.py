@@ -56,18 +56,21 @@ class Batch:
 
     images: tuple[Tensor, Tensor]
     """What each view starts from: crops (N, C, S, S), or twice the whole images (N, C, H, W)."""
-    params: tuple[ViewParams, ViewParams]
-    """What was drawn for each view."""
+    params: tuple[ViewParams, ViewParams] | None = None
+    """What was drawn for each view; None where the images are the finished views."""
     whole: bool = False
     """Whether the crops are still to be made."""
-    made: bool = False
-    """Whether the images are the finished views."""
     labels: Tensor | None = None
     """(N,) int64 on the device of training, where the method asks for them."""
 
+    @property
+    def made(self) -> bool:
+        """Whether the images are the finished views."""
+        return self.params is None
+
     def views(self, config: PretrainConfig) -> tuple[Tensor, Tensor]:
         """Two normalised views, (N, C, S, S) float32 each."""
-        if self.made:
+        if self.params is None:
             return self.images
         fused = config.optim.compile and self.images[0].device.type != "cpu"
         make = fused_views if fused else make_views
@@ -214,7 +217,7 @@ class Loader:
         def finish() -> Batch:
             found = torch.tensor([index for task in tasks for index in task.result()])
             images = views if made else (self._upload(rows[0].together()), self._upload(rows[1].together()))
-            return Batch(images, (params1, params2), made=made, labels=self._labels_of(found))
+            return Batch(images, None if made else (params1, params2), labels=self._labels_of(found))
 
         return finish
 
