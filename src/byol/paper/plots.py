@@ -10,7 +10,7 @@ from byol.paper.summary import TableResult
 
 INK, FAINT, PAPER, OURS = "#222", "#ddd", "#7f7f7f", "#1f77b4"
 COLOURS = {"byol": "#1f77b4", "simclr": "#d62728"}
-STEP, NAME, PANEL, GAP, TOP = 22, 300, 250, 50, 44
+STEP, NAME, PANEL, GAP, TOP = 22, 360, 250, 50, 44
 
 
 def _svg(width: float, height: float, parts: Sequence[str], what: str) -> str:
@@ -88,7 +88,7 @@ def _short(name: str, most: int = 46) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-WIDTH, HEIGHT, LEFT, UP, RIGHT, DOWN = 760, 400, 60, 20, 180, 110
+WIDTH, HEIGHT, LEFT, UP, RIGHT, DOWN = 760, 420, 60, 20, 180, 130
 
 
 def drops_plot(lost: Mapping[str, Sequence[Row]], title: str) -> str:
