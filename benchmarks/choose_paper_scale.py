@@ -74,8 +74,8 @@ def main() -> None:
 
 def held_out(scale: Scale) -> Data:
     """The scale's training images, and as test images the last of the training part."""
-    path = DATA / "cifar10" / "train.parquet"
-    everything = open_data(path, path, None).train
+    folder = DATA / "cifar10"
+    everything = open_data(folder / "train.parquet", folder / "test.parquet", None).train
     assert isinstance(everything.images, torch.Tensor)
     assert everything.labels is not None
     images, labels = everything.images, everything.labels
