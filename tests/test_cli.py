@@ -59,6 +59,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ],
         ["optim.recompute is for ResNets", "--optim.accumulate"],
     ),
+    "graph without a GPU": (
+        ["{here}/pictures", "--device", "cpu", "--optim.cuda-graph"],
+        ["optim.cuda_graph is for a GPU", "leave it out"],
+    ),
     "accumulate": (["{here}/pictures", "--optim.accumulate", "3"], ["accumulate", "divisor of the batch size 4"]),
     "monitor without labels": (["{here}/pictures", "--monitor", "{here}/pictures"], ["has no labels"]),
     "monitor not there": (["{here}/pictures", "--monitor", "{here}/gone"], ["gone' is not there"]),

@@ -106,6 +106,7 @@ IMPOSSIBLE = [
     (OptimConfig, {"warmup_epochs": -1}),
     (OptimConfig, {"accumulate": 0}),
     (OptimConfig, {"recompute": True, "compile": True}),
+    (OptimConfig, {"recompute": True, "cuda_graph": True}),
     (OptimConfig, {"clip": 0.0}),
     (TargetConfig, {"tau": 1.1}),
     (TargetConfig, {"tau": float("nan")}),

@@ -17,7 +17,7 @@ from byol.data.loader import Batch, Loader, generator_of
 from byol.data.sources import TensorSource
 from byol.data.upload import Upload
 from byol.methods.byol import distance
-from byol.train import State, build, parallel, train_step
+from byol.train import State, build, parallel, runner, train_step
 from golden_names import load
 
 pytestmark = [
@@ -99,10 +99,10 @@ def test_training_waits_for_what_is_uploaded() -> None:
 
 def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:
     state = build(config, 3, device)
-    model = parallel(state.method, device, config.optim.compile)
+    model, run = parallel(state.method, device, config.optim.compile), runner(config.optim)
     found: list[Tensor] = []
-    for batch in batches(device, steps):
-        loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext())
+    for batch in batches(device, steps, config):
+        loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext(), run)
         found.append(loss)
     return torch.stack(found).tolist()
 
@@ -121,6 +121,34 @@ def test_recomputing_gives_the_same_losses() -> None:
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_networks_give_the_same_losses() -> None:
     assert losses(GPU, 5, config=replace(CONFIG, optim__compile=True)) == pytest.approx(losses(GPU, 5), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_recorded_passes_give_the_same_losses(compiled: bool, accumulate: int) -> None:
+    plain = replace(CONFIG, optim__accumulate=accumulate)
+    recorded = replace(plain, optim__cuda_graph=True, optim__compile=compiled)
+    bf16 = torch.autocast("cuda", torch.bfloat16)
+    for autocast in (None, bf16):
+        expected = losses(GPU, 12, autocast, plain)
+        assert losses(GPU, 12, autocast, recorded) == pytest.approx(expected, rel=1e-2 if autocast else 1e-3)
+    assert len(set(expected)) == 12
+
+
+def test_a_recording_draws_anew_at_every_step() -> None:
+    """As encoders that drop things at random must: the seed of a step reaches what is replayed."""
+
+    def drop(x: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(x, 0.5, True).sum()
+
+    run, found = runner(replace(CONFIG, optim__cuda_graph=True).optim), []
+    images = torch.rand(1000, generator=generator_of(3)).to(GPU)
+    for step in (0, 0, 0, 1, 2, 1, 2):
+        torch.manual_seed(step)
+        found.append(float(run(drop, images)))
+    assert found[3:5] == found[5:7]
+    assert found[3] != found[4]
 
 
 def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:

@@ -10,7 +10,8 @@ from byol import distributed
 from byol.config import PretrainConfig
 from byol.data.loader import Loader
 from byol.errors import UserError
-from byol.train import State, parallel, train_step
+from byol.recorded import UNRECORDED
+from byol.train import State, parallel, runner, train_step
 
 WARM_STEPS = 2
 """Steps that are not timed: memory is taken and kernels are chosen in them."""
@@ -75,11 +76,13 @@ def seconds_per_step(
     rehearsal = copy.deepcopy(state)
     model = parallel(rehearsal.method, loader.device, config.optim.compile)
     model.train()
+    run = runner(config.optim)
+    warm = WARM_STEPS + (UNRECORDED if config.optim.cuda_graph else 0)
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()
-    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - WARM_STEPS - loader.decodes_ahead):
-        loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast)
+    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - warm - loader.decodes_ahead):
+        loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast, run=run)
         if timed < 0 or (timed > 2 and timed % every):
             continue
         loss.item()  # wait for the device

@@ -152,6 +152,9 @@ class OptimConfig:
     most a third more work, and the same updates."""
     compile: bool = False
     """Have torch.compile fuse what the networks do, and the views' colour on a GPU; for GPUs."""
+    cuda_graph: bool = False
+    """Record forward and backward pass once and start them as one operation from then on: for small images on a GPU,
+    where starting operations takes longer than the operations."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
     predictor_lr: float = 1.0
@@ -166,7 +169,9 @@ class OptimConfig:
         _require(self.trust > 0, "trust", self.trust, "a number above 0")
         _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
-        _require(not (self.compile and self.recompute), "compile", self.compile, "False with recompute; leave one out")
+        for name in ("compile", "cuda_graph"):
+            both = getattr(self, name) and self.recompute
+            _require(not both, name, getattr(self, name), "False with recompute; leave one out")
         _require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
         for name in ("predictor_lr", "projector_lr"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")

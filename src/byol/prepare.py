@@ -79,6 +79,8 @@ def check(config: PretrainConfig, source: Source) -> None:
         recompute(encoder, config.encoder)
     if config.optim.compile:
         _check_compiler()
+    if config.optim.cuda_graph:
+        _check_recordable(config)
     if len(config.augment.mean) != source.channels:
         raise UserError(
             f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
@@ -107,6 +109,16 @@ def _check_compiler() -> None:
         raise UserError("optim.compile is for one process; leave it out, or start without torchrun.")
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "cl")):
         raise UserError("optim.compile needs a C++ compiler (g++ or clang++); install one, or leave it out.")
+
+
+def _check_recordable(config: PretrainConfig) -> None:
+    """A CUDA graph needs a GPU, one process, and a method that does the same at every step."""
+    if config.device != "cuda":
+        raise UserError("optim.cuda_graph is for a GPU of NVIDIA's or AMD's; leave it out here.")
+    if distributed.world_size() > 1:
+        raise UserError("optim.cuda_graph is for one process; leave it out, or start without torchrun.")
+    if config.method == "moco":
+        raise UserError("optim.cuda_graph is not for the method moco, whose queue moves with every step; leave it out.")
 
 
 def _check_moco(config: PretrainConfig, images: int) -> None:

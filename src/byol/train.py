@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import signature
 
 import torch
@@ -19,6 +20,7 @@ from byol.log import RunLog
 from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
 from byol.recompute import recompute
+from byol.recorded import Recorded, directly
 
 
 @dataclass
@@ -80,23 +82,20 @@ def train_step(
     lr: float,
     tau: float,
     autocast: AbstractContextManager[object],
+    run: Callable[..., Tensor] = directly,
 ) -> tuple[Tensor, Tensor]:
     """One update of the online network, then of the target; returns the loss and the gradient's norm, on the device.
 
-    `model` is the method itself, or the method as DistributedDataParallel wraps it.
+    `model` is the method itself, or the method as DistributedDataParallel wraps it; `run` computes the passes of a
+    micro-batch, as `runner` gives it.
     """
     loss = torch.zeros((), device=next(model.parameters()).device)
     for number, batch in enumerate(batches):
-        view1, view2 = (_channels_last(view) for view in batch.views(config))
-        with autocast:
-            ways = _ways(state.method, view1, view2, batch.labels)
-        for way in ways:
-            last = number == len(batches) - 1 and way is ways[-1]
-            with nullcontext() if last else _no_sync(model):  # gradients travel once per update
-                with autocast:
-                    part = model(*way) / len(batches)
-                part.backward()
-            loss += part.detach()
+        inputs = [_channels_last(view) for view in batch.views(config)]
+        if batch.labels is not None:
+            inputs.append(batch.labels)
+        last = number == len(batches) - 1
+        loss += run(partial(_passes, state.method, model, autocast, len(batches), last), *inputs)
     gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
     norm = torch.stack(torch._foreach_norm(gradients)).norm()
     if config.optim.clip is not None:
@@ -104,7 +103,8 @@ def train_step(
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group["rate"]
     state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=model is state.method)  # several processes keep them in their buckets
+    # several processes keep them in their buckets, a recording where it found them
+    state.optimizer.zero_grad(set_to_none=model is state.method and run is directly)
     state.method.update_target(tau)
     state.step += 1
     return loss, norm
@@ -130,6 +130,7 @@ def train(
     """
     model = parallel(state.method, loader.device, config.optim.compile)
     model.train()
+    run = runner(config.optim)
     represent = represent_with(state.method.encoder, state.method.projector)
     watch.sums = watch.sums.to(loader.device)
     since, timed = time.perf_counter(), 0
@@ -143,7 +144,7 @@ def train(
         if not config.target.constant:
             tau = schedules.tau(step, base=tau, total_steps=total_steps)
         torch.manual_seed(seed_of(config.seed, "step", step, loader.rank))  # for encoders that drop things at random
-        loss, norm = train_step(state, model, batches, config, lr, tau, autocast)
+        loss, norm = train_step(state, model, batches, config, lr, tau, autocast, run)
         watch.sums += torch.stack([loss, norm])
         watch.counted, timed = watch.counted + 1, timed + 1
         ended = state.step == total_steps
@@ -198,11 +199,37 @@ def parallel(method: AnyMethod, device: torch.device, compiled: bool = False) ->
     return wrap(method, device_ids=devices, gradient_as_bucket_view=True, **{setting: False})
 
 
-def _ways(method: AnyMethod, view1: Tensor, view2: Tensor, labels: Tensor | None) -> list[tuple[Tensor, ...]]:
+def runner(optim: OptimConfig) -> Callable[..., Tensor]:
+    """What computes the passes of every micro-batch of a run: directly, or as one CUDA graph."""
+    return Recorded() if optim.cuda_graph else directly
+
+
+def _passes(
+    method: AnyMethod,
+    model: nn.Module,
+    autocast: AbstractContextManager[object],
+    micro_batches: int,
+    last: bool,
+    *inputs: Tensor,
+) -> Tensor:
+    """A micro-batch's part of the loss, and its gradient added to what is there; `last` is the last of an update."""
+    with autocast:
+        ways = _ways(method, *inputs)
+    loss = torch.zeros((), device=inputs[0].device)
+    for way in ways:
+        with nullcontext() if last and way is ways[-1] else _no_sync(model):  # gradients travel once per update
+            with autocast:
+                part = model(*way) / micro_batches
+            part.backward()
+        loss += part.detach()
+    return loss
+
+
+def _ways(method: AnyMethod, view1: Tensor, view2: Tensor, *labels: Tensor) -> list[tuple[Tensor, ...]]:
     """What a batch's loss is the sum over: BYOL's two directions, the whole of it for the other methods."""
     if isinstance(method, BYOL):
         return method.ways(view1, view2)
-    return [(view1, view2) if labels is None else (view1, view2, labels)]
+    return [(view1, view2, *labels)]
 
 
 def _no_sync(model: nn.Module) -> AbstractContextManager[object]:

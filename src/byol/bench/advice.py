@@ -67,7 +67,7 @@ def advise(found: Findings) -> str:
         return (
             f"Small batch: a step of {found.limit.images} images needs {1000 * limit:.1f} ms of this GPU and takes "
             f"{1000 * found.limit.images / found.step:.1f} ms, in {found.started:.0%} of which kernels are started one "
-            "by one; give a larger --batch-size."
+            "by one; give --optim.cuda-graph, or a larger --batch-size."
         )
     bound, what = ("memory bandwidth", "moves bytes") if _by_memory(found) else ("matrix products", "multiplies")
     slowest = max(NETWORK_PARTS, key=lambda part: found.profile.seconds[part])

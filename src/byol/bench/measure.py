@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from byol import machine
 from byol.bench.ceilings import synchronise
 from byol.bench.profile import Profile, begun, profile, untimed
 from byol.config import PretrainConfig
 from byol.data.loader import Batch, Loader
-from byol.train import State, build, parallel, train_step
+from byol.recorded import UNRECORDED
+from byol.train import State, build, parallel, runner, train_step
 
 STARTED = 5
 """Updates of which it is seen how long their kernels take to start."""
@@ -40,14 +41,18 @@ class Subject:
     state: State = field(init=False)
     model: nn.Module = field(init=False)
     """The method, as several processes wrap it."""
+    run: Callable[..., Tensor] = field(init=False)
+    """What computes the passes of a micro-batch."""
     ready: list[Batch] = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
         self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
+        self.run = runner(config.optim)
         self.ready = [Batch(batch.views(config)) for batch in next(self._batches(1))]
-        self._step(self.ready)
+        for _ in range(1 + UNRECORDED if config.optim.cuda_graph else 1):
+            self._step(self.ready)
 
     @property
     def autocast(self) -> AbstractContextManager[object]:
@@ -111,7 +116,7 @@ class Subject:
         return self.loader.batches(first, first + count)
 
     def _step(self, parts: list[Batch]) -> None:
-        train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast)
+        train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast, self.run)
 
 
 def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:

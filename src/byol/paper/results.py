@@ -151,7 +151,7 @@ def essence(config: PretrainConfig) -> PretrainConfig:
     """A config without what changes no result: where and how an update is computed, and how a run is watched."""
     plain = PretrainConfig()
     apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "watch": plain.watch}
-    return replace(config, **apart, optim__recompute=False, optim__compile=False)
+    return replace(config, **apart, optim__recompute=False, optim__compile=False, optim__cuda_graph=False)
 
 
 def fingerprint(config: PretrainConfig) -> str:

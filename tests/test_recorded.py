@@ -1,0 +1,98 @@
+"""A recorded step: the same updates, with what a graph leaves to its caller seen to. The graph itself needs a GPU."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from byol.config import PretrainConfig, replace
+from byol.data.loader import Loader, generator_of
+from byol.data.sources import TensorSource
+from byol.recorded import UNRECORDED, Recorded, directly
+from byol.train import build, train_step
+
+CPU = torch.device("cpu")
+STEPS = 7
+CONFIG = replace(
+    PretrainConfig(encoder="resnet18", image_size=8, batch_size=8, epochs=8, device="cpu", precision="float32"),
+    network__width=0.125,
+    network__stem="small",
+    network__hidden=16,
+    network__output=8,
+    optim__name="adamw",
+)
+
+
+class Graph:
+    """What a CUDA graph does, without one: nothing at the recording, then all of it, on the memory it was shown."""
+
+    def __init__(self) -> None:
+        self.recordings = 0
+        self.replays = 0
+
+    def capture(self, act: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        self.recordings += 1
+        result = torch.full((), torch.nan)
+
+        def replay() -> None:
+            self.replays += 1
+            result.copy_(act())
+
+        return replay, result
+
+
+def trained(
+    run: Callable[..., Tensor],
+    config: PretrainConfig,
+) -> tuple[list[float], dict[str, Tensor]]:
+    """Losses of some updates, and the weights and averages after them."""
+    images = torch.randint(0, 256, (64, 3, 12, 12), dtype=torch.uint8, generator=generator_of(2))
+    source = TensorSource(images, [number % 4 for number in range(64)])
+    state = build(config, 3, CPU, classes=4)
+    losses = []
+    for step, batches in enumerate(Loader(source, config, CPU, 1, held=images).batches(0, STEPS)):
+        lr, tau = 1e-3 * (step + 1), 0.9 + 0.01 * step
+        losses.append(train_step(state, state.method, batches, config, lr, tau, nullcontext(), run)[0])
+    return torch.stack(losses).tolist(), state.method.state_dict()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optim__accumulate": 2}, {"method": "simclr"}, {"method": "supervised"}, {"target__kind": "stop-gradient"}],
+    ids=str,
+)
+def test_recorded_updates_are_the_plain_ones_bit_for_bit(changes: dict[str, Any]) -> None:
+    config = replace(CONFIG, **changes)
+    graph = Graph()
+    losses, weights = trained(Recorded(graph.capture), config)
+    expected, plain = trained(directly, config)
+    assert losses == expected
+    for name, value in plain.items():
+        assert torch.equal(weights[name], value), name
+    calls = STEPS * config.optim.accumulate
+    assert (graph.recordings, graph.replays) == (1, calls - UNRECORDED)
+    assert len(set(expected)) == STEPS, "the rates and the images change"
+
+
+def test_gradients_stay_where_the_recording_found_them() -> None:
+    state = build(CONFIG, 3, CPU)
+    images = torch.randint(0, 256, (64, 3, 12, 12), dtype=torch.uint8, generator=generator_of(2))
+    run = Recorded(Graph().capture)
+    places = []
+    for batches in Loader(TensorSource(images), CONFIG, CPU, 1, held=images).batches(0, 6):
+        train_step(state, state.method, batches, CONFIG, 1e-3, 0.9, nullcontext(), run)
+        places.append([p.grad.data_ptr() for p in state.method.encoder.parameters() if p.grad is not None])
+        assert all(not p.grad.any() for p in state.method.encoder.parameters() if p.grad is not None)
+    assert places[0]
+    assert all(place == places[0] for place in places)
+
+
+def test_another_shape_is_refused_rather_than_repeated() -> None:
+    run = Recorded(Graph().capture)
+    for _ in range(UNRECORDED + 1):
+        run(torch.sum, torch.ones(4, 2))
+    with pytest.raises(AssertionError):
+        run(torch.sum, torch.ones(1, 2))
