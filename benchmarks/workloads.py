@@ -1,10 +1,7 @@
 """What is measured: three nets on two kinds of data, and our own side of each."""
 
 import os
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,8 @@ import torch
 from torch import Tensor
 
 from byol import machine
-from byol.bench.measure import Subject, pipeline, rate
-from byol.bench.profile import begun, untimed
+from byol.bench.measure import Subject, pipeline, timed
+from byol.bench.profile import begun
 from byol.choose import small_on_cpu
 from byol.config import (
     AugmentConfig,
@@ -25,7 +22,7 @@ from byol.config import (
     ViewConfig,
     replace,
 )
-from byol.data.loader import AHEAD, Batch, Loader, shrink_side
+from byol.data.loader import AHEAD, Loader, shrink_side
 from byol.data.memory import hold
 from byol.data.sources import Source, open_source
 
@@ -173,15 +170,8 @@ class Ours:
         self.position += begun(self.loader, count)
         batches = self.loader.batches(first, self.position)
         if self.workload.crops_only:
-            return self._crops(batches, count)
+            return timed(self.loader, self.workload.config, batches, count, lambda parts: None)
         return pipeline(self.loader, self.workload.config, batches, count)
-
-    def _crops(self, batches: Iterator[list[Batch]], count: int) -> float:
-        for _ in range(untimed(self.loader)):
-            next(batches)
-        began = time.perf_counter()
-        images = sum(len(batch.images[0]) for (batch,) in islice(batches, count))
-        return rate(self.device, images, began)
 
     def step(self) -> float:
         """Images per second of forward, backward, optimiser and target on views made before."""

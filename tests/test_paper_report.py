@@ -21,7 +21,7 @@ from byol.paper.measure import evaluation_of
 from byol.paper.plots import ticks
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
 from byol.paper.report import MARKS, write_report
-from byol.paper.results import append_line, fingerprint, results_file
+from byol.paper.results import append_line, results_file
 from byol.paper.scales import Scale, cpu, cpu_long
 from byol.paper.summary import drops, gather
 
@@ -98,7 +98,6 @@ def line_of(
         "cell": cell,
         "seed": seed,
         "config": to_json(config),
-        "fingerprint": fingerprint(config),
         "scale": scale.name,
         "evaluation": evaluation_of(scale, fine_tunes=found.fine_tunes),
         "data": {"images": 20000, "test_images": 10000, "classes": 10, "fingerprint": "f" * 16},

@@ -179,7 +179,6 @@ LINE = {
     "cell": "tau-0.5",
     "seed": 0,
     "config": {},
-    "fingerprint": "f",
     "evaluation": {},
     "data": {"images": 1, "test_images": 1, "classes": 2, "fingerprint": "d"},
     "knn": 0.5,

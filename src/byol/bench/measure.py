@@ -89,14 +89,7 @@ class Subject:
 
     def together(self, batches: int) -> float:
         """As a run has them: loader, views and step; `untimed` updates are done before."""
-        coming = self._coming(batches)
-        for parts in islice(coming, untimed(self.loader)):
-            self._step(parts)
-        synchronise(self.loader.device)
-        began = time.perf_counter()
-        for parts in islice(coming, batches):
-            self._step(parts)
-        return rate(self.loader.device, batches * self.config.batch_size, began)
+        return timed(self.loader, self.config, self._coming(batches), batches, self._step)
 
     def profile(self, updates: int) -> Profile:
         """Where the time of an update goes."""
@@ -120,15 +113,29 @@ class Subject:
 
 
 def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:
-    """Images per second of `batches` batches that come, after `untimed` ones."""
-    for parts in islice(coming, untimed(loader)):
+    """Images per second whose views are made."""
+
+    def make(parts: list[Batch]) -> None:
         for batch in parts:
             batch.views(config)
+
+    return timed(loader, config, coming, batches, make)
+
+
+def timed(
+    loader: Loader,
+    config: PretrainConfig,
+    coming: Iterator[list[Batch]],
+    batches: int,
+    act: Callable[[list[Batch]], None],
+) -> float:
+    """Images per second of `batches` batches that come and are acted upon, after `untimed` ones."""
+    for parts in islice(coming, untimed(loader)):
+        act(parts)
     synchronise(loader.device)
     began = time.perf_counter()
     for parts in islice(coming, batches):
-        for batch in parts:
-            batch.views(config)
+        act(parts)
     return rate(loader.device, batches * config.batch_size, began)
 
 

@@ -30,7 +30,7 @@ from byol.evals.logistic import Problem
 from byol.evals.metrics import top_k
 from byol.health import Health, judge
 from byol.log import read_metrics
-from byol.paper.results import alone, essence, fingerprint
+from byol.paper.results import alone, essence
 from byol.paper.scales import Scale
 from byol.pretraining import pretrain, resume
 from byol.run_folder import load_plan
@@ -123,7 +123,6 @@ def _measure(
     line = {
         "seed": config.seed,
         "config": to_json(load_plan(folder)[1].config),
-        "fingerprint": fingerprint(config),
         "scale": scale.name,
         "evaluation": evaluation_of(scale, fine_tunes=fine_tunes),
         "data": {

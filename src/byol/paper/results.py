@@ -9,15 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from byol.config import PretrainConfig, from_json, replace, to_json
-from byol.data.base import digest
+from byol.config import PretrainConfig, from_json, replace
 from byol.errors import UserError
 
 NEEDED: dict[str, type | tuple[type, ...]] = {
     "cell": str,
     "seed": int,
     "config": dict,
-    "fingerprint": str,
     "evaluation": dict,
     "data": dict,
     "knn": (float, int, type(None)),
@@ -152,11 +150,6 @@ def essence(config: PretrainConfig) -> PretrainConfig:
     plain = PretrainConfig()
     apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "watch": plain.watch}
     return replace(config, **apart, optim__recompute=False, optim__compile=False, optim__cuda_graph=False)
-
-
-def fingerprint(config: PretrainConfig) -> str:
-    """16 hexadecimal digits of a config's essence, its seed among it."""
-    return digest([json.dumps(to_json(essence(config)), sort_keys=True)])
 
 
 def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
