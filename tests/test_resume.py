@@ -234,6 +234,18 @@ def test_other_images_are_noticed(class_folder: Path, tmp_path: Path, monkeypatc
         byol.resume(tmp_path / "run", quiet=True)
 
 
+def test_other_images_of_the_monitor_are_noticed(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(class_folder, watched := tmp_path / "watched")
+    shutil.copytree(class_folder, moved := tmp_path / "moved")
+    interrupted(class_folder, tmp_path / "run", monkeypatch, step=1, monitor=watched)
+    (watched / "red" / "00.png").unlink()
+    with pytest.raises(UserError, match="does not hold the images that this run's readings are of"):
+        byol.resume(tmp_path / "run", quiet=True)
+    byol.resume(tmp_path / "run", quiet=True, monitor=moved)
+
+
 def test_images_that_have_moved_are_given_anew(
     class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: tuple[bytes, list[dict[str, Any]]]
 ) -> None:

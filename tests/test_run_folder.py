@@ -17,9 +17,10 @@ PLAN = RunPlan(
     config=replace(PretrainConfig(), epochs=3, optim__lr=0.7, augment__view1__area=(0.3, 0.9)),
     recipe="auto",
     data="/photos",
-    monitor=None,
+    monitor="/other photos",
     images=42,
     fingerprint="abc",
+    monitor_fingerprint="def",
 )
 
 

@@ -122,6 +122,7 @@ def pretrain(
                     monitor=None if watched is None else _absolute(watched.name),
                     images=run.images,
                     fingerprint=run.loader.source.fingerprint(),
+                    monitor_fingerprint=None if watched is None else watched.fingerprint(),
                 )
                 if folder is not None:
                     save_plan(folder, planned, machine.describe())
@@ -176,6 +177,11 @@ def resume(
     with distributed.processes(device):
         source = _found_again(data, plan.data, config.data.channels)
         watched = None if plan.monitor is None else _found_again(monitor, plan.monitor, source.channels)
+        if watched is not None and plan.monitor_fingerprint not in (None, watched.fingerprint()):
+            raise UserError(
+                f"{watched.name!r} does not hold the images that this run's readings are of; restore them, or start a "
+                "new run."
+            )
         saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
         if distributed.is_first():
             cut_metrics(folder.metrics, 0 if saved is None else saved.step)  # before the log opens it

@@ -70,6 +70,8 @@ class RunPlan:
     """Images that are trained on."""
     fingerprint: str
     """Of the images that are trained on: a resumed run must find the same ones."""
+    monitor_fingerprint: str | None = None
+    """Of the images of `monitor`, or its readings could not be compared; None of a run that did not note it."""
 
 
 def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
@@ -110,6 +112,7 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
         "monitor": plan.monitor,
         "images": plan.images,
         "fingerprint": plan.fingerprint,
+        "monitor_fingerprint": plan.monitor_fingerprint,
         "config": to_json(plan.config),
         "machine": machine,
     }
@@ -142,6 +145,7 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
             monitor=content["monitor"],
             images=content["images"],
             fingerprint=content["fingerprint"],
+            monitor_fingerprint=content.get("monitor_fingerprint"),
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
