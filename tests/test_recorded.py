@@ -11,7 +11,8 @@ from torch import Tensor
 from byol.config import PretrainConfig, replace
 from byol.data.loader import Loader, generator_of
 from byol.data.sources import TensorSource
-from byol.recorded import UNRECORDED, Recorded, directly
+from byol.errors import UserError
+from byol.recorded import UNRECORDED, Recorded, capture, directly
 from byol.train import build, train_step
 
 CPU = torch.device("cpu")
@@ -96,3 +97,11 @@ def test_another_shape_is_refused_rather_than_repeated() -> None:
         run(torch.sum, torch.ones(4, 2))
     with pytest.raises(AssertionError):
         run(torch.sum, torch.ones(1, 2))
+
+
+def test_what_cannot_be_recorded_is_said_in_a_sentence() -> None:
+    def fails() -> Tensor:
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    with pytest.raises(UserError, match=r"^optim.cuda_graph cannot record this run \(.*\); leave it out.$"):
+        capture(fails)

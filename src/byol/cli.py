@@ -23,7 +23,7 @@ from byol.config import (
     TargetConfig,
     WatchConfig,
 )
-from byol.errors import UserError, nearest
+from byol.errors import UserError, memory_is_full, nearest
 
 if TYPE_CHECKING:
     from byol.pretraining import Outcome
@@ -179,6 +179,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(
             f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not memory_is_full(error):
+            raise
+        said = str(error).partition(". ")[0]
+        print(
+            f"byol: The memory is full ({said}); end what else takes it, or give smaller or fewer images at once.",
             file=sys.stderr,
         )
         sys.exit(2)

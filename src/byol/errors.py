@@ -1,9 +1,9 @@
-"""The errors that a user is meant to read, and the nearest right name for a wrong one."""
+"""The errors that a user is meant to read; whether memory is full; the nearest right name for a wrong one."""
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadImage", "UserError", "nearest"]
+__all__ = ["BadImage", "UserError", "memory_is_full", "nearest"]
 
 
 class UserError(ValueError):
@@ -16,6 +16,16 @@ class UserError(ValueError):
 
 class BadImage(ValueError):  # noqa: N818  (it names what is bad, as UserError does)
     """One image cannot be read; the message is a short reason. A run skips such an image, counts it and lists it."""
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Whether an error says that a GPU's memory or the machine's is used up.
+
+    By name and words, so that nobody needs PyTorch to ask; on a processor and on Apple's GPUs it has no class for it.
+    """
+    words = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(text in str(error) for text in words)
 
 
 def nearest(word: str, options: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from byol.config import PretrainConfig, overrule, replace
 from byol.data.sources import Source, open_source
 from byol.data.survey import survey
 from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
-from byol.errors import UserError
+from byol.errors import UserError, memory_is_full
 from byol.health import Verdict, measure, represent_with, untrained
 from byol.keeper import Keeper, restore_watch, signals, tidy_end
 from byol.log import RunLog, cut_metrics
@@ -114,7 +114,8 @@ def pretrain(
                 run = prepare(config, source, watched, seen, device, folder, log)
                 if minutes is not None and config.method != "random":
                     most = config.epochs if budget is None else None  # a budget of our own only shortens
-                    choosing.within(run, minutes, most, time.perf_counter() - started, settings, log)
+                    with _memory_told(run):
+                        choosing.within(run, minutes, most, time.perf_counter() - started, settings, log)
                 planned = RunPlan(
                     config=run.config,
                     recipe=recipe,
@@ -259,23 +260,26 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
     with signals() as stopping:
         keeper.stopping = stopping
         try:
-            verdict = train(
-                state,
-                run.loader,
-                run.config,
-                total_steps=total,
-                warmup_steps=run.config.warmup_steps(run.images),
-                autocast=run.autocast,
-                log=log,
-                probe=probe(run),
-                watch=watch,
-                each_step=keeper,
-            )
+            with _memory_told(run):
+                verdict = train(
+                    state,
+                    run.loader,
+                    run.config,
+                    total_steps=total,
+                    warmup_steps=run.config.warmup_steps(run.images),
+                    autocast=run.autocast,
+                    log=log,
+                    probe=probe(run),
+                    watch=watch,
+                    each_step=keeper,
+                )
             log.stop_progress()
             keeper.save()
         except (UserError, OSError) as error:  # mostly a disk that is full
             said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
-            raise UserError(f"{said} It is kept up to update {keeper.saved_step}; go on with: {_go_on(run)}") from error
+            if keeper.saved_step:  # where nothing was learnt there is nothing to go on with
+                said += f" It is kept up to update {keeper.saved_step}; go on with: {_go_on(run)}"
+            raise UserError(said) from error
         run.bad.share()
         distributed.barrier()  # torchrun ends all processes when one ends
     if len(run.bad) > known and run.folder is not None:
@@ -285,6 +289,24 @@ def _trained(run: Run, state: State, watch: Watch, log: RunLog) -> Verdict | Non
             style="yellow",
         )
     return verdict
+
+
+@contextmanager
+def _memory_told(run: Run) -> Iterator[None]:
+    """Where memory is full in between, say what takes less."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not memory_is_full(error):
+            raise
+        config, optim = run.config, run.config.optim
+        images = config.batch_size // (distributed.world_size() * optim.accumulate)
+        fewer = "" if optim.recompute or optim.compile or optim.cuda_graph else "--optim.recompute, "
+        raise UserError(
+            f"The memory of {run.device.type} is full, with {images} images of {config.image_size} px at once on "
+            f"{config.encoder}; end what else takes it, or give {fewer}--optim.accumulate {2 * optim.accumulate}, or a "
+            "smaller --batch-size, --image-size or --encoder."
+        ) from error
 
 
 def _as_drawn(run: Run, state: State, log: RunLog) -> Verdict:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from byol.errors import UserError, memory_is_full
+
 UNRECORDED = 3
 """Calls before the recording, which are computed as they come: libraries take their memory and choose their kernels in
 them (PyTorch's own `make_graphed_callables` has as many)."""
@@ -28,10 +30,19 @@ def capture(act: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     """What does an act again, as a CUDA graph, and the tensor in which its result then is.
 
     Other threads may use the device meanwhile: those that decode ask it for pinned memory.
+
+    Raises:
+        UserError: the act does something that cannot be recorded, such as waiting for the device.
     """
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = act()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = act()
+    except RuntimeError as error:
+        if memory_is_full(error):
+            raise
+        first = str(error).partition("\n")[0]
+        raise UserError(f"optim.cuda_graph cannot record this run ({first}); leave it out.") from error
     return graph.replay, result
 
 
