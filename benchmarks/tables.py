@@ -5,8 +5,9 @@
 
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
 `benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `readme` are all figures that have
-a goal. What a command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that
-folder. What has no results stays as it is.
+a goal. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down and others across. What a command
+printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that folder. What has no results
+stays as it is.
 """
 
 import argparse
@@ -32,7 +33,9 @@ DOCUMENTS = (
     "docs/paper.md",
 )
 SAID = re.compile(r"(<!-- said:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /said:(?P=name) -->)", re.DOTALL)
-MARKED = re.compile(r"(<!-- results:(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /results:(?P=name) -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- (?P<kind>results|grid):(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /(?P=kind):(?P=name) -->)", re.DOTALL
+)
 
 
 def render(name: str, folder: Path = RESULTS) -> str:
@@ -50,6 +53,21 @@ def render(name: str, folder: Path = RESULTS) -> str:
         span = f"{_number(row, 'min')} to {_number(row, 'max')}"
         cells = [row["group"], row["name"], _number(row, "median") + unit, span, str(row["n"])]
         lines.append(_line([*cells, *([_goal(row)] if goals else [])]))
+    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(_origins(rows)) + "\n\n"
+
+
+def grid(name: str, folder: Path = RESULTS) -> str:
+    """The medians of a results file whose groups are `one: other`, and a line that says where they come from.
+
+    Raises:
+        FileNotFoundError, KeyError: there is no such file, or no such group in it.
+    """
+    rows = _rows(name, folder)
+    places = [row["group"].split(": ") for row in rows]
+    found = {(one, other): _number(row, "median") for (one, other), row in zip(places, rows, strict=True)}
+    down, across = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
+    lines = [_line(["", *(f"`{other}`" for other in across)]), _line(["---", *["---:"] * len(across)])]
+    lines += [_line([f"`{one}`", *(found.get((one, other), "") for other in across)]) for one in down]
     return "\n" + "\n".join(lines) + "\n\n" + "\n".join(_origins(rows)) + "\n\n"
 
 
@@ -109,7 +127,8 @@ def fill(text: str, folder: Path = RESULTS) -> str:
 
     def made_anew(found: re.Match[str]) -> str:
         try:
-            return found[1] + render(found["name"], folder) + found[4]
+            make = grid if found["kind"] == "grid" else render
+            return found[1] + make(found["name"], folder) + found[5]
         except (FileNotFoundError, KeyError):
             print(f"no results yet for the table {found['name']!r}; run the benchmark", file=sys.stderr)
             return found[0]

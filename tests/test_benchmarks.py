@@ -212,6 +212,17 @@ def test_tables_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert readme.read_text() == text
 
 
+def test_a_grid_has_a_place_for_every_pair(tmp_path: Path) -> None:
+    results, tables = script("results_file"), script("tables")
+    values = {"wide: byol": 0.5, "wide: simclr": 0.25, "narrow: simclr": 0.125}
+    results.write("chosen", [results.Row(group, "linear", "accuracy", [v]) for group, v in values.items()], tmp_path)
+    text = tables.fill("<!-- grid:chosen -->\n<!-- /grid:chosen -->\n", tmp_path)
+    lines = text.splitlines()
+    assert lines[2] == "|  | `byol` | `simclr` |"
+    assert lines[4:6] == ["| `wide` | 50.0 % | 25.0 % |", "| `narrow` |  | 12.5 % |"]
+    assert tables.fill(text, tmp_path) == text
+
+
 def test_goals_may_be_a_most(tmp_path: Path) -> None:
     results, tables = script("results_file"), script("tables")
     row = results.Row("startup", "first step", "s", [5.0], goal=6.0, at_most=True)
