@@ -30,9 +30,10 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "width": {"network__width": 1.0},
     "depth": {"encoder": "resnet18"},
     "stem": {"network__stem": "small"},
-    "batch": {"batch_size": 512, "epochs": 40.0},
+    "views-long": {"image_size": 32, "epochs": 40.0},
 }
-"""What is changed, by what it is; SGD's numbers are those of the recipe cifar10, a larger batch has as many updates."""
+"""What is changed, by what it is, and the first of the things that cost most with the longer run that it may ask for.
+SGD's numbers are those of the recipe cifar10."""
 ROWS = (
     ("targets", "tau-0.99"),
     ("batch-size", "simclr-4096"),
