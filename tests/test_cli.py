@@ -45,6 +45,17 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--network.width", "2"],
         ["no ResNet", "width 2"],
     ),
+    "encoder of another size": (
+        [
+            *("{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--image-size", "64"),
+            *("--network.width", "1", "--network.stem", "standard"),
+        ],
+        ["takes no images of 64 px", "give --image-size 224"],
+    ),
+    "encoder too deep for the size": (
+        [*("{here}/pictures", "--encoder", "vgg11", "--network.width", "1", "--network.stem", "standard")],
+        ["takes no images of 16 px", "give a larger --image-size"],
+    ),
     "budget": (["{here}/pictures", "--budget", "soon"], ["'soon'", "2h"]),
     "recompute": (
         [

@@ -23,6 +23,7 @@ from torch import Tensor
 from byol.data import decode as decode_module
 from byol.data.decode import _whole_jpeg as whole
 from byol.data.decode import decode, read_header, to_channels
+from byol.data.deep import png_orientation
 from byol.data.header import MAX_PIXELS, Header
 from byol.errors import BadImage
 
@@ -56,7 +57,7 @@ def tiff(values: Pixels, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png16(values: npt.NDArray[np.uint16], color: int, interlace: bytes = b"\0") -> bytes:
+def png16(values: npt.NDArray[np.uint16], color: int, interlace: bytes = b"\0", level: int = -1) -> bytes:
     """A PNG of 16 bits written by hand (PNG specification, section 5): Pillow writes grey ones only."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
@@ -65,7 +66,17 @@ def png16(values: npt.NDArray[np.uint16], color: int, interlace: bytes = b"\0") 
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBB", width, height, 16, color) + b"\0\0" + interlace
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, level)) + chunk(b"IEND", b"")
+    )
+
+
+def test_a_chunks_name_among_the_pixels_is_no_chunk() -> None:
+    values = np.frombuffer((b"eXIf" * 60)[:240], dtype=">u2").reshape(4, 10, 3).astype(np.uint16)
+    stored = png16(values, 2, level=0)
+    assert b"eXIf" in stored
+    assert png_orientation(stored) == 1
+    assert torch.equal(decode(stored), decode(png16(values, 2)))
 
 
 def hwc(tensor: Tensor) -> Pixels:

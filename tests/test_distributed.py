@@ -108,6 +108,8 @@ def test_reductions(together: tuple[list[dict[str, Tensor]], Path]) -> None:
     for rank, values in enumerate(together[0]):
         assert values["mean"].tolist() == [1.5, 5.0]
         assert values["agree"].tolist() == [True, False, True]
+        assert values["least"] == 6
+        assert values["found what the first fetched"].tolist() == [rank == 1]
         assert values["who"].tolist() == [rank, 2, rank == 0]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from byol.data.files import FolderSource
@@ -146,6 +147,18 @@ def test_kept_features_are_those_computed_and_follow_the_weights(monkeypatch: py
             cached_features(changed, source, config, CPU)
     with pytest.raises(TypeError):
         cached_features(encoder, coloured(5, seed=1), config, CPU)
+
+
+def test_kept_features_are_not_those_of_other_images_with_the_same_names_and_sizes(tmp_path: Path) -> None:
+    encoder, found = open_encoder(TINY), []
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(coloured(5, seed=seed).images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number}.bmp")
+        source = FolderSource(tmp_path / name)
+        found.append((source.fingerprint(), cached_features(encoder, source, FeatureConfig(), CPU).values))
+    assert found[0][0] == found[1][0], "a fingerprint knows names and sizes"
+    assert not torch.allclose(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("side", [16, 24])
@@ -407,12 +420,11 @@ def test_one_head_of_five_is_that_head_alone() -> None:
 
 def test_a_record_says_how_to_make_it_again(tmp_path: Path) -> None:
     encoder, source = open_encoder(TINY), coloured(4)
-    record = make_record(
-        "knn", encoder, {"train": source}, KnnConfig(), {"top1": 0.5, "rel": float("nan")}, command="byol eval knn"
-    )
+    result = {"top1": 0.5, "rel": float("nan"), "rmse": float("inf")}
+    record = make_record("knn", encoder, {"train": source}, KnnConfig(), result, command="byol eval knn")
     write_record(tmp_path / "deep" / "knn.json", record)
     read = json.loads((tmp_path / "deep" / "knn.json").read_text())
-    assert read["result"] == {"top1": 0.5, "rel": None}
+    assert read["result"] == {"top1": 0.5, "rel": None, "rmse": None}
     assert read["encoder"]["fingerprint"] == encoder.fingerprint
     assert read["data"]["train"] == {"name": "toy", "images": 12, "fingerprint": source.fingerprint()}
     assert read["config"]["temperature"] == 0.07

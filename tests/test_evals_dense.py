@@ -128,6 +128,23 @@ def test_masks_of_another_size_and_wrong_numbers() -> None:
         segmentation.evaluate(open_encoder("pixels"), masked(), masked(), SEGMENT, CPU)
 
 
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    images, _, masks = scenes(2)
+    for folder, values in (("images", images.permute(0, 2, 3, 1)), ("masks", masks)):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            (tmp_path / folder / f"{number}.png").write_bytes(png(values[number].numpy()))
+    (tmp_path / "classes.txt").write_text("dark\nsquare\nvoid\n")
+    source = open_masks(tmp_path)
+    torn = tmp_path / "images" / "1.png"
+    torn.write_bytes(torn.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"images/1.png cannot be read \(.*truncated.*\); mend it, or drop it"):
+        segmentation.evaluate(open_encoder(TINY), source, source, SEGMENT, CPU)
+    torn.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"images/1.png cannot be read"):
+        source.header(1)
+
+
 def test_unlabelled_pixels_become_ignored_and_count_nowhere() -> None:
     source = masked(2, torch.full((2, 32, 32), 2, dtype=torch.uint8))
     assert source.map(0).unique().tolist() == [IGNORE]
@@ -281,6 +298,17 @@ def test_reverse_huber_by_hand() -> None:
     truth, predicted = torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([1.1, 3.0, 1.0, 50.0])
     c = 0.4
     assert berhu(predicted, truth).item() == pytest.approx((0.1 + (4 + c * c) / (2 * c) + 0) / 3, rel=1e-5)
+
+
+def test_depths_of_eight_bits_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "depths").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(png(np.zeros((8, 8, 3), np.uint8)))
+    (tmp_path / "depths" / "a.png").write_bytes(png(np.full((8, 8), 1500, np.uint16)))
+    assert open_depths(tmp_path).map(0).unique().tolist() == pytest.approx([1.5], abs=1e-3)
+    (tmp_path / "depths" / "a.png").write_bytes(png(np.full((8, 8), 15, np.uint8)))
+    with pytest.raises(UserError, match=r"8 bits cannot hold millimetres.*a.png of 16 bits"):
+        open_depths(tmp_path)
 
 
 def test_degenerate_depths() -> None:

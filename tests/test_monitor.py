@@ -13,6 +13,7 @@ from byol.config import PretrainConfig, replace
 from byol.data.sources import TensorSource
 from byol.errors import UserError
 from byol.evals.features import Transform
+from byol.evals.knn import knn_accuracy
 from byol.monitor import Monitor, Reading, gain_in_words, split
 from conftest import TINY
 
@@ -136,6 +137,16 @@ def test_accuracy_is_the_share_that_is_right() -> None:
             reading = monitor.read(Brightness(), full=full)
             assert reading.accuracy == pytest.approx((40 - wrong) / 40)
             assert (reading.bank, reading.queries, reading.k) == (90, 40, 20)
+
+
+def test_labels_may_be_any_whole_numbers() -> None:
+    torch.manual_seed(0)
+    bank, queries = torch.randn(40, 4), torch.randn(30, 4)
+    labels, asked = torch.arange(40) % 4, torch.arange(30) % 4
+    strange = torch.tensor([-1, 9, 77, 2_000_000_000])
+    expected = knn_accuracy(bank, labels, queries, asked, k=5)
+    assert 0 < expected < 1
+    assert knn_accuracy(bank, strange[labels], queries, strange[asked], k=5) == expected
 
 
 def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> None:

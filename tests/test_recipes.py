@@ -154,6 +154,13 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
     assert recipe_named("auto").make(facts).config.batch_size == size(8 << 30) // 2
 
 
+@pytest.mark.parametrize(("change", "factor"), [({"target__kind": "online"}, 2), ({"network__stem": "small"}, 8)])
+def test_what_takes_more_memory_gets_smaller_batches(change: dict[str, str], factor: int) -> None:
+    facts = Facts(survey=seen(side=300, count=100_000), device="cuda", free_memory=24 << 30)
+    given = dataclasses.replace(facts, given=frozenset(change), values=replace(PretrainConfig(), **change))
+    assert auto(given).config.batch_size <= auto(facts).config.batch_size // factor
+
+
 def test_few_images_get_small_batches() -> None:
     made = plan(count=100)
     assert made.config.batch_size == 8
@@ -202,8 +209,12 @@ def test_what_was_given_is_kept_and_needs_no_reason() -> None:
 
 def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
     values = replace(PretrainConfig(), encoder="vit_tiny_patch16_224")
-    config = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values)).config
-    assert (config.network.width, config.network.stem) == (1.0, "standard")
+    made = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values))
+    assert (made.config.network.width, made.config.network.stem) == (1.0, "standard")
+    assert (made.config.image_size, made.config.eval_size) == (224, None)
+    assert "image size 224: vit_tiny_patch16_224 takes no other" in made.reasons
+    free = replace(values, encoder="convnext_atto")
+    assert auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=free)).config.image_size == 24
 
 
 @given(

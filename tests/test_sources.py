@@ -452,6 +452,14 @@ def test_tensor_with_too_few_labels() -> None:
 # What they share
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_floats_of_any_precision_become_float32(dtype: torch.dtype) -> None:
+    images = torch.rand(4, 3, 6, 6).to(dtype)
+    source = TensorSource(images)
+    assert source.images.dtype == source.image(0).dtype == torch.float32
+    assert torch.equal(source.images, images.float())
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     write(tmp_path, "photos/1.png")
     with pytest.raises(UserError, match=r"is not there; give a folder.* Did you mean 'photos'\?"):

@@ -5,6 +5,7 @@ It finds its place in torchrun's variables, and writes `values-RANK.safetensors`
 """
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,17 @@ def main(images: str, out: str) -> None:
         cpu = torch.device("cpu")
         votes = [distributed.agree(rank == 1, cpu), distributed.agree(False, cpu), distributed.agree(True, cpu)]
         values["agree"] = torch.tensor(votes)
+        values["least"] = torch.tensor(distributed.least(7 - rank, cpu))
+        fetched, there = Path(out) / "fetched", []
+
+        def fetch() -> bool:
+            there.append(fetched.is_file())
+            time.sleep(0.5 * (rank == 0))
+            fetched.touch()
+            return fetched.is_file()
+
+        assert distributed.one_first(fetch, cpu)
+        values["found what the first fetched"] = torch.tensor(there)
         values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
         save_file(values, Path(out) / f"values-{rank}.safetensors")
         byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "run", quiet=True, **RUN)

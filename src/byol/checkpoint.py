@@ -7,6 +7,7 @@ the first, which is written last. Without a JSON file that fits its tensors, the
 import json
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if hasattr(os, "O_DIRECTORY"):
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                os.fsync(folder)  # the rename itself must survive a power cut
+                with suppress(OSError):  # some shared file systems do this of files only
+                    os.fsync(folder)  # the rename itself must survive a power cut
             finally:
                 os.close(folder)
     except OSError as error:

@@ -19,6 +19,7 @@ from byol.config import (
 )
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
+from byol.networks import only_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +102,11 @@ def auto(facts: Facts) -> Plan:
         reasons.append(f"{name.replace('_', ' ')} {value}: {why}")
         return value
 
-    size = _image_size(seen.short_side_median, on_gpu)
+    only = only_size(asked.encoder) if "encoder" in given else None
+    size = _image_size(seen.short_side_median, on_gpu) if only is None else (only, f"{asked.encoder} takes no other")
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
     eval_size = None
-    if not on_gpu and image_size <= 64 and not {"image_size", "eval_size"} & given:
+    if not on_gpu and image_size <= 64 and only is None and not {"image_size", "eval_size"} & given:
         eval_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
         reasons.append(
             f"views of {image_size} px, looked at in {eval_size} px when trained: so short a run learns more from more "
@@ -115,7 +117,8 @@ def auto(facts: Facts) -> Plan:
         )
     encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
     network = _network(encoder, image_size, on_gpu, reasons)
-    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, network.stem, image_size, facts)))  # type: ignore[call-overload]
+    stem = asked.network.stem if "network__stem" in given else network.stem
+    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, stem, image_size, facts)))  # type: ignore[call-overload]
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
     steps = max(1, int(epochs * seen.count) // batch_size)
     config = PretrainConfig(

@@ -4,14 +4,17 @@
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from byol.errors import UserError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -66,6 +69,15 @@ def mean(value: Tensor) -> Tensor:
     return value / world_size()
 
 
+def least(value: int, device: torch.device) -> int:
+    """The smallest of the processes' numbers."""
+    if world_size() == 1:
+        return value
+    shared = torch.tensor(value, device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MIN)
+    return int(shared.item())
+
+
 def joined_mean(value: Tensor) -> Tensor:
     """Mean of a tensor over the processes, with gradient: of a statistic that each took over equally many rows."""
     if world_size() == 1:
@@ -100,6 +112,17 @@ def agree(flag: bool, device: torch.device) -> bool:
     votes = torch.tensor(int(flag), device=device)
     dist.all_reduce(votes, op=dist.ReduceOp.MAX)
     return bool(votes.item())
+
+
+def one_first(act: Callable[[], T], device: torch.device) -> T:
+    """An act of every process, the first of each machine before the others: what it fetches they find on the disk."""
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    try:
+        if first:
+            return act()
+    finally:  # where it fails the others must not wait for ever
+        agree(False, device)
+    return act()
 
 
 def gather_lines(lines: Iterable[str]) -> list[str]:

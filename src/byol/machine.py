@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -82,9 +83,12 @@ def free_memory(device: torch.device) -> int:
         for line in (path.read_text().splitlines() if path.is_file() else [])
         if line.startswith("MemAvailable")
     ]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")  # a container's own limit
+    cgroup = Path("/sys/fs/cgroup")  # a container's own limit
+    limit, used, stat = cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"
     if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-        found.append(max(0, int(limit.read_text()) - int(used.read_text())))
+        of_files = re.search(r"^inactive_file (\d+)$", stat.read_text() if stat.is_file() else "", re.MULTILINE)
+        given_back = int(of_files[1]) if of_files else 0  # what was read from files goes when memory is asked for
+        found.append(max(0, int(limit.read_text()) - int(used.read_text()) + given_back))
     return min(found, default=4 << 30) // _local_processes()
 
 

@@ -1,6 +1,7 @@
 """Networks: any timm encoder, the paper's wider ResNets, small-image stems, and the MLP heads."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import timm
@@ -39,6 +40,28 @@ class MLP(nn.Sequential):
             layers += [nn.Linear(in_features, hidden), nn.BatchNorm1d(hidden, eps=1e-5, momentum=0.1), nn.ReLU(True)]
             in_features = hidden
         super().__init__(*layers, nn.Linear(in_features, out_features, bias=False))
+
+
+def only_size(name: str) -> int | None:
+    """Side of the images that an encoder of timm's is bound to, as most transformers are; None where it takes any."""
+    made_for = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return int(made_for.input_size[-1]) if made_for is not None and made_for.fixed_input_size else None
+
+
+def check_sizes(encoder: nn.Module, name: str, in_chans: int, sizes: Iterable[int]) -> None:
+    """See that an encoder on the meta device takes square images of some sizes.
+
+    Raises:
+        UserError: it does not take one of them.
+    """
+    for size in sizes:
+        try:
+            encoder.eval()(torch.empty(2, in_chans, size, size, device="meta"))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            bound = only_size(name)
+            there = f"give --image-size {bound}" if bound else "give a larger --image-size, or another --encoder"
+            reason = " ".join(str(error).split())[:100]
+            raise UserError(f"The encoder {name!r} takes no images of {size} px ({reason}); {there}.") from error
 
 
 def make_encoder(

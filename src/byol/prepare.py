@@ -20,7 +20,7 @@ from byol.evals.features import Transform
 from byol.health import PROBE_IMAGES
 from byol.log import RunLog
 from byol.monitor import Monitor, split
-from byol.networks import make_encoder
+from byol.networks import check_sizes, make_encoder
 from byol.recompute import recompute
 from byol.run_folder import BadImages, RunFolder
 
@@ -75,6 +75,7 @@ def check(config: PretrainConfig, source: Source) -> None:
     network = config.network
     with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
         encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
+    check_sizes(encoder, config.encoder, source.channels, sorted({config.image_size, config.seen_size()}))
     if config.optim.recompute:
         recompute(encoder, config.encoder)
     if config.optim.compile:

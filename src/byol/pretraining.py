@@ -75,21 +75,30 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith("data__")}
+    # what a recipe does not choose itself, and what it looks at
+    seen_by_recipes = ("data__", "network__stem", "target__kind")
+    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith(seen_by_recipes)}
     asked = replace(PretrainConfig(), **flat)
     device, why_device = machine.choose_device(asked.device)
     machine.make_ready(device)
     with distributed.processes(device):
         started = time.perf_counter()
-        source = open_source(data, asked.data.channels)
+        source = distributed.one_first(lambda: open_source(data, asked.data.channels), device)
         if monitor is None and source.name == "photos:train":
             monitor = "photos:test"  # patches of regions that no training patch touches
-        watched = None if monitor is None else open_source(monitor, source.channels)
+        watched = None
+        if monitor is not None:
+            watched = distributed.one_first(lambda: open_source(monitor, source.channels), device)
+            if watched.channels != source.channels:  # of a `Source` that was given as such
+                raise UserError(
+                    f"The monitor's images have {watched.channels} channels, those of {source.name!r} "
+                    f"{source.channels}; give images of the same kind."
+                )
         seen = survey(source)
         facts = Facts(
             survey=dataclasses.replace(seen, count=len(source) - held_out(source, watched)),  # what is trained on
             device=device.type,
-            free_memory=machine.free_memory(device),
+            free_memory=distributed.least(machine.free_memory(device), device),  # all must choose alike
             given=frozenset(settings),
             values=asked,
         )

@@ -104,7 +104,7 @@ def train_step(
         group["lr"] = lr * group["rate"]
     state.optimizer.step()
     # several processes keep them in their buckets, a recording where it found them
-    state.optimizer.zero_grad(set_to_none=model is state.method and run is directly)
+    state.optimizer.zero_grad(set_to_none=model is state.method and not config.optim.cuda_graph)
     state.method.update_target(tau)
     state.step += 1
     return loss, norm

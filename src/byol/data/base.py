@@ -159,7 +159,7 @@ class TensorSource(Source):
     """Images that lie in memory already, all of one size.
 
     Args:
-        images: (N, C, H, W), uint8, or floating point in [0, 1].
+        images: (N, C, H, W), uint8, or floating point in [0, 1], which is kept as float32.
         labels: one per image, or None.
         classes: the name of each label, or None.
         name: for messages.
@@ -186,7 +186,7 @@ class TensorSource(Source):
         if labels is not None and len(labels) != len(images):
             raise UserError(f"{len(labels)} labels were given for {len(images)} images; give one per image.")
         self.name = name
-        self.images = images
+        self.images = images.float() if images.is_floating_point() else images
         self.channels = images.shape[1]
         self.labels = None if labels is None else [int(label) for label in labels]
         self.classes = classes

@@ -169,12 +169,15 @@ def _png_header(blob: bytes) -> Header:
 
 def png_orientation(blob: bytes) -> int:
     """The orientation in the `eXIf` chunk of a PNG, or 1."""
-    at = blob.find(b"eXIf")
-    if at < 4:
-        return 1
-    exif = Image.Exif()
-    exif.load(blob[at + 4 : at + 4 + int.from_bytes(blob[at - 4 : at], "big")])
-    return int(exif.get(ORIENTATION, 1))
+    at = len(PNG)
+    while at + 8 <= len(blob):  # from chunk to chunk: the name may stand among the pixels too
+        length, name = int.from_bytes(blob[at : at + 4], "big"), blob[at + 4 : at + 8]
+        if name == b"eXIf":
+            exif = Image.Exif()
+            exif.load(blob[at + 8 : at + 8 + length])
+            return int(exif.get(ORIENTATION, 1))
+        at += 12 + length  # length, name and checksum take 4 bytes each
+    return 1
 
 
 def _decode_png(blob: bytes) -> tuple[Tensor, int]:

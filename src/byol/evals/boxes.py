@@ -10,14 +10,14 @@ from torch import Tensor
 from byol.data.base import digest
 from byol.data.sources import Source, open_source
 from byol.errors import UserError
-from byol.evals.dense import WrappedSource
+from byol.evals.dense import DenseSource
 from byol.evals.metrics import IOU_HALF, area_under_ranking, box_iou
 from byol.evals.voc import VOC_CLASSES, Objects, voc_images, voc_names, voc_objects, voc_root
 
 BOX_NAMES = ("box", "boxes", "bbox")
 
 
-class BoxSource(WrappedSource):
+class BoxSource(DenseSource):
     """Images and the objects in each.
 
     Args:

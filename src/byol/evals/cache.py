@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from byol.config import Precision
-from byol.data.base import digest
+from byol.data.base import digest, evenly
 from byol.data.named import data_home
 from byol.data.sources import Source
-from byol.errors import UserError
+from byol.errors import BadImage, UserError
 from byol.evals.encoders import OpenedEncoder
 from byol.evals.features import Features, feature_blocks
 from byol.machine import choose_precision, cores
+
+SAMPLED = 32
+"""Images whose pixels tell a source from others of the same names and sizes."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -65,7 +68,7 @@ def cached_features(
         return _labelled(
             source, torch.cat([block for _, block in blocks]), [i for numbers, _ in blocks for i in numbers]
         )
-    key = digest([opened.fingerprint, source.fingerprint(), repr(opened.transform), precision])
+    key = digest([opened.fingerprint, source.fingerprint(), *_sample(source), repr(opened.transform), precision])
     folder = data_home() / "features" / key
     if not folder.is_dir():
         _write(folder, len(source), _blocks(opened, source, config, device, precision, what, progress))
@@ -73,6 +76,15 @@ def cached_features(
     progress(what, len(indices), len(source))  # what is missing could not be read
     mapped = np.load(folder / "values.npy", mmap_mode="c")[: len(indices)]  # "c": in memory only, never on the disk
     return _labelled(source, torch.from_numpy(mapped), indices.tolist())
+
+
+def _sample(source: Source) -> Iterator[bytes]:
+    """The pixels of a few images: a fingerprint knows names and sizes, which other images may share."""
+    for index in evenly(len(source), SAMPLED):
+        try:
+            yield source.image(index).cpu().contiguous().numpy().tobytes()
+        except BadImage:
+            yield b""
 
 
 def _blocks(

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from byol.data.header import Header
 from byol.data.loader import generator_of, order_of_epoch
 from byol.data.sources import Source
-from byol.errors import UserError
+from byol.errors import BadImage, UserError
 from byol.evals.encoders import OpenedEncoder
 from byol.machine import cores
 from byol.threads import lone_workers
@@ -46,7 +47,28 @@ class WrappedSource(Source):
         return self._base.fingerprint()
 
 
-class MapSource(WrappedSource):
+class DenseSource(WrappedSource):
+    """A wrapped source none of whose images may be passed over: an answer is known of each."""
+
+    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
+        """As the base has it; `UserError` where it cannot be had."""
+        with self._readable(index):
+            return super().image(index, shrink_to)
+
+    def header(self, index: int) -> Header:
+        """As the base has it; `UserError` where it has none."""
+        with self._readable(index):
+            return super().header(index)
+
+    @contextmanager
+    def _readable(self, index: int) -> Iterator[None]:
+        try:
+            yield
+        except BadImage as error:
+            raise UserError(f"{self.where(index)} cannot be read ({error}); mend it, or drop it.") from error
+
+
+class MapSource(DenseSource):
     """Images with a map of the same height and width each: classes, or depths."""
 
     @abstractmethod

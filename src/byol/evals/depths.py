@@ -78,10 +78,13 @@ def _read(folder: Path, stem: str) -> Tensor:
     try:
         if array.is_file():
             return torch.from_numpy(np.load(array, allow_pickle=False).astype(np.float32))
-        return decode(image.read_bytes(), 1)[0].float() * 65.535  # 65535 millimetres
+        depth = decode(image.read_bytes(), 1)[0]
+        if depth.dtype == torch.uint8:
+            raise BadImage("8 bits cannot hold millimetres")
+        return depth.float() * 65.535  # 65535 millimetres
     except (OSError, BadImage, ValueError) as error:
         raise UserError(
-            f"There is no depth for {stem!r} in {folder} ({error}); give {stem}.npy or {stem}.png."
+            f"There is no depth for {stem!r} in {folder} ({error}); give {stem}.npy, or {stem}.png of 16 bits."
         ) from error
 
 

@@ -126,6 +126,8 @@ def knn_accuracy(
     temperature: float = TEMPERATURE,
 ) -> float:
     """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_scores`."""
-    classes = int(max(bank_labels.max(), query_labels.max())) + 1
-    scores = knn_scores(bank, bank_labels, queries, classes=classes, k=k, temperature=temperature)
-    return (scores.argmax(dim=1) == query_labels.cpu()).float().mean().item()
+    # labels may be any whole numbers, each of which would otherwise ask for a column of votes
+    known, numbers = torch.unique(torch.cat([bank_labels.cpu(), query_labels.cpu()]), return_inverse=True)
+    of_bank, of_queries = numbers.split([len(bank_labels), len(query_labels)])
+    scores = knn_scores(bank, of_bank, queries, classes=len(known), k=k, temperature=temperature)
+    return float((scores.argmax(dim=1) == of_queries).float().mean())
