@@ -38,8 +38,8 @@ UNHEALTHY = 3
 class Pretrain:
     """Train an encoder on images: a folder is enough.
 
-    What is not given, the recipe chooses, and says why. The defaults of --data.* to --watch.* below are the paper's, as
-    in the recipe paper-1000; other recipes have their own.
+    What is not given, the recipe chooses, and says why. The defaults of --data.* to --watch.* below are the paper's;
+    recipes have their own.
     """
 
     images: Annotated[Positional[str | None], given("DATA", "photographs that come along")] = None
@@ -47,7 +47,7 @@ class Pretrain:
     recipe: Annotated[str, given("NAME", "auto")] = "auto"
     """Starting point; see `byol recipes`."""
     encoder: Annotated[str | None, given("NAME")] = None
-    """Any timm model name."""
+    """Any timm model name, or resnet10."""
     image_size: Annotated[int | None, given("PIXELS")] = None
     """Side of the square views."""
     eval_size: Annotated[int | None, given("PIXELS", "as the views")] = None

@@ -25,7 +25,7 @@ class Bench:
     recipe: Annotated[str, given("NAME", "auto")] = "auto"
     """Starting point; see `byol recipes`."""
     encoder: Annotated[str | None, given("NAME")] = None
-    """Any timm model name."""
+    """Any timm model name, or resnet10."""
     image_size: Annotated[int | None, given("PIXELS")] = None
     """Side of the square views."""
     batch_size: Annotated[int | None, given("IMAGES")] = None

@@ -132,7 +132,8 @@ def evaluate(arguments: list[str]) -> int:
     from byol.machine import choose_device
 
     if command.quick and not hasattr(start, "quick"):
-        raise UserError(f"{name} has no --quick: the whole of it takes minutes.")
+        instead = "give --cached for minutes" if name == "linear" else "the whole of it takes minutes"
+        raise UserError(f"{name} has no --quick: {instead}.")
     device, _ = choose_device(command.device)
     check_place(command.json)
     config: Any = command.config

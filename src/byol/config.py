@@ -307,7 +307,7 @@ class PretrainConfig:
     """One pretraining run: the flags people type most, then a section for everything else."""
 
     encoder: str = "resnet50"
-    """Any timm model name."""
+    """Any timm model name, or resnet10."""
     image_size: int = 224
     """Side of the square views, in pixels."""
     eval_size: int | None = None

@@ -25,7 +25,7 @@ class EncoderCard:
     """What must be known to use an encoder's weights."""
 
     encoder: str
-    """timm name."""
+    """timm name, or resnet10."""
     width: float
     stem: Stem
     in_chans: int

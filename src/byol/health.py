@@ -38,8 +38,8 @@ class Health:
     """Standard deviation of the unit-length projections over the images, times sqrt(dimensions): 1 where they fill the
     sphere evenly, 0 where all are the same."""
     rank: float
-    """Effective rank of the representation: exp of the entropy of its covariance's spectrum (Roy & Vetterli 2007),
-    between 1 and the number of images or features."""
+    """Effective rank of the representation: exp of the entropy of its normalised singular values (Roy &
+    Vetterli 2007), between 1 and the number of images or features."""
     agreement: float
     """Mean cosine of the two views' projections, in [-1, 1]."""
     match: float

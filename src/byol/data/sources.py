@@ -24,7 +24,8 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
             `data/train-*.parquet`), a sequence of Parquet or of image files, or a name: `photos` for the embedded
             photographs, `cifar10` and others through torchvision, with `:test` after it for another part. What lies
             on the disk goes before a name. A source is given back as it is.
-        channels: deliver so many; None looks at a sample: 1 where all are grey, else 3.
+        channels: deliver so many; None looks at a sample: 1 where all are grey, what arrays and
+            multi-channel TIFF have, else 3.
 
     Raises:
         UserError: there is nothing of the sort, or nothing to read in it.

@@ -37,6 +37,7 @@ class BYOL(nn.Module):
     With a loop of your own, a step is::
 
         loss = method(view1, view2)
+        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         method.update_target(tau)

@@ -129,6 +129,9 @@ def _overview(gathered: Gathered) -> list[Block]:
                 "only pairs that the paper's own seeds tell apart."
             )
         )
+    left = [f"`{name}`" for name in TABLES if gathered.table(name) is None]
+    if left and not gathered.scale.shorter:  # a longer run of a scale is for some rows only
+        blocks.append(Paragraph(f"Not run at this scale: {', '.join(left)}."))
     return blocks + [Paragraph(text) for text in _machines(gathered)]
 
 
