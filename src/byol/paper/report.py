@@ -93,10 +93,11 @@ def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
 
 def _overview(gathered: Gathered) -> list[Block]:
     rows, taus, apart = [], [], []
+    counted, seeds = _most_seeds(gathered.tables)
     for result in gathered.tables:
         ranked = result.ranked()
         tau = tau_of(ranked)
-        if not math.isnan(tau):
+        if result in counted:
             taus.append(tau)
             alone = [found for rows in result.ranked_by_method().values() if not math.isnan(found := tau_of(rows))]
             apart.append(sum(alone) / len(alone) if alone else tau)
@@ -120,10 +121,12 @@ def _overview(gathered: Gathered) -> list[Block]:
         Grid(head, tuple(rows)),
     ]
     if taus:
+        tables = f"{len(counted)} table{'s' if len(counted) > 1 else ''}"
+        tables += f" of {seeds} seeds" if len(counted) < len(gathered.tables) else ""
         blocks.append(
             Paragraph(
-                f"Mean of Kendall's tau-b over {len(taus)} tables: **{sum(taus) / len(taus):.2f}**"
-                f"{_mean_by_seed(gathered)}{_apart(taus, apart)}. It compares the order of the paper's rows with ours, "
+                f"Mean of Kendall's tau-b over {tables}: **{sum(taus) / len(taus):.2f}**"
+                f"{_mean_by_seed(counted)}{_apart(taus, apart)}. It compares the order of the paper's rows with ours, "
                 "from -1 (reversed) to 1 (the same), over the seeds that all rows of a table have; *seed by seed* is "
                 "the same of each seed alone, which is noisier than their mean. *Pairs in the paper's order* counts "
                 "only pairs that the paper's own seeds tell apart."
@@ -141,9 +144,16 @@ def _each_seed(rows: Sequence[Row]) -> str:
     return ", ".join(f"{tau:.2f}" for tau in taus) if len(taus) > 1 else "one seed"
 
 
-def _mean_by_seed(gathered: Gathered) -> str:
-    """The mean over tables of every seed alone, where all tables have several."""
-    taus = [tau_by_seed(ranked) for table in gathered.tables if not math.isnan(tau_of(ranked := table.ranked()))]
+def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
+    """The tables that have an order on as many seeds as any of them, and how many seeds these are."""
+    seeds = {id(table): len(tau_by_seed(table.ranked())) for table in tables if not math.isnan(tau_of(table.ranked()))}
+    most = max(seeds.values(), default=0)
+    return [table for table in tables if seeds.get(id(table)) == most], most
+
+
+def _mean_by_seed(tables: Sequence[TableResult]) -> str:
+    """The mean over tables of every seed alone, where there are several."""
+    taus = [tau_by_seed(table.ranked()) for table in tables]
     seeds = sorted(set.intersection(*(set(found) for found in taus)))
     means = [sum(found[seed] for found in taus) / len(taus) for seed in seeds]
     return f" (seed by seed {', '.join(f'{mean:.2f}' for mean in means)})" if len(means) > 1 else ""
