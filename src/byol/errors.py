@@ -22,7 +22,7 @@ def memory_is_full(error: BaseException) -> bool:
     """Whether an error says that a GPU's memory or the machine's is used up.
 
     By name and words, so that nobody needs PyTorch to ask; on a processor and on Apple's GPUs it has no class for it.
-    What happened while an error was dealt with counts as that error: so does a recording end that memory broke off.
+    What happened while an error was dealt with counts as that error, as where a recording that it broke off is ended.
     """
     if error.__context__ is not None and memory_is_full(error.__context__):
         return True
