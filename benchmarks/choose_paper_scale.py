@@ -55,8 +55,16 @@ HELD_OUT = 5000
 
 def main() -> None:
     """Run candidates by name; without one, all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("candidates", nargs="*", metavar="CANDIDATE", help=", ".join(CANDIDATES))
+    candidates = {name: START | changes for name, changes in CANDIDATES.items()}
+    train_all("choose-paper-scale", __doc__, candidates, ROWS)
+
+
+def train_all(
+    file: str, description: str | None, candidates: dict[str, dict[str, Any]], rows: tuple[tuple[str, str], ...]
+) -> None:
+    """Train rows of candidates, each a change of the scale, as the command line asks; results go to FILE.json."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("candidates", nargs="*", metavar="NAME", help=", ".join(candidates))
     parser.add_argument("--only", nargs="*", default=[], metavar="TABLE/CELL", help="rows; by default those above")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args()
@@ -64,12 +72,12 @@ def main() -> None:
     torch.set_num_threads(1)
     scale = scale_named("cpu")
     data = held_out(scale)
-    rows = [tuple(name.split("/")) for name in options.only] or list(ROWS)
-    for name in options.candidates or list(CANDIDATES):
-        candidate = dataclasses.replace(scale, config=replace(scale.config, **START | CANDIDATES[name]))
-        for table, cell in rows:
+    wanted = [tuple(name.split("/")) for name in options.only] or list(rows)
+    for name in options.candidates or list(candidates):
+        candidate = dataclasses.replace(scale, config=replace(scale.config, **candidates[name]))
+        for table, cell in wanted:
             show(row := run(f"{name}: {table}/{cell}", found(candidate, table, cell), candidate, data))
-            write("choose-paper-scale", [row], options.out)
+            write(file, [row], options.out)
 
 
 def held_out(scale: Scale) -> Data:

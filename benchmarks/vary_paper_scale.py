@@ -7,19 +7,10 @@ never looked at. The rows are those on which most of the paper's order hangs. On
 run side by side.
 """
 
-import argparse
-import dataclasses
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from byol import machine
 from byol.choose import small_views
-from byol.config import replace
-from byol.paper.scales import scale_named
-from choose_paper_scale import found, held_out, run
-from results_file import RESULTS, show, write
+from choose_paper_scale import train_all
 
 VARIATIONS: dict[str, dict[str, Any]] = {
     "scale": {},
@@ -32,8 +23,8 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "stem": {"network__stem": "small"},
     "views-long": {"image_size": 32, "epochs": 40.0},
 }
-"""What is changed, by what it is, and the first of the things that cost most with the longer run that it may ask for.
-SGD's numbers are those of the recipe cifar10."""
+"""What is changed, and to what. SGD's numbers are those of the recipe cifar10; `views-long` asks whether larger views
+want a longer run."""
 ROWS = (
     ("targets", "tau-0.99"),
     ("batch-size", "simclr-4096"),
@@ -43,24 +34,5 @@ ROWS = (
 )
 
 
-def main() -> None:
-    """Run variations by name; without one, all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variations", nargs="*", metavar="VARIATION", help=", ".join(VARIATIONS))
-    parser.add_argument("--only", nargs="*", default=[], metavar="TABLE/CELL", help="rows; by default all of ROWS")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
-    options = parser.parse_args()
-    machine.keep_freed_memory()
-    torch.set_num_threads(1)
-    scale = scale_named("cpu")
-    data = held_out(scale)
-    rows = [tuple(name.split("/")) for name in options.only] or list(ROWS)
-    for name in options.variations or list(VARIATIONS):
-        varied = dataclasses.replace(scale, config=replace(scale.config, **VARIATIONS[name]))
-        for table, cell in rows:
-            show(row := run(f"{name}: {table}/{cell}", found(varied, table, cell), varied, data))
-            write("vary-paper-scale", [row], options.out)
-
-
 if __name__ == "__main__":
-    main()
+    train_all("vary-paper-scale", __doc__, VARIATIONS, ROWS)

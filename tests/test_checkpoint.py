@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import stat
 import zlib
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,19 @@ def test_full_disk_leaves_the_old_file_and_says_so(
             write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["encoder.json"]
+
+
+def test_a_file_system_that_syncs_no_folders_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def of_files_only(number: int) -> None:
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    write_atomically(tmp_path / "encoder.json", "new")
+    assert (tmp_path / "encoder.json").read_text() == "new"
 
 
 def test_full_disk_in_a_checkpoint_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

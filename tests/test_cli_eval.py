@@ -101,6 +101,15 @@ def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors == "byol: byol eval knn needs ENCODER and --test; see byol eval knn --help.\n"
 
 
+@pytest.mark.parametrize(("name", "words"), [("knn", "the whole of it takes minutes"), ("linear", "give --cached")])
+def test_an_evaluation_without_a_quick_one_says_what_to_do(
+    name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = run(capsys, "eval", name, TINY, "--train", "a", "--test", "b", "--quick")
+    assert code == 2
+    assert f"{name} has no --quick: {words}" in errors
+
+
 def test_a_box_of_an_unknown_kind_keeps_its_words() -> None:
     assert sentence("╭─ Odd ─╮\n│ Something │\n│ is odd. │\n╰───╯", "byol x") == "Something is odd."
 

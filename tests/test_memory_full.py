@@ -36,8 +36,17 @@ def test_a_step_that_does_not_fit(
         UserError, match="The memory of cpu is full, with 8 images of 16 px at once on resnet18"
     ) as said:
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, budget=budget, **settings)
-    assert "--optim.recompute, --optim.accumulate 4, or a smaller --batch-size" in str(said.value)
+    assert "or start with --optim.recompute, --optim.accumulate 4, a smaller --batch-size" in str(said.value)
     assert "go on with" not in str(said.value), "nothing was learnt"
+
+
+def test_only_what_would_start_is_offered(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No recomputing of an encoder with batch norm that is no ResNet; no micro-batches of one image."""
+    monkeypatch.setattr(BYOL, "forward", too_much)
+    network = {"encoder": "mobilenetv3_small_050", "network__width": 1.0, "network__stem": "standard"}
+    settings = {**TINY, **network, "batch_size": 4, "optim__accumulate": 2}
+    with pytest.raises(UserError, match="end what else takes it, or start with a smaller --batch-size"):
+        byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
 
 
 def test_other_errors_keep_their_traceback(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,13 +65,13 @@ def test_a_command_that_does_not_fit(full: Any, monkeypatch: pytest.MonkeyPatch,
         cli.main(["eval"])
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("byol: The memory is full (")
-    assert said.count("\n") == 1
+    assert said == "byol: Memory is full; end what else takes it, or give smaller or fewer images at once.\n"
 
 
 def test_what_is_full_memory_and_what_is_not() -> None:
     assert memory_is_full(MemoryError())
     assert memory_is_full(RuntimeError("MPS backend out of memory (MPS allocated: 4.00 GB)"))
+    assert memory_is_full(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert not memory_is_full(RuntimeError("Storage size calculation overflowed"))
     assert not memory_is_full(OSError("No space left on device"))
     later = RuntimeError("the recording was broken off")

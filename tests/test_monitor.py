@@ -99,6 +99,7 @@ def test_without_training_labels_one_half_of_the_monitor_votes_about_the_other()
             source([0, 1], classes=["a", "c"]),
             "differ, for example in ['b', 'c']",
         ),
+        (source([0, 1] * 9), TensorSource(torch.rand(4, 1, 16, 16), [0, 1, 0, 1]), "have 3 and 1 channels"),
         (source([0, 1] * 9), source([0, 7], name="test"), r"labels that the training data lacks, such as [7]"),
     ],
 )

@@ -135,6 +135,22 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_mean_is_over_the_tables_with_as_many_seeds_as_most(results: Path, tmp_path: Path) -> None:
+    """Two tables of two seeds, one in the paper's order and one the other way round; `targets` has one seed."""
+    sizes = {"16": 69.9, "32": 71.3, "64": 72.2}
+    for seed in (0, 1):
+        for number, cell in enumerate(sizes):
+            line = line_of("projection", cell, seed, 0.6 - number / 100)
+            append_line(results_file(results, "projection", "cpu"), line)
+    text = report_on(results, tmp_path)[0]
+    found = {
+        name: float(re.search(rf"`{name}` .*?\| (-?\d\.\d\d) \|", text)[1]) for name in ("batch-size", "projection")
+    }  # type: ignore[index]
+    assert found["projection"] == -1
+    mean = sum(found.values()) / 2
+    assert f"over 2 tables of 2 seeds: **{mean:.2f}** (seed by seed " in text
+
+
 def report_on(results: Path, tmp_path: Path) -> tuple[str, str]:
     document = tmp_path / "paper.md"
     if not document.is_file():

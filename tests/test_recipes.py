@@ -212,7 +212,7 @@ def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
     made = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values))
     assert (made.config.network.width, made.config.network.stem) == (1.0, "standard")
     assert (made.config.image_size, made.config.eval_size) == (224, None)
-    assert "image size 224: vit_tiny_patch16_224 takes no other" in made.reasons
+    assert "image size 224: vit_tiny_patch16_224 takes no 32 px" in made.reasons
     free = replace(values, encoder="convnext_atto")
     assert auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=free)).config.image_size == 24
 

@@ -1,7 +1,7 @@
 """A recorded step: the same updates, with what a graph leaves to its caller seen to. The graph itself needs a GPU."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -101,9 +101,22 @@ def test_another_shape_is_refused_rather_than_repeated() -> None:
         run(torch.sum, torch.ones(1, 2))
 
 
-def test_what_cannot_be_recorded_is_said_in_a_sentence() -> None:
-    def fails() -> Tensor:
-        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+def test_what_cannot_be_recorded_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def recording(graph: object, *, capture_error_mode: str) -> Iterator[None]:
+        assert capture_error_mode == "thread_local"
+        yield
 
-    with pytest.raises(UserError, match=r"^optim.cuda_graph cannot record this run \(.*\); leave it out.$"):
-        capture(fails)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+
+    def fails(words: str) -> Callable[[], Tensor]:
+        def act() -> Tensor:
+            raise RuntimeError(words)
+
+        return act
+
+    with pytest.raises(UserError, match=r"^optim.cuda_graph cannot record this run \(not permitted\); leave it out.$"):
+        capture(fails("not permitted\nwhen a stream is capturing"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        capture(fails("CUDA error: out of memory"))

@@ -32,6 +32,15 @@ def test_plan_and_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["machine"] == {"cpu": "one"}
 
 
+def test_a_plan_from_before_the_monitors_images_were_noted(tmp_path: Path) -> None:
+    save_plan(RunFolder(tmp_path), PLAN, {})
+    file = tmp_path / "config.json"
+    content = json.loads(file.read_text())
+    del content["monitor_fingerprint"]
+    file.write_text(json.dumps(content))
+    assert load_plan(tmp_path)[1].monitor_fingerprint is None
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"config": 5}', '{"config": {"epocs": 3}}'])
 def test_a_config_that_was_changed_is_told(damage: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(damage)
@@ -157,6 +166,15 @@ def test_precision_follows_the_processor(
     assert words in why
     assert machine.choose_precision("float32", torch.device("cpu"))[0] == "float32"
     assert machine.choose_precision("auto", torch.device("mps"))[0] == "float32"
+
+
+def test_a_containers_files_take_none_of_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("100000000\n")
+    (tmp_path / "memory.current").write_text("70000000\n")
+    assert machine.free_memory(torch.device("cpu")) == 30_000_000
+    (tmp_path / "memory.stat").write_text("anon 20000000\nfile 50000000\ninactive_file 40000000\nactive_file 9\n")
+    assert machine.free_memory(torch.device("cpu")) == 70_000_000
 
 
 def test_machine_is_named() -> None:

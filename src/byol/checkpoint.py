@@ -4,10 +4,10 @@ A checkpoint is a pair of files: tensors in `step-N.safetensors`, and `step-N.js
 the first, which is written last. Without a JSON file that fits its tensors, there is no checkpoint.
 """
 
+import errno
 import json
 import os
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if hasattr(os, "O_DIRECTORY"):
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                with suppress(OSError):  # some shared file systems do this of files only
-                    os.fsync(folder)  # the rename itself must survive a power cut
+                os.fsync(folder)  # the rename itself must survive a power cut
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of some shared file systems, for folders
+                    raise
             finally:
                 os.close(folder)
     except OSError as error:

@@ -3,7 +3,11 @@
 import itertools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from byol.config import (
     IMAGENET_MEAN,
@@ -19,7 +23,7 @@ from byol.config import (
 )
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
-from byol.networks import only_size
+from byol.networks import made_for, make_encoder, refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,20 @@ class Facts:
     """Carries the values of the settings in `given`."""
     hurried: bool = False
     """Whether the time was found to allow few updates with the usual views."""
+
+
+LOOKED_AT = ("data__", "network__stem", "target__kind")
+"""Beginnings of the nested settings whose values a recipe looks at; the others overrule what it chose."""
+
+
+def looked_at(settings: Mapping[str, Any]) -> PretrainConfig:
+    """The values that a recipe may look at, of settings as `replace` takes them.
+
+    Raises:
+        UserError: as `replace`.
+    """
+    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith(LOOKED_AT)}
+    return replace(PretrainConfig(), **flat)
 
 
 @dataclass(frozen=True)
@@ -102,11 +120,13 @@ def auto(facts: Facts) -> Plan:
         reasons.append(f"{name.replace('_', ' ')} {value}: {why}")
         return value
 
-    only = only_size(asked.encoder) if "encoder" in given else None
-    size = _image_size(seen.short_side_median, on_gpu) if only is None else (only, f"{asked.encoder} takes no other")
+    size = _image_size(seen.short_side_median, on_gpu)
+    bound = _bound_to(asked.encoder, size[0], seen.channels) if "encoder" in given else None
+    if bound is not None:
+        size = bound, f"{asked.encoder} takes no {size[0]} px"
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
     eval_size = None
-    if not on_gpu and image_size <= 64 and only is None and not {"image_size", "eval_size"} & given:
+    if not on_gpu and image_size <= 64 and bound is None and not {"image_size", "eval_size"} & given:
         eval_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
         reasons.append(
             f"views of {image_size} px, looked at in {eval_size} px when trained: so short a run learns more from more "
@@ -154,6 +174,16 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
     if on_gpu:
         return 224, f"the paper's, and the images' shorter side is {short_side} px"
     return 96, f"the images are larger ({short_side} px), but a processor affords 96 px at most; a GPU would take 224"
+
+
+def _bound_to(encoder: str, size: int, channels: int) -> int | None:
+    """The size of images that an encoder is made for, where it takes no others."""
+    side = made_for(encoder)
+    if side is None:
+        return None
+    with torch.device("meta"):
+        network = make_encoder(encoder, in_chans=channels)
+    return side if refusal(network, channels, size) else None
 
 
 def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
@@ -242,7 +272,7 @@ def _epochs(count: int, batch_size: int, on_gpu: bool) -> tuple[int, str]:
 def _optim(batch_size: int, epochs: float, on_gpu: bool, reasons: list[str]) -> OptimConfig:
     if batch_size >= 1024:
         lr, decay = next((lr, wd) for limit, lr, wd in PRESET_RATES if epochs >= limit)
-        reasons.append(f"LARS, lr {lr} per 256: the official preset nearest to {epochs:g} epochs at a large batch")
+        reasons.append(f"LARS, lr {lr} per 256: the longest official preset that is not longer than {epochs:g} epochs")
         return OptimConfig(lr=lr, weight_decay=decay)
     reasons.append("AdamW: LARS is made for batches of thousands; this is what the small recipes were measured with")
     small = small_on_cpu(1)

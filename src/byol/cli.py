@@ -185,9 +185,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not memory_is_full(error):
             raise
-        said = str(error).partition(". ")[0]
         print(
-            f"byol: The memory is full ({said}); end what else takes it, or give smaller or fewer images at once.",
+            "byol: Memory is full; end what else takes it, or give smaller or fewer images at once.",
             file=sys.stderr,
         )
         sys.exit(2)

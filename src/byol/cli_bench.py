@@ -17,7 +17,7 @@ class Bench:
     """How fast this machine trains beside how fast it could, and what holds it back.
 
     Takes those flags of `byol pretrain` that change what an update of BYOL costs, and measures the run that they would
-    start.
+    start, were there no budget.
     """
 
     images: Annotated[Positional[str | None], given("DATA", "photographs that come along, or made up")] = None

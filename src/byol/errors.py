@@ -26,7 +26,10 @@ def memory_is_full(error: BaseException) -> bool:
     """
     if error.__context__ is not None and memory_is_full(error.__context__):
         return True
-    words = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
+    words = (
+        *("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory", "CUDA error: out of memory"),
+        *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+    )
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(text in str(error) for text in words)
 

@@ -13,6 +13,9 @@ import torch
 from byol.config import Device, Precision
 from byol.errors import UserError
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container's own limits."""
+
 
 def choose_device(asked: Device) -> tuple[torch.device, str]:
     """The device of training and the reason: cuda, then mps, then cpu, unless one was asked for.
@@ -83,8 +86,7 @@ def free_memory(device: torch.device) -> int:
         for line in (path.read_text().splitlines() if path.is_file() else [])
         if line.startswith("MemAvailable")
     ]
-    cgroup = Path("/sys/fs/cgroup")  # a container's own limit
-    limit, used, stat = cgroup / "memory.max", cgroup / "memory.current", cgroup / "memory.stat"
+    limit, used, stat = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
         of_files = re.search(r"^inactive_file (\d+)$", stat.read_text() if stat.is_file() else "", re.MULTILINE)
         given_back = int(of_files[1]) if of_files else 0  # what was read from files goes when memory is asked for

@@ -122,9 +122,14 @@ def split(
         The numbers of the images to train on (None: all), the bank, the queries (None: no labels), and a sentence.
 
     Raises:
-        UserError: monitor data without labels, or with other classes than the training data.
+        UserError: monitor data without labels, or with other classes or channels than the training data.
     """
     if monitor is not None:
+        if monitor.channels != data.channels:
+            raise UserError(
+                f"The images of {data.name!r} and of the monitor data {monitor.name!r} have {data.channels} and "
+                f"{monitor.channels} channels; give images of the same kind."
+            )
         if monitor.labels is None:
             raise UserError(
                 f"The monitor data {monitor.name!r} has no labels; give a folder with a sub-folder per class, "

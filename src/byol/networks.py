@@ -1,7 +1,6 @@
 """Networks: any timm encoder, the paper's wider ResNets, small-image stems, and the MLP heads."""
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 import timm
@@ -42,26 +41,19 @@ class MLP(nn.Sequential):
         super().__init__(*layers, nn.Linear(in_features, out_features, bias=False))
 
 
-def only_size(name: str) -> int | None:
-    """Side of the images that an encoder of timm's is bound to, as most transformers are; None where it takes any."""
-    made_for = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    return int(made_for.input_size[-1]) if made_for is not None and made_for.fixed_input_size else None
+def made_for(name: str) -> int | None:
+    """Side of the images that an encoder is bound to, as timm says of most transformers; None of others."""
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    return int(known.input_size[-1]) if known is not None and known.fixed_input_size else None
 
 
-def check_sizes(encoder: nn.Module, name: str, in_chans: int, sizes: Iterable[int]) -> None:
-    """See that an encoder on the meta device takes square images of some sizes.
-
-    Raises:
-        UserError: it does not take one of them.
-    """
-    for size in sizes:
-        try:
-            encoder.eval()(torch.empty(2, in_chans, size, size, device="meta"))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            bound = only_size(name)
-            there = f"give --image-size {bound}" if bound else "give a larger --image-size, or another --encoder"
-            reason = " ".join(str(error).split())[:100]
-            raise UserError(f"The encoder {name!r} takes no images of {size} px ({reason}); {there}.") from error
+def refusal(encoder: nn.Module, in_chans: int, size: int) -> str:
+    """Why an encoder on the meta device takes no square images of a size; empty where it does."""
+    try:
+        encoder.eval()(torch.empty(2, in_chans, size, size, device="meta"))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return " ".join(str(error).split())[:100] or type(error).__name__
+    return ""
 
 
 def make_encoder(

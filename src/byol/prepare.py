@@ -20,7 +20,7 @@ from byol.evals.features import Transform
 from byol.health import PROBE_IMAGES
 from byol.log import RunLog
 from byol.monitor import Monitor, split
-from byol.networks import check_sizes, make_encoder
+from byol.networks import made_for, make_encoder, refusal
 from byol.recompute import recompute
 from byol.run_folder import BadImages, RunFolder
 
@@ -75,7 +75,11 @@ def check(config: PretrainConfig, source: Source) -> None:
     network = config.network
     with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
         encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
-    check_sizes(encoder, config.encoder, source.channels, sorted({config.image_size, config.seen_size()}))
+    for flag, size in (("--image-size", config.image_size), ("--eval-size", config.seen_size())):
+        if why := refusal(encoder, source.channels, size):
+            bound = made_for(config.encoder)
+            there = f"{flag} {bound}" if bound else f"a larger {flag}, or another --encoder"
+            raise UserError(f"The encoder {config.encoder!r} takes no images of {size} px ({why}); give {there}.")
     if config.optim.recompute:
         recompute(encoder, config.encoder)
     if config.optim.compile:

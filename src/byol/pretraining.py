@@ -3,19 +3,20 @@
 import dataclasses
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from byol import budget as budgets
 from byol import checkpoint, distributed, machine
-from byol.choose import Facts
-from byol.config import PretrainConfig, overrule, replace
-from byol.data.sources import Source, open_source
+from byol.choose import Facts, looked_at
+from byol.config import overrule, replace
+from byol.data.sources import Source, is_fetched, open_source
 from byol.data.survey import survey
 from byol.encoder_file import WEIGHTS, EncoderCard, load_encoder, save_encoder
 from byol.errors import UserError, memory_is_full
@@ -75,25 +76,15 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    # what a recipe does not choose itself, and what it looks at
-    seen_by_recipes = ("data__", "network__stem", "target__kind")
-    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith(seen_by_recipes)}
-    asked = replace(PretrainConfig(), **flat)
+    asked = looked_at(settings)
     device, why_device = machine.choose_device(asked.device)
     machine.make_ready(device)
     with distributed.processes(device):
         started = time.perf_counter()
-        source = distributed.one_first(lambda: open_source(data, asked.data.channels), device)
+        source = _opened(data, asked.data.channels, device)
         if monitor is None and source.name == "photos:train":
             monitor = "photos:test"  # patches of regions that no training patch touches
-        watched = None
-        if monitor is not None:
-            watched = distributed.one_first(lambda: open_source(monitor, source.channels), device)
-            if watched.channels != source.channels:  # of a `Source` that was given as such
-                raise UserError(
-                    f"The monitor's images have {watched.channels} channels, those of {source.name!r} "
-                    f"{source.channels}; give images of the same kind."
-                )
+        watched = None if monitor is None else _opened(monitor, source.channels, device)
         seen = survey(source)
         facts = Facts(
             survey=dataclasses.replace(seen, count=len(source) - held_out(source, watched)),  # what is trained on
@@ -185,8 +176,8 @@ def resume(
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
     with distributed.processes(device):
-        source = _found_again(data, plan.data, config.data.channels)
-        watched = None if plan.monitor is None else _found_again(monitor, plan.monitor, source.channels)
+        source = _found_again(data, plan.data, config.data.channels, device)
+        watched = None if plan.monitor is None else _found_again(monitor, plan.monitor, source.channels, device)
         if watched is not None and plan.monitor_fingerprint not in (None, watched.fingerprint()):
             raise UserError(
                 f"{watched.name!r} does not hold the images that this run's readings are of; restore them, or start a "
@@ -222,12 +213,21 @@ def resume(
             log.close()
 
 
-def _found_again(given: str | Path | Source | None, name: str, channels: int | None) -> Source:
+def _opened(data: str | Path | Source, channels: int | None, device: torch.device) -> Source:
+    """As `open_source`; what is fetched is fetched by one process of a machine."""
+
+    def act() -> Source:
+        return open_source(data, channels)
+
+    return distributed.one_first(act, device) if isinstance(data, str) and is_fetched(data) else act()
+
+
+def _found_again(given: str | Path | Source | None, name: str, channels: int | None, device: torch.device) -> Source:
     """The images of a run that goes on: where they are said to be now, or else where they were."""
     if given is not None:
-        return open_source(given, channels)
+        return _opened(given, channels, device)
     try:
-        return open_source(name, channels)
+        return _opened(name, channels, device)
     except UserError as error:
         raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
 
@@ -308,14 +308,25 @@ def _memory_told(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not memory_is_full(error):
             raise
-        config, optim = run.config, run.config.optim
-        images = config.batch_size // (distributed.world_size() * optim.accumulate)
-        fewer = "" if optim.recompute or optim.compile or optim.cuda_graph else "--optim.recompute, "
+        config, accumulate = run.config, 2 * run.config.optim.accumulate
+        images = 2 * config.batch_size // (distributed.world_size() * accumulate)
+        less: dict[str, dict[str, Any]] = {"--optim.recompute": {"optim__recompute": True}}
+        less[f"--optim.accumulate {accumulate}"] = {"optim__accumulate": accumulate}
+        offered = "".join(f"{flag}, " for flag, change in less.items() if _would_start(run, change))
         raise UserError(
             f"The memory of {run.device.type} is full, with {images} images of {config.image_size} px at once on "
-            f"{config.encoder}; end what else takes it, or give {fewer}--optim.accumulate {2 * optim.accumulate}, or a "
-            "smaller --batch-size, --image-size or --encoder."
+            f"{config.encoder}; end what else takes it, or start with {offered}a smaller --batch-size, --image-size or "
+            "--encoder."
         ) from error
+
+
+def _would_start(run: Run, change: Mapping[str, Any]) -> bool:
+    try:
+        changed = replace(run.config, **change)
+        check(changed, run.loader.source)
+    except UserError:
+        return False
+    return changed != run.config
 
 
 def _as_drawn(run: Run, state: State, log: RunLog) -> Verdict:

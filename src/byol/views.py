@@ -11,7 +11,7 @@ from torch import Tensor
 from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
 from byol.checkpoint import write_atomically
-from byol.choose import Facts
+from byol.choose import Facts, looked_at
 from byol.config import PretrainConfig, replace
 from byol.data.base import evenly
 from byol.data.decode import BadImage
@@ -50,7 +50,7 @@ def write_views(
     path = Path(out)
     if isinstance(data, str | Path) and Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
         raise UserError(f"{path} lies among the images, which it would be taken for one of; give another --out.")
-    asked = replace(PretrainConfig(), **{k: v for k, v in settings.items() if "__" not in k})
+    asked = looked_at(settings)
     source = open_source(data, settings.get("data__channels"))
     device, _ = choose_device("auto")
     facts = Facts(survey=survey(source), device=device.type, given=frozenset(settings), values=asked)

@@ -15,7 +15,7 @@ from byol.bench.limits import Limit, limit_of
 from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
-from byol.choose import Facts
+from byol.choose import Facts, looked_at
 from byol.config import PretrainConfig, replace, to_json
 from byol.data.embedded import embedded_photos
 from byol.data.sources import Source, open_source
@@ -100,7 +100,7 @@ def bench(
     """
     if not seconds > 0:
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
-    asked = replace(PretrainConfig(), **{k: v for k, v in settings.items() if "__" not in k or k.startswith("data__")})
+    asked = looked_at(settings)
     device, _ = machine.choose_device(asked.device)
     machine.make_ready(device)
     run, seen = _prepared(data, recipe, asked, settings, device)
@@ -144,7 +144,7 @@ def bench(
 def _prepared(
     data: str | Path | Source | None, recipe: str, asked: PretrainConfig, settings: dict[str, Any], device: torch.device
 ) -> tuple[Run, Survey]:
-    """The loader and the config of the run that `pretrain` would start with the same words."""
+    """The loader and the config of the run that `pretrain` would start with the same words, were there no budget."""
     chosen = recipe_named(recipe)
 
     def resolve(source: Source) -> tuple[PretrainConfig, Survey]:

@@ -51,6 +51,11 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     )
 
 
+def is_fetched(data: str) -> bool:
+    """Whether opening it may fetch it from the network: a name of which nothing lies on the disk."""
+    return is_name(data) and not Path(data).expanduser().exists()
+
+
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
     suffixes = {file.suffix.lower() for file in files}
     if suffixes == {".parquet"}:

@@ -122,7 +122,7 @@ def _overview(gathered: Gathered) -> list[Block]:
     ]
     if taus:
         tables = f"{len(counted)} table{'s' if len(counted) > 1 else ''}"
-        tables += f" of {seeds} seeds" if len(counted) < len(gathered.tables) else ""
+        tables += f" of {seeds} seed{'s' if seeds > 1 else ''}" if len(counted) < len(gathered.tables) else ""
         blocks.append(
             Paragraph(
                 f"Mean of Kendall's tau-b over {tables}: **{sum(taus) / len(taus):.2f}**"
@@ -145,9 +145,10 @@ def _each_seed(rows: Sequence[Row]) -> str:
 
 
 def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
-    """The tables that have an order on as many seeds as any of them, and how many seeds these are."""
+    """The tables that have an order on as many seeds as most of them have, and how many seeds these are."""
     seeds = {id(table): len(tau_by_seed(table.ranked())) for table in tables if not math.isnan(tau_of(table.ranked()))}
-    most = max(seeds.values(), default=0)
+    numbers = Counter(seeds.values())
+    most = max(numbers, key=lambda number: (numbers[number], number), default=0)
     return [table for table in tables if seeds.get(id(table)) == most], most
 
 
