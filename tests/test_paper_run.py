@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,10 +371,14 @@ def test_torchruns_processes_take_a_part_each(go: Go, tmp_path: Path, monkeypatc
 def test_side_by_side_gives_what_one_after_another_gives(class_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     scale, figures = tiny_scale(), []
+    for kind in ("red", "blue"):  # the second half of each is asked about
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for number, file in enumerate(sorted((class_folder / kind).iterdir())):
+            shutil.copy(file, tmp_path / ("test" if number >= 40 else "train") / kind)
+    parts = {part: str(tmp_path / part) for part in ("train", "test")}
     for name, jobs in (("one", 1), ("two", 2)):
-        where = Where(
-            train=str(class_folder), test=str(class_folder), results=tmp_path / name, runs=tmp_path / f"{name}-runs"
-        )
+        where = Where(**parts, results=tmp_path / name, runs=tmp_path / f"{name}-runs")
         report = run([TAUS], scale, where, jobs=jobs, say=said.append)
         assert (report.measured, report.failed) == (2, [])
         found = read_lines(tmp_path / name / "taus-tiny.jsonl").found
