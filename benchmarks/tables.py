@@ -53,7 +53,7 @@ def render(name: str, folder: Path = RESULTS) -> str:
         span = f"{_number(row, 'min')} to {_number(row, 'max')}"
         cells = [row["group"], row["name"], _number(row, "median") + unit, span, str(row["n"])]
         lines.append(_line([*cells, *([_goal(row)] if goals else [])]))
-    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(_origins(rows)) + "\n\n"
+    return _with_origins(lines, rows)
 
 
 def grid(name: str, folder: Path = RESULTS) -> str:
@@ -68,6 +68,10 @@ def grid(name: str, folder: Path = RESULTS) -> str:
     down, across = (list(dict.fromkeys(names)) for names in zip(*places, strict=True))
     lines = [_line(["", *(f"`{other}`" for other in across)]), _line(["---", *["---:"] * len(across)])]
     lines += [_line([f"`{one}`", *(found.get((one, other), "") for other in across)]) for one in down]
+    return _with_origins(lines, rows)
+
+
+def _with_origins(lines: list[str], rows: list[dict[str, Any]]) -> str:
     return "\n" + "\n".join(lines) + "\n\n" + "\n".join(_origins(rows)) + "\n\n"
 
 

@@ -170,8 +170,8 @@ class Ours:
         self.position += begun(self.loader, count)
         batches = self.loader.batches(first, self.position)
         if self.workload.crops_only:
-            return timed(self.loader, self.workload.config, batches, count, lambda parts: None)
-        return pipeline(self.loader, self.workload.config, batches, count)
+            return timed(self.loader, batches, count, lambda parts: None)
+        return pipeline(self.loader, batches, count)
 
     def step(self) -> float:
         """Images per second of forward, backward, optimiser and target on views made before."""

@@ -10,8 +10,7 @@ from byol import distributed
 from byol.config import PretrainConfig
 from byol.data.loader import Loader
 from byol.errors import UserError
-from byol.recorded import UNRECORDED
-from byol.train import State, parallel, runner, train_step
+from byol.train import State, parallel, runner, train_step, unrecorded
 
 WARM_STEPS = 2
 """Steps that are not timed: memory is taken and kernels are chosen in them."""
@@ -77,7 +76,7 @@ def seconds_per_step(
     model = parallel(rehearsal.method, loader.device, config.optim.compile)
     model.train()
     run = runner(config.optim)
-    warm = WARM_STEPS + (UNRECORDED if config.optim.cuda_graph else 0)
+    warm = WARM_STEPS + unrecorded(config.optim)
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from byol.config import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -23,7 +21,7 @@ from byol.config import (
 )
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
-from byol.networks import made_for, make_encoder, refusal
+from byol.networks import made_for, refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,11 +177,7 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
 def _bound_to(encoder: str, size: int, channels: int) -> int | None:
     """The size of images that an encoder is made for, where it takes no others."""
     side = made_for(encoder)
-    if side is None:
-        return None
-    with torch.device("meta"):
-        network = make_encoder(encoder, in_chans=channels)
-    return side if refusal(network, channels, size) else None
+    return side if side is not None and refusal(encoder, size, in_chans=channels) else None
 
 
 def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:

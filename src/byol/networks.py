@@ -1,6 +1,7 @@
 """Networks: any timm encoder, the paper's wider ResNets, small-image stems, and the MLP heads."""
 
 import math
+from functools import cache
 from typing import Literal
 
 import timm
@@ -47,12 +48,15 @@ def made_for(name: str) -> int | None:
     return int(known.input_size[-1]) if known is not None and known.fixed_input_size else None
 
 
-def refusal(encoder: nn.Module, in_chans: int, size: int) -> str:
-    """Why an encoder on the meta device takes no square images of a size; empty where it does."""
-    try:
-        encoder.eval()(torch.empty(2, in_chans, size, size, device="meta"))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        return " ".join(str(error).split())[:100] or type(error).__name__
+@cache
+def refusal(name: str, size: int, *, width: float = 1.0, stem: Stem = "standard", in_chans: int = 3) -> str:
+    """Why an encoder, told as for `make_encoder`, takes no square images of a size; empty where it does."""
+    with torch.device("meta"):
+        encoder = make_encoder(name, width=width, stem=stem, in_chans=in_chans).eval()
+        try:
+            encoder(torch.empty(2, in_chans, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            return " ".join(str(error).split())[:100] or type(error).__name__
     return ""
 
 

@@ -72,16 +72,7 @@ def check(config: PretrainConfig, source: Source) -> None:
         _check_labels(source)
     if config.method == "moco":
         _check_moco(config, len(source))
-    network = config.network
-    with torch.device("meta"):  # an unknown or unfit encoder is told before a folder is made
-        encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, in_chans=source.channels)
-    for flag, size in (("--image-size", config.image_size), ("--eval-size", config.seen_size())):
-        if why := refusal(encoder, source.channels, size):
-            bound = made_for(config.encoder)
-            there = f"{flag} {bound}" if bound else f"a larger {flag}, or another --encoder"
-            raise UserError(f"The encoder {config.encoder!r} takes no images of {size} px ({why}); give {there}.")
-    if config.optim.recompute:
-        recompute(encoder, config.encoder)
+    _check_encoder(config, source.channels)
     if config.optim.compile:
         _check_compiler()
     if config.optim.cuda_graph:
@@ -91,6 +82,19 @@ def check(config: PretrainConfig, source: Source) -> None:
             f"The images have {source.channels} channels, but augment.mean has {len(config.augment.mean)} values; give "
             "--data.channels 3, or --augment.mean and --augment.std with a value per channel."
         )
+
+
+def _check_encoder(config: PretrainConfig, channels: int) -> None:
+    """An unknown or unfit encoder is told before a folder is made."""
+    name, width, stem = config.encoder, config.network.width, config.network.stem
+    for flag, size in (("--image-size", config.image_size), ("--eval-size", config.seen_size())):
+        if why := refusal(name, size, width=width, stem=stem, in_chans=channels):
+            bound = made_for(name)
+            there = f"{flag} {bound}" if bound else f"a larger {flag}, or another --encoder"
+            raise UserError(f"The encoder {name!r} takes no images of {size} px ({why}); give {there}.")
+    if config.optim.recompute:
+        with torch.device("meta"):
+            recompute(make_encoder(name, width=width, stem=stem, in_chans=channels), name)
 
 
 def _check_labels(source: Source) -> None:

@@ -308,10 +308,12 @@ def _memory_told(run: Run) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not memory_is_full(error):
             raise
-        config, accumulate = run.config, 2 * run.config.optim.accumulate
-        images = 2 * config.batch_size // (distributed.world_size() * accumulate)
-        less: dict[str, dict[str, Any]] = {"--optim.recompute": {"optim__recompute": True}}
-        less[f"--optim.accumulate {accumulate}"] = {"optim__accumulate": accumulate}
+        config, accumulate = run.config, run.config.optim.accumulate
+        images = config.batch_size // (distributed.world_size() * accumulate)
+        less: dict[str, dict[str, Any]] = {
+            "--optim.recompute": {"optim__recompute": True},
+            f"--optim.accumulate {2 * accumulate}": {"optim__accumulate": 2 * accumulate},
+        }
         offered = "".join(f"{flag}, " for flag, change in less.items() if _would_start(run, change))
         raise UserError(
             f"The memory of {run.device.type} is full, with {images} images of {config.image_size} px at once on "

@@ -20,7 +20,7 @@ from byol.log import RunLog
 from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
 from byol.recompute import recompute
-from byol.recorded import Recorded, directly
+from byol.recorded import UNRECORDED, Recorded, directly
 
 
 @dataclass
@@ -202,6 +202,11 @@ def parallel(method: AnyMethod, device: torch.device, compiled: bool = False) ->
 def runner(optim: OptimConfig) -> Callable[..., Tensor]:
     """What computes the passes of every micro-batch of a run: directly, or as one CUDA graph."""
     return Recorded() if optim.cuda_graph else directly
+
+
+def unrecorded(optim: OptimConfig) -> int:
+    """Micro-batches at the start of a run that are computed in another way than the rest."""
+    return UNRECORDED if optim.cuda_graph else 0
 
 
 def _passes(

@@ -15,8 +15,7 @@ from byol.bench.ceilings import synchronise
 from byol.bench.profile import Profile, begun, profile, untimed
 from byol.config import PretrainConfig
 from byol.data.loader import Batch, Loader
-from byol.recorded import UNRECORDED
-from byol.train import State, build, parallel, runner, train_step
+from byol.train import State, build, parallel, runner, train_step, unrecorded
 
 STARTED = 5
 """Updates of which it is seen how long their kernels take to start."""
@@ -51,7 +50,7 @@ class Subject:
         self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
         self.run = runner(config.optim)
         self.ready = [Batch(batch.views(config)) for batch in next(self._batches(1))]
-        for _ in range(1 + UNRECORDED if config.optim.cuda_graph else 1):
+        for _ in range(1 + unrecorded(config.optim)):
             self._step(self.ready)
 
     @property
@@ -60,7 +59,7 @@ class Subject:
 
     def pipeline(self, batches: int) -> float:
         """Two normalised views each, with nobody training; `untimed` batches are made before."""
-        return pipeline(self.loader, self.config, self._coming(batches), batches)
+        return pipeline(self.loader, self._coming(batches), batches)
 
     def started_share(self) -> float:
         """Part of an update's time in which its kernels are still being started; near 1, the device waits for them.
@@ -89,7 +88,7 @@ class Subject:
 
     def together(self, batches: int) -> float:
         """As a run has them: loader, views and step; `untimed` updates are done before."""
-        return timed(self.loader, self.config, self._coming(batches), batches, self._step)
+        return timed(self.loader, self._coming(batches), batches, self._step)
 
     def profile(self, updates: int) -> Profile:
         """Where the time of an update goes."""
@@ -112,23 +111,17 @@ class Subject:
         train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast, self.run)
 
 
-def pipeline(loader: Loader, config: PretrainConfig, coming: Iterator[list[Batch]], batches: int) -> float:
+def pipeline(loader: Loader, coming: Iterator[list[Batch]], batches: int) -> float:
     """Images per second whose views are made."""
 
     def make(parts: list[Batch]) -> None:
         for batch in parts:
-            batch.views(config)
+            batch.views(loader.config)
 
-    return timed(loader, config, coming, batches, make)
+    return timed(loader, coming, batches, make)
 
 
-def timed(
-    loader: Loader,
-    config: PretrainConfig,
-    coming: Iterator[list[Batch]],
-    batches: int,
-    act: Callable[[list[Batch]], None],
-) -> float:
+def timed(loader: Loader, coming: Iterator[list[Batch]], batches: int, act: Callable[[list[Batch]], None]) -> float:
     """Images per second of `batches` batches that come and are acted upon, after `untimed` ones."""
     for parts in islice(coming, untimed(loader)):
         act(parts)
@@ -136,7 +129,7 @@ def timed(
     began = time.perf_counter()
     for parts in islice(coming, batches):
         act(parts)
-    return rate(loader.device, batches * config.batch_size, began)
+    return rate(loader.device, batches * loader.config.batch_size, began)
 
 
 def rate(device: torch.device, images: int, began: float) -> float:

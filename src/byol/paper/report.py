@@ -146,10 +146,10 @@ def _each_seed(rows: Sequence[Row]) -> str:
 
 def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
     """The tables that have an order on as many seeds as most of them have, and how many seeds these are."""
-    seeds = {id(table): len(tau_by_seed(table.ranked())) for table in tables if not math.isnan(tau_of(table.ranked()))}
-    numbers = Counter(seeds.values())
+    ordered = [(table, len(tau_by_seed(rows))) for table in tables if not math.isnan(tau_of(rows := table.ranked()))]
+    numbers = Counter(seeds for _, seeds in ordered)
     most = max(numbers, key=lambda number: (numbers[number], number), default=0)
-    return [table for table in tables if seeds.get(id(table)) == most], most
+    return [table for table, seeds in ordered if seeds == most], most
 
 
 def _mean_by_seed(tables: Sequence[TableResult]) -> str:
