@@ -17,6 +17,7 @@ from byol.data.loader import Batch, Loader, generator_of
 from byol.data.sources import TensorSource
 from byol.data.upload import Upload
 from byol.methods.byol import distance
+from byol.recorded import Recorded
 from byol.train import State, build, parallel, runner, train_step
 from golden_names import load
 
@@ -97,12 +98,19 @@ def test_training_waits_for_what_is_uploaded() -> None:
     assert torch.equal(upload(value).clone().cpu(), value)
 
 
-def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:
+def losses(
+    device: torch.device,
+    steps: int,
+    autocast: Any = None,
+    config: PretrainConfig = CONFIG,
+    rates: Callable[[int], tuple[float, float]] = lambda step: (0.02, 0.99),
+) -> list[float]:
     state = build(config, 3, device)
-    model, run = parallel(state.method, device, config.optim.compile), runner(config.optim)
+    model, run = parallel(state.method, device, config.optim.compile), runner(config.optim, device)
     found: list[Tensor] = []
     for batch in batches(device, steps, config):
-        loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext(), run)
+        lr, tau = rates(state.step)
+        loss, _ = train_step(state, model, batch, config, lr, tau, autocast or nullcontext(), run)
         found.append(loss)
     return torch.stack(found).tolist()
 
@@ -136,13 +144,25 @@ def test_recorded_passes_give_the_same_losses(compiled: bool, accumulate: int) -
     assert len(set(expected)) == 12
 
 
+@pytest.mark.parametrize("name", ["lars", "adamw"])
+def test_recorded_rates_are_those_of_each_step(name: str) -> None:
+    plain = replace(CONFIG, optim__name=name, optim__clip=1.0)
+    recorded = replace(plain, optim__cuda_graph=True)
+
+    def falling(step: int) -> tuple[float, float]:
+        return 0.002 / (1 + step), 1 - 0.1 / (1 + step)
+
+    expected = losses(GPU, 12, config=plain, rates=falling)
+    assert losses(GPU, 12, config=recorded, rates=falling) == pytest.approx(expected, rel=1e-2)
+
+
 def test_a_recording_draws_anew_at_every_step() -> None:
     """As encoders that drop things at random must: the seed of a step reaches what is replayed."""
 
     def drop(x: Tensor) -> Tensor:
         return torch.nn.functional.dropout(x, 0.5, True).sum()
 
-    run, found = runner(replace(CONFIG, optim__cuda_graph=True).optim), []
+    run, found = Recorded(GPU), []
     images = torch.rand(1000, generator=generator_of(3)).to(GPU)
     for step in (0, 0, 0, 1, 2, 1, 2):
         torch.manual_seed(step)

@@ -75,7 +75,7 @@ def seconds_per_step(
     rehearsal = copy.deepcopy(state)
     model = parallel(rehearsal.method, loader.device, config.optim.compile)
     model.train()
-    run = runner(config.optim)
+    run = runner(config.optim, loader.device)
     warm = WARM_STEPS + unrecorded(config.optim)
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS

@@ -153,8 +153,8 @@ class OptimConfig:
     compile: bool = False
     """Have torch.compile fuse what the networks do, and the views' colour on a GPU; for GPUs."""
     cuda_graph: bool = False
-    """Record forward and backward pass once and start them as one operation from then on: for small images on a GPU,
-    where starting operations takes longer than the operations."""
+    """Record an update once, its passes and the weights' move after them, and start each half as one operation from
+    then on: for small images on a GPU, where starting operations takes longer than the operations."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
     predictor_lr: float = 1.0

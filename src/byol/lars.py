@@ -86,7 +86,10 @@ class LARS(torch.optim.Optimizer):
             momenta = [self._momentum(p) for p in weights]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, updates)
-            torch._foreach_add_(weights, momenta, alpha=-group["lr"])
+            if isinstance(group["lr"], Tensor):  # as a number it would have to be read back from the device
+                torch._foreach_sub_(weights, torch._foreach_mul(momenta, group["lr"]))
+            else:
+                torch._foreach_add_(weights, momenta, alpha=-group["lr"])
         return None
 
     @staticmethod

@@ -20,7 +20,7 @@ from byol.log import RunLog
 from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
 from byol.recompute import recompute
-from byol.recorded import UNRECORDED, Recorded, directly
+from byol.recorded import DIRECT, UNRECORDED, Halves, Recorded
 
 
 @dataclass
@@ -69,9 +69,10 @@ def build_optimizer(method: nn.Module, optim: OptimConfig) -> torch.optim.Optimi
     if optim.name == "lars":
         return LARS(groups, lr=0.0, momentum=optim.momentum, trust=optim.trust)
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum)
+        # in a recording the rate is a tensor, which the fused step alone does not read back
+        return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum, fused=optim.cuda_graph or None)
     # fused: one pass over the weights where there would be a dozen, and the same numbers within rounding
-    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999), fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999), fused=True, capturable=optim.cuda_graph)
 
 
 def train_step(
@@ -82,12 +83,11 @@ def train_step(
     lr: float,
     tau: float,
     autocast: AbstractContextManager[object],
-    run: Callable[..., Tensor] = directly,
+    run: Halves = DIRECT,
 ) -> tuple[Tensor, Tensor]:
     """One update of the online network, then of the target; returns the loss and the gradient's norm, on the device.
 
-    `model` is the method itself, or the method as DistributedDataParallel wraps it; `run` computes the passes of a
-    micro-batch, as `runner` gives it.
+    `model` is the method itself, or the method as DistributedDataParallel wraps it; `run` is what `runner` gives.
     """
     loss = torch.zeros((), device=next(model.parameters()).device)
     for number, batch in enumerate(batches):
@@ -95,17 +95,9 @@ def train_step(
         if batch.labels is not None:
             inputs.append(batch.labels)
         last = number == len(batches) - 1
-        loss += run(partial(_passes, state.method, model, autocast, len(batches), last), *inputs)
-    gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
-    norm = torch.stack(torch._foreach_norm(gradients)).norm()
-    if config.optim.clip is not None:
-        torch._foreach_mul_(gradients, (config.optim.clip / (norm + 1e-6)).clamp(max=1.0))
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr * group["rate"]
-    state.optimizer.step()
-    # several processes keep them in their buckets, a recording where it found them
-    state.optimizer.zero_grad(set_to_none=model is state.method and not config.optim.cuda_graph)
-    state.method.update_target(tau)
+        loss += run.passes(partial(_passes, state.method, model, autocast, len(batches), last), *inputs)
+    keep = model is not state.method or config.optim.cuda_graph
+    norm = run.move(partial(_move, state, config.optim.clip, keep), lr, tau)
     state.step += 1
     return loss, norm
 
@@ -130,7 +122,7 @@ def train(
     """
     model = parallel(state.method, loader.device, config.optim.compile)
     model.train()
-    run = runner(config.optim)
+    run = runner(config.optim, loader.device)
     represent = represent_with(state.method.encoder, state.method.projector)
     watch.sums = watch.sums.to(loader.device)
     since, timed = time.perf_counter(), 0
@@ -199,13 +191,13 @@ def parallel(method: AnyMethod, device: torch.device, compiled: bool = False) ->
     return wrap(method, device_ids=devices, gradient_as_bucket_view=True, **{setting: False})
 
 
-def runner(optim: OptimConfig) -> Callable[..., Tensor]:
-    """What computes the passes of every micro-batch of a run: directly, or as one CUDA graph."""
-    return Recorded() if optim.cuda_graph else directly
+def runner(optim: OptimConfig, device: torch.device) -> Halves:
+    """What computes the updates of a run: directly, or as two CUDA graphs."""
+    return Halves(Recorded(device), Recorded(device)) if optim.cuda_graph else DIRECT
 
 
 def unrecorded(optim: OptimConfig) -> int:
-    """Micro-batches at the start of a run that are computed in another way than the rest."""
+    """Updates at the start of a run that are computed in another way than the rest, or by part so."""
     return UNRECORDED if optim.cuda_graph else 0
 
 
@@ -228,6 +220,26 @@ def _passes(
             part.backward()
         loss += part.detach()
     return loss
+
+
+def _move(state: State, clip: float | None, keep_gradients: bool, lr: float | Tensor, tau: float | Tensor) -> Tensor:
+    """The online network's step along its gradient, and the target's after it; returns the gradient's norm.
+
+    Args:
+        keep_gradients: zero them where they are: several processes keep them in their buckets, a recording where it
+            found them.
+    """
+    gradients = [p.grad for p in state.method.parameters() if p.grad is not None]
+    norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
+    if clip is not None:
+        torch._foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp(max=1.0))
+    for group in state.optimizer.param_groups:
+        rate = lr * group["rate"]
+        group["lr"] = rate.float() if isinstance(rate, Tensor) else rate  # fused steps read single precision
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=not keep_gradients)
+    state.method.update_target(tau)
+    return norm
 
 
 def _ways(method: AnyMethod, view1: Tensor, view2: Tensor, *labels: Tensor) -> list[tuple[Tensor, ...]]:

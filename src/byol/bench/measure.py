@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from byol import machine
 from byol.bench.ceilings import synchronise
 from byol.bench.profile import Profile, begun, profile, untimed
 from byol.config import PretrainConfig
 from byol.data.loader import Batch, Loader
+from byol.recorded import Halves
 from byol.train import State, build, parallel, runner, train_step, unrecorded
 
 STARTED = 5
@@ -40,15 +41,15 @@ class Subject:
     state: State = field(init=False)
     model: nn.Module = field(init=False)
     """The method, as several processes wrap it."""
-    run: Callable[..., Tensor] = field(init=False)
-    """What computes the passes of a micro-batch."""
+    run: Halves = field(init=False)
+    """What computes its updates."""
     ready: list[Batch] = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
         self.state = build(config, self.channels, self.loader.device)
         self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
-        self.run = runner(config.optim)
+        self.run = runner(config.optim, self.loader.device)
         self.ready = [Batch(batch.views(config)) for batch in next(self._batches(1))]
         for _ in range(1 + unrecorded(config.optim)):
             self._step(self.ready)

@@ -102,7 +102,7 @@ class BYOL(nn.Module):
     def _one_way(self, prediction: Tensor, target: Tensor) -> Tensor:
         return distance(prediction, target, self.normalization).mean()
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
             follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

@@ -89,7 +89,7 @@ class InfoNCE(nn.Module):
         second = objective(phi[1], psi[1], psi[0], beta=self.beta, alpha=self.temperature)
         return -(first + second)
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
             follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

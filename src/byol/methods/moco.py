@@ -65,7 +65,7 @@ class MoCo(nn.Module):
         self._enqueue(keys)
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """Move the key network's weights to `tau * key + (1 - tau) * query`; tau is 0.999 throughout in MoCo."""
         follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
 

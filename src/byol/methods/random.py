@@ -19,5 +19,5 @@ class Random(nn.Module):
         """Nothing is learnt, so there is no loss."""
         raise AssertionError("a random encoder takes no step")
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """There is none."""

@@ -49,5 +49,5 @@ class SimCLR(nn.Module):
         z1, z2 = (self.projector(self.encoder(v)) for v in (view1, view2))
         return nt_xent(z1, z2, self.temperature)
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """There is none."""

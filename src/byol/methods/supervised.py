@@ -26,5 +26,5 @@ class Supervised(nn.Module):
         first, second = (F.cross_entropy(single(self.classifier(self.encoder(v))), labels) for v in (view1, view2))
         return first + second
 
-    def update_target(self, tau: float) -> None:
+    def update_target(self, tau: float | Tensor) -> None:
         """There is none."""

@@ -15,11 +15,17 @@ def following(
 
 
 @torch.no_grad()
-def follow(target: tuple[nn.Module, nn.Module], online: tuple[nn.Module, nn.Module], tau: float) -> None:
+def follow(target: tuple[nn.Module, nn.Module], online: tuple[nn.Module, nn.Module], tau: float | Tensor) -> None:
     """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1).
 
-    Batch-norm statistics are buffers, not weights: each network keeps its own.
+    Batch-norm statistics are buffers, not weights: each network keeps its own. A tau on the weights' device, in double
+    precision, is not read back from there.
     """
     targets: list[Tensor] = [p for module in target for p in module.parameters()]
     sources: list[Tensor] = [p for module in online for p in module.parameters()]
-    torch._foreach_lerp_(targets, sources, 1 - tau)
+    if isinstance(tau, Tensor):
+        ways = torch._foreach_sub(sources, targets)
+        torch._foreach_mul_(ways, (1 - tau).to(targets[0].dtype))
+        torch._foreach_add_(targets, ways)
+    else:
+        torch._foreach_lerp_(targets, sources, 1 - tau)
