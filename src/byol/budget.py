@@ -73,6 +73,7 @@ def seconds_per_step(
     decoded ahead in the first, slow steps is not counted.
     """
     rehearsal = copy.deepcopy(state)
+    rehearsal.optimizer._warned_capturable_if_run_uncaptured = True  # a copy forgets, and warns
     model = parallel(rehearsal.method, loader.device, config.optim.compile)
     model.train()
     run = runner(config.optim, loader.device)

@@ -122,8 +122,8 @@ def _check_compiler() -> None:
 
 def _check_recordable(config: PretrainConfig) -> None:
     """A CUDA graph needs a GPU, one process, and a method that does the same at every step."""
-    if config.device != "cuda":
-        raise UserError("optim.cuda_graph is for a GPU of NVIDIA's or AMD's; leave it out here.")
+    if config.device != "cuda" or torch.version.hip:  # AMD's matrix products are tied to the stream of their first call
+        raise UserError("optim.cuda_graph is for a GPU of NVIDIA's; leave it out here.")
     if distributed.world_size() > 1:
         raise UserError("optim.cuda_graph is for one process; leave it out, or start without torchrun.")
     if config.method == "moco":

@@ -1,0 +1,29 @@
+"""Whether a recording moves weights by the rates of each step, on any device."""
+
+from contextlib import nullcontext
+
+import torch
+
+from byol.config import PretrainConfig
+from byol.data.loader import Loader, generator_of
+from byol.data.sources import TensorSource
+from byol.recorded import Halves
+from byol.train import build, train_step
+
+STEPS = 8
+
+
+def check_rates(config: PretrainConfig, device: torch.device, run: Halves) -> None:
+    """A rate of 0 leaves every weight and lets the target come half of the way; the next rate moves weights alone."""
+    state = build(config, 3, device)
+    images = torch.randint(0, 256, (8 * config.batch_size, 3, 12, 12), dtype=torch.uint8, generator=generator_of(2))
+    for step, batches in enumerate(Loader(TensorSource(images), config, device, 1, held=images).batches(0, STEPS)):
+        online = [p.detach().clone() for p in state.method.encoder.parameters()]
+        target = [p.detach().clone() for p in state.method.target_encoder.parameters()]
+        moves = step % 2 == 0
+        lr, tau = (1e-3, 1.0) if moves else (0.0, 0.5)
+        train_step(state, state.method, batches, config, lr, tau, nullcontext(), run)
+        same = [torch.equal(p, old) for p, old in zip(state.method.encoder.parameters(), online, strict=True)]
+        assert not any(same) if moves else all(same), step
+        for new, old, goal in zip(state.method.target_encoder.parameters(), target, online, strict=True):
+            torch.testing.assert_close(new, old if moves else (old + goal) / 2)
