@@ -1,11 +1,13 @@
-"""An update in other ways: both directions of the loss at once, as byol trains, recomputed, compiled.
+"""An update in other ways: both directions of the loss at once, as byol trains, recomputed, nothing cast, compiled.
 
-    python benchmarks/steps.py                    # 10 minutes on two cores
+    python benchmarks/steps.py                    # 15 minutes on two cores
     python benchmarks/steps.py --quick            # does it run at all; writes nothing
 
 Every measurement is a process of its own that builds the networks of a workload and trains on views made before. Its
 memory is what the first update takes at most beyond what was there when it began: the process's on a processor,
-tensors' on a GPU. Its speed is the median of the updates that follow. Writes benchmarks/results/steps.json.
+tensors' on a GPU. Its speed is the median of the updates that follow. Where nothing is cast, the networks' weights are
+kept in bf16 from the start, which trains another thing: it bounds what casting them less often could save. Writes
+benchmarks/results/steps.json.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import taken
 from byol import machine
@@ -30,11 +32,11 @@ from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
 from workloads import WORKLOADS
 
-WAYS = ("both directions at once", "byol", "byol, recomputed", "byol, compiled")
+WAYS = ("both directions at once", "byol", "byol, recomputed", "byol, nothing cast", "byol, compiled")
 COMPILED = ("narrow-32", "resnet18-32")
 """The workloads whose networks are compiled, too: ResNet-50's convolutions are nearly all of its work."""
-UPDATES = 3
-"""That are timed."""
+UPDATES, SECONDS = 3, 5.0
+"""That are timed at least."""
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     options = parser.parse_args(arguments)
     if options.measure:
         work, way = options.measure
-        print(*measure(config_of(work, options.quick), way))
+        print(*measure(config_of(work, options.quick), way, 0.0 if options.quick else SECONDS))
         return []
     rows: list[Row] = []
     for work in options.only:
@@ -84,16 +86,20 @@ def compare(work: str, rounds: int, tiny: bool) -> list[Row]:
     return rows
 
 
-def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
-    """Bytes that an update takes, and images per second."""
+def measure(config: PretrainConfig, way: str, least: float) -> tuple[int, float]:
+    """Bytes that an update takes, and images per second over so many seconds at least."""
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
     bf16 = machine.choose_precision(config.precision, device)[0] == "bf16"
-    config = replace(config, optim__recompute=way == WAYS[2], optim__compile=way == WAYS[3])
+    config = replace(config, optim__recompute=way == WAYS[2], optim__compile=way == WAYS[4])
     state = build(config, 3, device)
     model = parallel(state.method, device, config.optim.compile).train()
     if way == WAYS[0]:
         state.method.ways = lambda view1, view2: [(view1, view2)]  # type: ignore[method-assign, union-attr]
+    if way == WAYS[3] and bf16:
+        for layer in state.method.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.to(torch.bfloat16)
     shape = (config.batch_size, 3, config.image_size, config.image_size)
     views = Batch((torch.randn(shape, device=device), torch.randn(shape, device=device)))
 
@@ -105,8 +111,8 @@ def measure(config: PretrainConfig, way: str) -> tuple[int, float]:
     update()
     synchronise(device)
     memory = taken.most(device) - before
-    seconds = []
-    for _ in range(UPDATES):
+    seconds: list[float] = []
+    while len(seconds) < UPDATES or sum(seconds) < least:
         began = time.perf_counter()
         update()
         synchronise(device)
