@@ -33,7 +33,7 @@ UNDETERMINED = tuple(f"{head}.{name}" for head in ("projector", "predictor") for
 """A bias before batch norm has rounding for a gradient, which AdamW makes as large as any; the mean follows it."""
 
 
-class Nothing(TorchDispatchMode):
+class NothingReadBack(TorchDispatchMode):
     """No tensor is read back to Python, which a GPU would have to be waited for."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -55,7 +55,7 @@ class Graph:
 
         def replay() -> None:
             self.replays += 1
-            with Nothing():
+            with NothingReadBack():
                 value = act()
             result.copy_(value)
 
@@ -66,14 +66,16 @@ def halves(passes: Graph, move: Graph) -> Halves:
     return Halves(Recorded(CPU, passes.capture), Recorded(CPU, move.capture))
 
 
-def trained(run: Halves, config: PretrainConfig) -> tuple[list[float], list[float], dict[str, Tensor]]:
+def trained(
+    run: Halves, config: PretrainConfig, rate: float = 1e-3
+) -> tuple[list[float], list[float], dict[str, Tensor]]:
     """Losses and gradients' norms of some updates, and the weights and averages after them."""
     images = torch.randint(0, 256, (64, 3, 12, 12), dtype=torch.uint8, generator=generator_of(2))
     source = TensorSource(images, [number % 4 for number in range(64)])
     state = build(config, 3, CPU, classes=4)
     losses, gradients = [], []
     for step, batches in enumerate(Loader(source, config, CPU, 1, held=images).batches(0, STEPS)):
-        lr, tau = 1e-4 * (step + 1), 0.9 + 0.01 * step
+        lr, tau = rate * (step + 1), 0.9 + 0.01 * step
         loss, norm = train_step(state, state.method, batches, config, lr, tau, nullcontext(), run)
         losses.append(loss.item())
         gradients.append(norm.item())
@@ -98,8 +100,8 @@ def test_recorded_updates_are_the_plain_ones(changes: dict[str, Any]) -> None:
     operation, and SGD takes PyTorch's fused step."""
     config = replace(CONFIG, **changes)
     passes, move = Graph(), Graph()
-    losses, gradients, weights = trained(halves(passes, move), replace(config, optim__cuda_graph=True))
-    expected, norms, plain = trained(DIRECT, config)
+    losses, gradients, weights = trained(halves(passes, move), replace(config, optim__cuda_graph=True), rate=1e-4)
+    expected, norms, plain = trained(DIRECT, config, rate=1e-4)
     assert losses == pytest.approx(expected, rel=1e-4)
     assert gradients == pytest.approx(norms, rel=1e-2)  # a small batch norm makes much of rounding
     for name, value in plain.items():
@@ -110,15 +112,23 @@ def test_recorded_updates_are_the_plain_ones(changes: dict[str, Any]) -> None:
     assert len(set(expected)) == STEPS, "the rates and the images change"
 
 
-@pytest.mark.parametrize("changes", [{}, {"optim__accumulate": 2}, {"method": "supervised"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optim__accumulate": 2}, {"method": "simclr"}, {"method": "supervised"}, {"target__kind": "stop-gradient"}],
+    ids=str,
+)
 def test_recorded_passes_are_the_plain_ones_bit_for_bit(changes: dict[str, Any]) -> None:
     config = replace(CONFIG, **changes)
-    run = Halves(passes=Recorded(CPU, Graph().capture))
+    graph = Graph()
+    run = Halves(passes=Recorded(CPU, graph.capture))
     losses, gradients, weights = trained(run, replace(config, optim__cuda_graph=True))
     expected, norms, plain = trained(DIRECT, config)
     assert (losses, gradients) == (expected, norms)
     for name, value in plain.items():
         assert torch.equal(weights[name], value), name
+    calls = STEPS * config.optim.accumulate
+    assert (graph.recordings, graph.replays) == (1, calls - UNRECORDED)
+    assert len(set(expected)) == STEPS, "the rates and the images change"
 
 
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
@@ -156,14 +166,17 @@ def test_another_shape_is_refused_rather_than_repeated() -> None:
         run(torch.sum, torch.ones(1, 2))
 
 
-def test_what_cannot_be_recorded_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("complains", [False, True], ids=["ended", "ended with an error"])
+def test_what_cannot_be_recorded_is_said_in_a_sentence(complains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def recording(graph: object, *, stream: object, capture_error_mode: str) -> Iterator[None]:
         assert capture_error_mode == "thread_local"
         try:
             yield
         except RuntimeError:
-            raise RuntimeError("a previous error")  # noqa: B904, as PyTorch does where it ends a broken one
+            if complains:
+                raise RuntimeError("a previous error")  # noqa: B904, as PyTorch does where it ends a broken one
+            raise
 
     for name in ("device", "current_stream", "stream", "Stream"):
         monkeypatch.setattr(torch.cuda, name, nullcontext)
@@ -178,6 +191,6 @@ def test_what_cannot_be_recorded_is_said_in_a_sentence(monkeypatch: pytest.Monke
 
     with pytest.raises(UserError, match=r"^optim.cuda_graph cannot record this run \(not permitted\); leave it out.$"):
         capture(fails("not permitted\nwhen a stream is capturing"), CPU)
-    with pytest.raises(RuntimeError, match="a previous error") as full:
+    with pytest.raises(RuntimeError, match="a previous error" if complains else "out of memory") as full:
         capture(fails("CUDA error: out of memory"), CPU)
     assert memory_is_full(full.value)
