@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from byol import machine, schedules
-from byol.choose import small_views
-from byol.config import NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.config.run import NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
 from byol.data.loader import Loader
-from byol.data.memory import hold
-from byol.data.sources import TensorSource, open_source
-from byol.evals.features import Transform
-from byol.monitor import Monitor
-from byol.train import build, train_step
+from byol.data.memory import decode_all
+from byol.data.sources.open import TensorSource, open_source
+from byol.data.transform import Transform
+from byol.optim import schedules
+from byol.pretraining.monitor import Monitor
+from byol.pretraining.train import build, train_step
+from byol.recipes.auto import small_views
+from byol.runtime import device as machine
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     options = parser.parse_args()
     machine.keep_freed_memory()
-    everything = hold(open_source(DATA / "cifar10" / "train.parquet"), workers=1, shrink_to=32)
+    everything = decode_all(open_source(DATA / "cifar10" / "train.parquet"), workers=1, shrink_to=32)
     assert isinstance(everything.images, torch.Tensor)
     assert everything.source.labels is not None
     split = len(everything.images) - HELD_OUT

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from byol import machine
-from byol.choose import small_views
-from byol.config import replace
-from byol.data.base import digest
-from byol.data.sources import TensorSource
-from byol.paper.catalogue import TABLES
+from byol.config.run import replace
+from byol.data.sources.base import digest
+from byol.data.sources.open import TensorSource
+from byol.paper.catalog import TABLES
 from byol.paper.cells import Cell
 from byol.paper.measure import Data, measure, open_data
 from byol.paper.scales import Scale, scale_named, watched
+from byol.recipes.auto import small_views
+from byol.runtime import device as machine
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import taken
-from byol import machine
-from byol.config import ViewConfig
-from byol.networks import make_encoder
+from byol.config.run import ViewConfig
+from byol.encoders.build import make_encoder
+from byol.runtime import device as machine
 from workloads import Images, Ours, Workload, load
 
 EPOCH = 1_000_000
@@ -257,17 +257,17 @@ def measure_of(name: str, workload: Workload, small: str, folder: str, workers: 
     def measure() -> float:
         for _ in range(warm):  # what the workers had made ready while they waited is not counted
             act()
-        _synchronise()
+        _synchronize()
         began = time.perf_counter()
         for _ in range(count):
             act()
-        _synchronise()
+        _synchronize()
         return count * workload.config.batch_size / (time.perf_counter() - began)
 
     return measure
 
 
-def _synchronise() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from byol.encoders.load import open_encoder
 from byol.evals import detection, segmentation
 from byol.evals.boxes import open_boxes
-from byol.evals.encoders import open_encoder
 from byol.evals.masks import open_masks
 from results_file import RESULTS, Row, show, write
 from workloads import DATA

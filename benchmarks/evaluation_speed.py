@@ -4,7 +4,7 @@
     python benchmarks/evaluation_speed.py --quick  # does it run at all; writes nothing
 
 Features are extracted as every evaluation does, from images in memory or JPEG files; the bare forward pass has its
-normalised batches ready. k-NN and the penalties work on made-up features of fixed sizes. Writes
+normalized batches ready. k-NN and the penalties work on made-up features of fixed sizes. Writes
 benchmarks/results/evaluation-speed.json.
 """
 
@@ -14,13 +14,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from byol import machine
-from byol.data.sources import Source, TensorSource
-from byol.evals.features import Transform, extract
+from byol.data.sources.open import Source, TensorSource
+from byol.data.transform import Transform
+from byol.encoders.build import features_of, make_encoder
+from byol.evals.features import extract
 from byol.evals.knn import knn_accuracy
-from byol.evals.logistic import Problem
+from byol.evals.logistic import LogisticPath
 from byol.evals.transfer import TransferConfig
-from byol.networks import features_of, make_encoder
+from byol.runtime import device as machine
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
@@ -107,7 +108,7 @@ def bare(
     """A measurement of the encoder on batches that are ready, as extraction calls it."""
     crops = torch.stack([transform.crop(source.image(i, transform.decode_side)) for i in range(len(source))])
     ready = [
-        transform.normalise(part.to(device)).contiguous(memory_format=torch.channels_last)
+        transform.normalize(part.to(device)).contiguous(memory_format=torch.channels_last)
         for part in crops.split(BATCH)
     ]
 
@@ -135,7 +136,7 @@ def classifiers(part: float, rounds: int) -> list[Row]:
     found = in_rounds(
         {
             "20-NN": lambda: seconds_of(lambda: knn_accuracy(values, labels, asked, truth)),
-            f"{len(l2)} penalties": lambda: seconds_of(lambda: list(Problem(x, y, CLASSES).path(l2))),
+            f"{len(l2)} penalties": lambda: seconds_of(lambda: list(LogisticPath(x, y, CLASSES).path(l2))),
         },
         rounds,
     )

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from byol.cli_eval import EVALUATIONS
-from byol.data.sources import open_source
-from byol.evals.encoders import open_encoder
+from byol.cli.evaluate import EVALUATIONS
+from byol.data.sources.open import open_source
+from byol.encoders.load import open_encoder
 from results_file import RESULTS, Row, show, write
 
 SETTINGS: dict[str, dict[str, Any]] = {"linear": {"cached": True}}

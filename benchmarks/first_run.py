@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from byol.checkpoint import write_atomically
-from byol.data.sources import open_source
+from byol.data.sources.open import open_source
+from byol.runtime.checkpoint import write_atomically
 from results_file import RESULTS
 from workloads import DATA
 

@@ -18,7 +18,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-from byol import machine
+from byol.runtime import device as machine
 from contestants import NAMES, measure_of, serve
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write

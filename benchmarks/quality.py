@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from byol import demo
-from byol.pretraining import Outcome, pretrain
-from byol.run_folder import load_plan
+from byol.cli import demo
+from byol.pretraining.run import Outcome, pretrain
+from byol.pretraining.run_folder import load_plan
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 

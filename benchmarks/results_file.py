@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from byol import machine
-from byol.checkpoint import write_atomically
+from byol.runtime import device as machine
+from byol.runtime.checkpoint import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 REPOSITORY = Path(__file__).parent.parent

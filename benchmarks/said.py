@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from byol.checkpoint import write_atomically
+from byol.runtime.checkpoint import write_atomically
 from results_file import RESULTS
 
 

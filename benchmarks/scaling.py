@@ -23,14 +23,15 @@ from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from byol import distributed, machine
 from byol.bench.limits import on_paper
 from byol.bench.measure import Subject
 from byol.bench.scaling import traffic_of
-from byol.config import PretrainConfig, replace
-from byol.data.embedded import embedded_photos
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Loader
+from byol.data.sources.embedded import embedded_photos
 from byol.errors import UserError
+from byol.runtime import device as machine
+from byol.runtime import distributed
 from results_file import RESULTS, Row, ratios, show, write
 from throughput import quick
 from workloads import WORKLOADS

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from byol.data.embedded import embedded_photos
+from byol.data.sources.embedded import embedded_photos
 from byol.errors import UserError
 from results_file import RESULTS, Row, show, write
 

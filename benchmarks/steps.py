@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 import taken
-from byol import machine
-from byol.bench.ceilings import synchronise
+from byol.bench.ceilings import synchronize
 from byol.bench.measure import LR, TAU
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Batch
-from byol.train import build, parallel, train_step
+from byol.pretraining.train import build, parallel, train_step
+from byol.runtime import device as machine
 from options import common_options
 from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
@@ -109,13 +109,13 @@ def measure(config: PretrainConfig, way: str, least: float) -> tuple[int, float]
     taken.forget(device)
     before = taken.now(device)
     update()
-    synchronise(device)
+    synchronize(device)
     memory = taken.most(device) - before
     seconds: list[float] = []
     while len(seconds) < UPDATES or sum(seconds) < least:
         began = time.perf_counter()
         update()
-        synchronise(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - began)
     return memory, config.batch_size / statistics.median(seconds)
 

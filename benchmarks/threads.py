@@ -13,7 +13,7 @@ from types import TracebackType
 
 import torch
 
-from byol import machine
+from byol.runtime import device as machine
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick

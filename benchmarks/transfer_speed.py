@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from byol.evals.logistic import Problem
+from byol.evals.logistic import LogisticPath
 from byol.evals.transfer import TransferConfig
 from results_file import RESULTS, Row, ratios, show, write
 
@@ -32,9 +32,9 @@ def made_up(images: int, features: int, classes: int) -> tuple[torch.Tensor, tor
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, classes, (2 * images,), generator=generator)
     spectrum = 3 * torch.arange(1, features + 1).float() ** -0.7
-    centres = 0.35 * torch.randn(classes, features, generator=generator)
+    centers = 0.35 * torch.randn(classes, features, generator=generator)
     mix = torch.randn(features, features, generator=generator) / features**0.5
-    values = ((centres[labels] + torch.randn(2 * images, features, generator=generator)) * spectrum) @ mix
+    values = ((centers[labels] + torch.randn(2 * images, features, generator=generator)) * spectrum) @ mix
     return values.relu(), labels, torch.arange(2 * images) < images
 
 
@@ -48,7 +48,7 @@ Fits = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 def ours(features: torch.Tensor, labels: torch.Tensor, classes: int, l2: list[float]) -> Fits:
-    return [(fit.weight, fit.bias) for fit in Problem(features, labels, classes).path(l2)]
+    return [(fit.weight, fit.bias) for fit in LogisticPath(features, labels, classes).path(l2)]
 
 
 def sklearns(features: np.ndarray, labels: np.ndarray, l2: list[float], tolerance: float, warm: bool) -> Fits:

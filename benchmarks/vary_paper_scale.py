@@ -1,6 +1,6 @@
 """What the small things of the scale `cpu` of `byol paper` do to the order of rows: one of them changed at a time.
 
-    python benchmarks/vary_paper_scale.py scale optimiser colour ...
+    python benchmarks/vary_paper_scale.py scale optimizer color ...
 
 Trained on the scale's images and judged on held-out training images, as in `choose_paper_scale.py`; the test part is
 never looked at. The rows are those on which most of the paper's order hangs. One seed, one thread a cell; two calls may
@@ -9,14 +9,14 @@ run side by side.
 
 from typing import Any
 
-from byol.choose import small_views
+from byol.recipes.auto import small_views
 from choose_paper_scale import train_all
 
 VARIATIONS: dict[str, dict[str, Any]] = {
     "scale": {},
     "predictor": {"optim__predictor_lr": 1.0},
-    "colour": {"augment": small_views()},
-    "optimiser": {"optim__name": "sgd", "optim__lr": 0.12, "optim__weight_decay": 5e-4},
+    "color": {"augment": small_views()},
+    "optimizer": {"optim__name": "sgd", "optim__lr": 0.12, "optim__weight_decay": 5e-4},
     "views": {"image_size": 32},
     "width": {"network__width": 1.0},
     "depth": {"encoder": "resnet18"},

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from byol import machine
 from byol.bench.measure import Subject, pipeline, timed
 from byol.bench.profile import begun
-from byol.choose import small_on_cpu
-from byol.config import (
+from byol.config.run import (
     AugmentConfig,
     DataConfig,
     NetworkConfig,
@@ -23,8 +21,10 @@ from byol.config import (
     replace,
 )
 from byol.data.loader import AHEAD, Loader, shrink_side
-from byol.data.memory import hold
-from byol.data.sources import Source, open_source
+from byol.data.memory import decode_all
+from byol.data.sources.open import Source, open_source
+from byol.recipes.auto import small_on_cpu
+from byol.runtime import device as machine
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
 """Where the small copies of CIFAR-10 and of ImageNet's validation photographs lie."""
@@ -116,7 +116,7 @@ def load(workload: Workload, small: str | Path, jpeg: str | Path) -> Images:
         return Images(open_source(jpeg, 3), None)
     source = open_source(small, 3)
     source = source.subset(range(min(len(source), IMAGES_IN_MEMORY)))
-    held = hold(source, machine.cores(), shrink_side(workload.config.image_size))
+    held = decode_all(source, machine.cores(), shrink_side(workload.config.image_size))
     return Images(held.source, held.images)
 
 
@@ -162,7 +162,7 @@ class Ours:
         }
 
     def pipeline(self) -> float:
-        """Images per second, two normalised views each, with nobody training."""
+        """Images per second, two normalized views each, with nobody training."""
         count = self.workload.pipeline_batches
         if self.subject is not None:
             return self.subject.pipeline(count)
@@ -174,7 +174,7 @@ class Ours:
         return pipeline(self.loader, batches, count)
 
     def step(self) -> float:
-        """Images per second of forward, backward, optimiser and target on views made before."""
+        """Images per second of forward, backward, optimizer and target on views made before."""
         assert self.subject is not None
         return self.subject.step(self.workload.steps)
 

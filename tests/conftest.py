@@ -40,7 +40,7 @@ def flags(settings: dict[str, Any]) -> list[str]:
 
 
 def picture(seed: int, height: int = 40, width: int = 36) -> Image.Image:
-    """A smooth picture in colour, another for every seed."""
+    """A smooth picture in color, another for every seed."""
     drawn = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(drawn).resize((width, height), Image.Resampling.BICUBIC)
 

@@ -13,12 +13,12 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from byol.config import AugmentConfig
-from byol.networks import MLP, make_encoder
+from byol.config.run import AugmentConfig
+from byol.encoders.build import MLP, make_encoder
 from golden_names import Arrays, batch_norm_states
 
 
-def normalise_images(images: Tensor) -> Tensor:
+def normalize_images(images: Tensor) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] as the networks take them."""
     config = AugmentConfig()
     mean, std = (torch.tensor(v, dtype=images.dtype).view(3, 1, 1) for v in (config.mean, config.std))

@@ -4,11 +4,11 @@ from contextlib import nullcontext
 
 import torch
 
-from byol.config import PretrainConfig
+from byol.config.run import PretrainConfig
 from byol.data.loader import Loader, generator_of
-from byol.data.sources import TensorSource
-from byol.recorded import Halves
-from byol.train import build, train_step
+from byol.data.sources.open import TensorSource
+from byol.pretraining.train import build, train_step
+from byol.runtime.cuda_graph import Halves
 
 STEPS = 8
 

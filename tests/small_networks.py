@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from byol.networks import MLP
+from byol.encoders.build import MLP
 
 
 class Dense(nn.Module):

@@ -19,10 +19,10 @@ def test_public_names_are_what_they_say() -> None:
         "        value = getattr(byol, name)\n"
         "        assert not isinstance(value, types.ModuleType), name\n"
         "        assert value.__name__ == name, name\n"
-        "import byol.cli, byol.train\n"
+        "import byol.cli.main, byol.pretraining.train\n"
         "look()\n"
         "look()\n"
-        "import byol.demo, byol.views\n"
+        "import byol.cli.demo, byol.cli.views\n"
         "look()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -14,7 +14,7 @@ from byol.augment.apply import apply_color, as_float, crop_views, make_view, mak
 from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
 from byol.augment.crop import center_window, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
-from byol.config import AugmentConfig, ViewConfig, replace
+from byol.config.run import AugmentConfig, ViewConfig, replace
 
 T, T_PRIME = AugmentConfig().view1, AugmentConfig().view2
 NOTHING = ViewConfig(
@@ -48,14 +48,14 @@ def test_bytes_and_floats_give_the_same_view() -> None:
 
 
 def test_sixteen_bits_are_not_rounded_to_eight() -> None:
-    steps = torch.arange(24 * 24).view(1, 1, 24, 24) / 65535  # neighbours that eight bits cannot tell apart
+    steps = torch.arange(24 * 24).view(1, 1, 24, 24) / 65535  # neighbors that eight bits cannot tell apart
     view = make_view(steps, draw_view(NOTHING, 1, seeded()), NOTHING, (0.0,), (1.0,), size=24)
     assert len(view.unique()) == 24 * 24
     torch.testing.assert_close(view, steps, atol=1e-8, rtol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])
-def test_other_channels_have_no_colour_but_all_else(channels: int) -> None:
+def test_other_channels_have_no_color_but_all_else(channels: int) -> None:
     x = pictures(8, channels)
     view = ViewConfig(jitter=1.0, gray=1.0, blur=1.0, solarize=0.5)
     params = draw_view(view, 8, seeded(3))
@@ -92,7 +92,7 @@ def test_chunks_change_nothing(view: ViewConfig, whole: bool, monkeypatch: pytes
         torch.testing.assert_close(make(), at_once, rtol=0, atol=2e-7)
 
 
-def test_an_image_does_not_depend_on_its_neighbours() -> None:
+def test_an_image_does_not_depend_on_its_neighbors() -> None:
     x, params = pictures(9), draw_view(T_PRIME, 9, seeded())
     together = make_view(x, params, T_PRIME, *PLAIN)
     for i in range(9):
@@ -210,13 +210,13 @@ def test_order_matters_and_is_followed() -> None:
     torch.testing.assert_close(out[1], (mean + 0.5 * (x[1] - mean) + 0.25).clamp(0, 1))
 
 
-def test_grey_blur_and_solarise_in_closed_form() -> None:
+def test_gray_blur_and_solarize_in_closed_form() -> None:
     x = pictures(2, height=40, width=40)
-    grey = apply_color(x, draw_view(replace(NOTHING, gray=1.0), 2, seeded()), NOTHING)
+    gray = apply_color(x, draw_view(replace(NOTHING, gray=1.0), 2, seeded()), NOTHING)
     luminance = 0.2989 * x[:, 0] + 0.5870 * x[:, 1] + 0.1140 * x[:, 2]
     for channel in range(3):
-        torch.testing.assert_close(grey[:, channel], luminance)
-    torch.testing.assert_close(to_grayscale(x), grey)
+        torch.testing.assert_close(gray[:, channel], luminance)
+    torch.testing.assert_close(to_grayscale(x), gray)
 
     dark = apply_color(x, draw_view(replace(NOTHING, solarize=1.0), 2, seeded()), NOTHING)
     torch.testing.assert_close(dark, torch.where(x < 0.5, x, 1 - x))
@@ -283,7 +283,7 @@ def test_central_window_is_seven_eighths() -> None:
     assert center_window(1, 5) == (0, 2, 1)
 
 
-def test_normalisation_comes_last() -> None:
+def test_normalization_comes_last() -> None:
     x, params = pictures(4), draw_view(T, 4, seeded())
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
     plain = make_view(x, params, T, *PLAIN)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from byol import machine
 from byol.bench.advice import Findings, advise
 from byol.bench.ceilings import Ceilings
 from byol.bench.limits import Limit, Work, limit_of
@@ -19,12 +18,13 @@ from byol.bench.profile import PARTS, Profile
 from byol.bench.run import Report, bench
 from byol.bench.synthetic import COUNT, HEIGHT, WIDTH, SyntheticPhotos
 from byol.bench.words import words
-from byol.cli import main
-from byol.config import PretrainConfig, replace
-from byol.data.embedded import embedded_photos
-from byol.data.files import FolderSource
+from byol.cli.main import main
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Loader
+from byol.data.sources.embedded import embedded_photos
+from byol.data.sources.files import FolderSource
 from byol.errors import UserError
+from byol.runtime import device as machine
 from conftest import TINY, flags
 
 SETTINGS = {k: v for k, v in TINY.items() if not k.startswith("watch__")} | {"batch_size": 8}
@@ -45,7 +45,7 @@ def findings(**changes: Any) -> Findings:
         "started": 1.0,
         "ceilings": Ceilings(bf16=300e9, float32=100e9, bandwidth=20e9),
         "limit": Limit({"all": Work(flops=200 * 10**9, bytes=10**9)}, images=100, precision="bf16"),
-        "profile": Profile({**dict.fromkeys(PARTS, 0.01), "backward": 0.5, "colour": 0.02}, {}, 100),
+        "profile": Profile({**dict.fromkeys(PARTS, 0.01), "backward": 0.5, "color": 0.02}, {}, 100),
     }
     return Findings(**{**values, **changes})
 
@@ -75,7 +75,7 @@ ADVICE: dict[str, tuple[dict[str, Any], list[str]]] = {
             "device": "cuda",
             "together": 60.0,
             "profile": Profile(
-                seconds(colour=0.1, **{"waiting for images": 0.2}).seconds, {"decode": 0.4, "crop": 0.2}, 100
+                seconds(color=0.1, **{"waiting for images": 0.2}).seconds, {"decode": 0.4, "crop": 0.2}, 100
             ),
         },
         ["Decoding"],
@@ -96,16 +96,16 @@ ADVICE: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["Augmentation"],
     ),
-    "colour on a GPU that waits for no images, however long sixteen threads decode": (
+    "color on a GPU that waits for no images, however long sixteen threads decode": (
         {
             "device": "cuda",
             "together": 60.0,
-            "profile": Profile(seconds(colour=0.1).seconds, {"decode": 0.4, "crop": 0.2}, 100),
+            "profile": Profile(seconds(color=0.1).seconds, {"decode": 0.4, "crop": 0.2}, 100),
         },
         ["Augmentation", "110 ms", "which trains another thing) help."],
     ),
     "cropping": ({"together": 60.0, "profile": seconds(crop=0.4)}, ["Cropping", "60%"]),
-    "augmentation": ({"together": 60.0, "profile": seconds(colour=0.4)}, ["Augmentation", "60%", "410 ms"]),
+    "augmentation": ({"together": 60.0, "profile": seconds(color=0.4)}, ["Augmentation", "60%", "410 ms"]),
     "pipeline that just keeps up": ({"together": 95.1}, ["matrix products"]),
     "small batch on a GPU": ({"device": "cuda", "limit": SHORT}, ["Small batch", "100 images", "3.3 ms", "1000.0 ms"]),
     "small batch on a processor": ({"limit": SHORT}, ["matrix products"]),
@@ -265,7 +265,7 @@ def test_the_clock_starts_when_nothing_is_left_that_was_decoded_before(
             yield parts
 
     monkeypatch.setattr(Loader, "batches", counted)
-    monkeypatch.setattr("byol.bench.measure.synchronise", lambda device: looks.append(taken[0]))
+    monkeypatch.setattr("byol.bench.measure.synchronize", lambda device: looks.append(taken[0]))
     for measure in (subject.pipeline, subject.together):
         taken[0] = 0
         looks.clear()

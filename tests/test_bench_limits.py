@@ -7,9 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings, measure_ceilings
 from byol.bench.limits import Limit, Work, count, limit_of, moments, on_paper
-from byol.config import OptimConfig, PretrainConfig, replace
+from byol.config.run import OptimConfig, PretrainConfig, replace
+from byol.encoders.build import MLP, parameter_count
 from byol.methods.byol import BYOL
-from byol.networks import MLP, parameter_count
 
 N, C, S = 6, 3, 5
 """Images, channels and side of the tiny views."""
@@ -58,7 +58,7 @@ def test_a_tiny_net_is_counted_as_by_hand(value_bytes: int, kept: int) -> None:
         "backward": Work(
             2 * (CONV + 2 * PROJECTOR + 2 * PREDICTOR), 2 * b * (WEIGHTS + VIEW + 3 * OUTPUTS) + 4 * WEIGHTS
         ),
-        "optimiser": Work(0, WEIGHTS * (4 * (3 + 2 * kept) + copy)),
+        "optimizer": Work(0, WEIGHTS * (4 * (3 + 2 * kept) + copy)),
         "target update": Work(0, TARGET_WEIGHTS * (8 + copy)),
     }
     assert limit.total.flops == sum(work.flops for work in limit.parts.values())

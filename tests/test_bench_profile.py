@@ -17,12 +17,12 @@ from byol.augment import apply
 from byol.bench import profile as profiling
 from byol.bench.profile import PARTS, Profile, profile
 from byol.bench.stopwatch import Stopwatch
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data import loader as loading
-from byol.data.embedded import embedded_photos
-from byol.data.files import FolderSource
 from byol.data.loader import Loader
-from byol.train import State, build, train_step
+from byol.data.sources.embedded import embedded_photos
+from byol.data.sources.files import FolderSource
+from byol.pretraining.train import State, build, train_step
 from conftest import TINY
 
 CONFIG = replace(PretrainConfig(), **{**TINY, "optim__name": "lars", "batch_size": 8, "augment__view2__blur": 0.5})
@@ -203,11 +203,11 @@ class OnTheWayBack(nn.Module):
     [
         ("decode", 8),  # images of an update
         ("crop", 16),  # two views
-        ("colour", 2),  # what it ends with, for each view
+        ("color", 2),  # what it ends with, for each view
         ("online forward", 2),
         ("target forward", 2),
         ("backward", 2),
-        ("optimiser", 1),
+        ("optimizer", 1),
         ("target update", 1),
         ("waiting for images", 1),
         ("the rest", 1),
@@ -231,10 +231,10 @@ def test_time_lands_where_it_was_spent(
         owner, name = {
             "decode": (loader.source, "read"),
             "crop": (loading, "crop"),
-            "colour": (apply, "normalise_images"),
+            "color": (apply, "normalize_images"),
             "online forward": (method.projector[0], "forward"),
             "target forward": (method.target_projector[0], "forward"),
-            "optimiser": (state.optimizer, "_ratios"),
+            "optimizer": (state.optimizer, "_ratios"),
             "target update": (torch, "_foreach_lerp_"),
             "waiting for images": (loading, "generator_of"),
             "the rest": (state.optimizer, "zero_grad"),

@@ -7,9 +7,9 @@ from torch import nn
 
 from byol.bench.limits import Limit, Work, on_paper
 from byol.bench.scaling import OVERLAP, Cluster, Traffic, scaled, traffic_of
-from byol.config import PretrainConfig
+from byol.config.run import PretrainConfig
+from byol.encoders.build import MLP
 from byol.methods.byol import BYOL
-from byol.networks import MLP
 
 
 def tiny() -> BYOL:

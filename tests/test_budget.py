@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol import budget
-from byol.budget import LEAST_UPDATES, RESERVE, epochs_within, in_words, minutes, seconds_per_step
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Loader
-from byol.data.sources import TensorSource
+from byol.data.sources.open import TensorSource
 from byol.errors import UserError
-from byol.train import build
+from byol.pretraining import budget
+from byol.pretraining.budget import LEAST_UPDATES, RESERVE, epochs_within, in_words, minutes, seconds_per_step
+from byol.pretraining.train import build
 
 
 def outcome(call: Callable[[], float]) -> float | str:

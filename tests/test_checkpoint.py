@@ -14,7 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from byol.checkpoint import (
+from byol.config.run import OptimConfig
+from byol.encoders.build import MLP
+from byol.errors import UserError
+from byol.pretraining.train import build_optimizer
+from byol.runtime.checkpoint import (
     gather_state,
     load_checkpoint,
     restore_state,
@@ -22,10 +26,6 @@ from byol.checkpoint import (
     save_tensors,
     write_atomically,
 )
-from byol.config import OptimConfig
-from byol.errors import UserError
-from byol.networks import MLP
-from byol.train import build_optimizer
 
 
 def tensors(seed: int) -> dict[str, Tensor]:
@@ -310,5 +310,5 @@ def test_a_state_that_does_not_fit_is_refused(change: str) -> None:
         del state["optimizer.1.exp_avg_sq"]
     else:
         state["something"] = torch.ones(1)
-    with pytest.raises(UserError, match="belongs to another network or optimiser"):
+    with pytest.raises(UserError, match="belongs to another network or optimizer"):
         restore_state(*trained("adamw", seed=1, steps=0), state)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.cli import Pretrain, explicit, main
-from byol.recipes import RECIPES
+from byol.cli.main import Pretrain, explicit, main
+from byol.recipes.presets import RECIPES
 from conftest import TINY, flags
 
 
@@ -183,7 +183,7 @@ def test_recipes_are_listed_with_source_cost_and_result(
 )
 def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom byol.cli import main\n"
+        "import sys\nfrom byol.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'timm', 'torchvision', 'sklearn', 'pyarrow', 'numpy', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol.cli import main
-from byol.cli_eval import _words
-from byol.cli_parse import sentence
-from evals_data import TINY, coloured
+from byol.cli.evaluate import _words
+from byol.cli.main import main
+from byol.cli.parse import sentence
+from evals_data import TINY, colored
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def copies(tmp_path: Path) -> Path:
     from torchvision.utils import save_image
 
     for part, seed in (("train", 0), ("valid", 1), ("test", 2)):
-        source = coloured(6, 2, seed=seed)
+        source = colored(6, 2, seed=seed)
         for index in range(len(source)):
             assert source.labels is not None
             path = tmp_path / "pets" / part / f"class {source.labels[index]}" / f"{index}.png"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import byol
-from byol.choose import small_views
-from byol.data.sources import Source, TensorSource, open_source
-from byol.health import COLLAPSED_SPREAD
-from byol.log import read_metrics
+from byol.data.sources.open import Source, TensorSource, open_source
+from byol.pretraining.health import COLLAPSED_SPREAD
+from byol.recipes.auto import small_views
+from byol.runtime.metrics import read_metrics
 from conftest import TINY
 
 SHORT: dict[str, Any] = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from byol.bench.profile import ONLINE, TARGET, profile
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Batch, Loader
-from byol.data.sources import TensorSource
-from byol.train import build, parallel, train_step
+from byol.data.sources.open import TensorSource
+from byol.pretraining.train import build, parallel, train_step
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol.config import (
+from byol.config.run import (
     TEMPERATURES,
     AugmentConfig,
     DataConfig,
+    LoggingConfig,
     LossConfig,
     Method,
     MoCoConfig,
@@ -22,7 +23,6 @@ from byol.config import (
     PretrainConfig,
     TargetConfig,
     ViewConfig,
-    WatchConfig,
     from_json,
     overrule,
     replace,
@@ -118,10 +118,10 @@ IMPOSSIBLE = [
     (LossConfig, {"temperature": float("nan")}),
     (MoCoConfig, {"queue": 1}),
     (MoCoConfig, {"splits": 0}),
-    (WatchConfig, {"log_every": 0}),
-    (WatchConfig, {"health_every": 0}),
-    (WatchConfig, {"checkpoint_minutes": 0}),
-    (WatchConfig, {"knn_every_epochs": -1}),
+    (LoggingConfig, {"log_every": 0}),
+    (LoggingConfig, {"health_every": 0}),
+    (LoggingConfig, {"checkpoint_minutes": 0}),
+    (LoggingConfig, {"knn_every_epochs": -1}),
     (DataConfig, {"workers": 0}),
     (DataConfig, {"channels": 0}),
     (PretrainConfig, {"image_size": 4}),
@@ -185,7 +185,7 @@ def test_a_random_encoder_takes_no_step() -> None:
 
 @pytest.mark.parametrize(("views", "given", "seen"), [(224, None, 224), (24, 32, 32), (64, 32, 64)])
 def test_whole_images_are_seen_at_least_as_large_as_views(views: int, given: int | None, seen: int) -> None:
-    assert PretrainConfig(image_size=views, eval_size=given).seen_size() == seen
+    assert PretrainConfig(image_size=views, eval_size=given).inference_size() == seen
 
 
 def test_a_recipe_for_byol_serves_other_methods() -> None:
@@ -269,7 +269,7 @@ def test_replace_refuses_what_is_not_there(changes: dict[str, Any], words: str) 
 
 
 def test_every_field_has_a_type_and_cannot_be_changed() -> None:
-    for cls in (PretrainConfig, ViewConfig, OptimConfig, WatchConfig):
+    for cls in (PretrainConfig, ViewConfig, OptimConfig, LoggingConfig):
         assert set(get_type_hints(cls)) == {field.name for field in dataclasses.fields(cls)}
     with pytest.raises(dataclasses.FrozenInstanceError):
         PretrainConfig().epochs = 3  # type: ignore[misc]
@@ -277,7 +277,7 @@ def test_every_field_has_a_type_and_cannot_be_changed() -> None:
 
 def test_needs_the_standard_library_only() -> None:
     code = (
-        "import sys, byol.config; heavy = {'torch', 'numpy', 'timm', 'PIL', 'tyro'} & set(sys.modules); "
+        "import sys, byol.config.run; heavy = {'torch', 'numpy', 'timm', 'PIL', 'tyro'} & set(sys.modules); "
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

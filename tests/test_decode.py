@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from byol.data import decode as decode_module
-from byol.data.decode import _whole_jpeg as whole
-from byol.data.decode import decode, read_header, to_channels
-from byol.data.deep import png_orientation
-from byol.data.header import MAX_PIXELS, Header
+from byol.data.formats import decode as decode_module
+from byol.data.formats.decode import _whole_jpeg as whole
+from byol.data.formats.decode import decode, read_header, to_channels
+from byol.data.formats.deep import png_orientation
+from byol.data.formats.header import MAX_PIXELS, Header
 from byol.errors import BadImage
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -58,7 +58,7 @@ def tiff(values: Pixels, **options: object) -> bytes:
 
 
 def png16(values: npt.NDArray[np.uint16], color: int, interlace: bytes = b"\0", level: int = -1) -> bytes:
-    """A PNG of 16 bits written by hand (PNG specification, section 5): Pillow writes grey ones only."""
+    """A PNG of 16 bits written by hand (PNG specification, section 5): Pillow writes gray ones only."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -85,7 +85,7 @@ def hwc(tensor: Tensor) -> Pixels:
 
 
 RGB = Image.fromarray(picture())
-GREY = RGB.convert("L")
+GRAY = RGB.convert("L")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "TGA"])
@@ -105,8 +105,8 @@ def test_other_formats_agree_with_pillow(kind: str) -> None:
         np.testing.assert_array_equal(hwc(decode(blob)), np.array(reference.convert("RGB")))
 
 
-def test_grey_keeps_one_channel_and_converts() -> None:
-    blob = encoded(GREY, "JPEG", quality=95)
+def test_gray_keeps_one_channel_and_converts() -> None:
+    blob = encoded(GRAY, "JPEG", quality=95)
     one, three = decode(blob), decode(blob, channels=3)
     assert one.shape == (1, 24, 40)
     assert three.shape == (3, 24, 40)
@@ -114,12 +114,12 @@ def test_grey_keeps_one_channel_and_converts() -> None:
     assert all(torch.equal(channel, one[0]) for channel in three)
 
 
-def test_color_to_grey_is_pillows() -> None:
-    grey = decode(encoded(RGB, "PNG"), channels=1)
-    np.testing.assert_array_equal(grey[0].numpy(), np.array(RGB.convert("L")))
+def test_color_to_gray_is_pillows() -> None:
+    gray = decode(encoded(RGB, "PNG"), channels=1)
+    np.testing.assert_array_equal(gray[0].numpy(), np.array(RGB.convert("L")))
 
 
-def test_float_color_to_grey() -> None:
+def test_float_color_to_gray() -> None:
     image = torch.rand(3, 4, 5)
     expected = (image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
     torch.testing.assert_close(to_channels(image, 1)[0], expected)
@@ -164,7 +164,7 @@ def test_palette() -> None:
 
 
 def test_one_bit_is_black_and_white() -> None:
-    image = decode(encoded(GREY.convert("1"), "PNG"))
+    image = decode(encoded(GRAY.convert("1"), "PNG"))
     assert image.shape == (1, 24, 40)
     assert set(image.unique().tolist()) == {0, 255}
 
@@ -186,7 +186,7 @@ def test_transparency_is_laid_over_white(opacity: int) -> None:
     assert image.shape[0] == 3
 
 
-def test_grey_with_transparency_stays_grey() -> None:
+def test_gray_with_transparency_stays_gray() -> None:
     image = decode(encoded(Image.new("LA", (5, 4), (0, 0)), "PNG"))
     assert image.shape == (1, 4, 5)
     assert int(image.min()) == 255
@@ -211,7 +211,7 @@ def test_transparent_color_is_white(mode: str, key: int | tuple[int, ...]) -> No
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_keeps_every_step(kind: str) -> None:
+def test_sixteen_bit_gray_keeps_every_step(kind: str) -> None:
     values = np.arange(24 * 40, dtype=np.uint16).reshape(24, 40) * 68
     image = decode(encoded(Image.fromarray(values), kind))
     assert image.dtype == torch.float32
@@ -219,7 +219,7 @@ def test_sixteen_bit_grey_keeps_every_step(kind: str) -> None:
     assert read_header(encoded(Image.fromarray(values), kind)).depth == "16-bit"
 
 
-def test_sixteen_bit_grey_png_with_a_transparent_value() -> None:
+def test_sixteen_bit_gray_png_with_a_transparent_value() -> None:
     values = np.array([[300, 600]], np.uint16)
     blob = encoded(Image.fromarray(values), "PNG", transparency=300)
     image = decode(blob)
@@ -480,7 +480,7 @@ LZW = encoded(RGB, "TIFF", compression="tiff_lzw")
 SAMPLES = [
     encoded(RGB, "JPEG"),
     encoded(RGB, "JPEG", progressive=True),
-    encoded(GREY, "JPEG"),
+    encoded(GRAY, "JPEG"),
     encoded(RGB, "PNG"),
     encoded(RGB.convert("P"), "PNG", transparency=b"\x10" * 8),
     encoded(Image.fromarray(np.full((8, 8), 700, np.uint16)), "PNG"),

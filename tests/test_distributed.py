@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import byol
-from byol import distributed
-from byol.distributed import BatchNormAcrossProcesses
 from byol.errors import UserError
-from byol.log import read_metrics
 from byol.methods.moco import MoCo
+from byol.runtime import distributed
+from byol.runtime.distributed import BatchNormAcrossProcesses
+from byol.runtime.metrics import read_metrics
 from conftest import TINY, flags, picture
 from small_networks import online, views
 from two_processes import METHODS, RUN, SHAPES, batch, method_values, norm, shuffled_keys, through
@@ -162,13 +162,13 @@ def test_bad_images_that_any_process_meets_are_listed_once(
 
 def test_one_process_is_left_alone() -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    assert distributed.synchronise_batch_norm(network, torch.device("cpu")) is network
+    assert distributed.synchronize_batch_norm(network, torch.device("cpu")) is network
     assert type(network[1]) is nn.BatchNorm1d
     assert (distributed.rank(), distributed.world_size(), distributed.is_first()) == (0, 1, True)
     value = torch.tensor([1.0, 2.0])
     assert torch.equal(distributed.mean(value), value)
-    assert distributed.agree(True, torch.device("cpu"))
-    assert not distributed.agree(False, torch.device("cpu"))
+    assert distributed.any_rank(True, torch.device("cpu"))
+    assert not distributed.any_rank(False, torch.device("cpu"))
     assert distributed.gather_lines({"a"}) == ["a"]
 
 
@@ -191,8 +191,8 @@ def test_fused_norms_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(UserError, match="BatchNormAct2d cannot share its statistics between CPU processes"):
-        distributed.synchronise_batch_norm(nn.Sequential(BatchNormAct2d(4)), torch.device("cpu"))
-    converted = distributed.synchronise_batch_norm(
+        distributed.synchronize_batch_norm(nn.Sequential(BatchNormAct2d(4)), torch.device("cpu"))
+    converted = distributed.synchronize_batch_norm(
         nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm1d(3))), torch.device("cpu")
     )
     assert [type(m) for m in converted.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] == [

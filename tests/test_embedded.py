@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from byol.data import embedded
-from byol.data.embedded import PHOTOS, SCALES, Part, embedded_photos
-from byol.data.sources import TensorSource, open_source
+from byol.data.sources import embedded
+from byol.data.sources.embedded import PHOTOS, SCALES, Part, embedded_photos
+from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
 
 
@@ -61,18 +61,18 @@ def test_patches_are_pieces_of_their_photograph(monkeypatch: pytest.MonkeyPatch)
         assert same.any()
 
 
-def test_grey_photographs_have_three_equal_channels(parts: tuple[TensorSource, TensorSource]) -> None:
+def test_gray_photographs_have_three_equal_channels(parts: tuple[TensorSource, TensorSource]) -> None:
     images, labels = parts[1].images, torch.tensor(parts[1].labels)
-    grey = {
+    gray = {
         name
         for number, name in enumerate(PHOTOS)
         if torch.equal(images[labels == number][:, 0], images[labels == number][:, 2])
     }
-    assert grey == {"brick", "camera", "coins", "grass", "gravel", "moon", "text"}
+    assert gray == {"brick", "camera", "coins", "grass", "gravel", "moon", "text"}
 
 
 def test_raw_pixels_tell_little(parts: tuple[TensorSource, TensorSource]) -> None:
-    """One neighbour among 5 labelled patches of each photograph: 0.38, spread 0.03 over 20 draws; chance is 0.06."""
+    """One neighbor among 5 labeled patches of each photograph: 0.38, spread 0.03 over 20 draws; chance is 0.06."""
     train, test = parts
     labels = torch.tensor(train.labels)
     scores = []

@@ -13,14 +13,16 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
-from byol.data.files import FolderSource
-from byol.data.sources import Source, TensorSource
-from byol.encoder_file import EncoderCard, save_encoder
+from byol.data.sources.files import FolderSource
+from byol.data.sources.open import Source, TensorSource
+from byol.data.transform import Transform
+from byol.encoders.build import make_encoder
+from byol.encoders.file import EncoderCard, save_encoder
+from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals import fewshot, finetune, knn, linear, semi, transfer
 from byol.evals.cache import FeatureConfig, cached_features
-from byol.evals.encoders import OpenedEncoder, open_encoder
-from byol.evals.features import Transform, extract
+from byol.evals.features import extract
 from byol.evals.fewshot import FewshotConfig
 from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
@@ -29,8 +31,7 @@ from byol.evals.linear import HELD_OUT, LinearConfig
 from byol.evals.record import make_record, write_record
 from byol.evals.semi import SemiConfig
 from byol.evals.transfer import TransferConfig
-from byol.networks import make_encoder
-from evals_data import CPU, TINY, coloured, relabelled
+from evals_data import CPU, TINY, colored, relabeled
 
 FAST_FINETUNE = FinetuneConfig(lrs=(0.01,), weight_decays=(0.0,), steps=20, batch_size=16)
 
@@ -114,7 +115,7 @@ def test_copies_train_and_the_original_stays() -> None:
     copy = encoder.copy()
     assert all(p.requires_grad for p in copy.parameters())
     assert not any(p.requires_grad for p in encoder.module.parameters())
-    finetune.evaluate(encoder, coloured(6), coloured(3, seed=1), replace(FAST_FINETUNE, steps=2), CPU)
+    finetune.evaluate(encoder, colored(6), colored(3, seed=1), replace(FAST_FINETUNE, steps=2), CPU)
     assert open_encoder(TINY).fingerprint == encoder.fingerprint
     again = open_encoder(TINY).module.state_dict()
     assert all(torch.equal(value, again[key]) for key, value in encoder.module.state_dict().items())
@@ -127,12 +128,12 @@ def test_the_transfer_region_is_the_whole_shorter_side() -> None:
     image = torch.rand(3, 80, 120)
     whole = Transform(image_size=80, mean=(0.5,) * 3, std=(0.25,) * 3, region="short-side")
     assert torch.allclose(whole.crop(image), image[:, :, 20:100].clamp(0, 1), atol=1e-6)
-    centre = replace(whole, region="center", image_size=70)
-    assert torch.allclose(centre.crop(image), image[:, 5:75, 25:95], atol=1e-6)
+    center = replace(whole, region="center", image_size=70)
+    assert torch.allclose(center.crop(image), image[:, 5:75, 25:95], atol=1e-6)
 
 
 def test_kept_features_are_those_computed_and_follow_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, source = open_encoder(TINY), coloured(5)
+    encoder, source = open_encoder(TINY), colored(5)
     config = FeatureConfig(precision="float32", batch_size=4)
     first = cached_features(encoder, source, config, CPU)
     direct = extract(encoder.module, source, encoder.transform, device=CPU)
@@ -146,14 +147,14 @@ def test_kept_features_are_those_computed_and_follow_the_weights(monkeypatch: py
         with pytest.raises(TypeError):
             cached_features(changed, source, config, CPU)
     with pytest.raises(TypeError):
-        cached_features(encoder, coloured(5, seed=1), config, CPU)
+        cached_features(encoder, colored(5, seed=1), config, CPU)
 
 
 def test_kept_features_are_not_those_of_other_images_with_the_same_names_and_sizes(tmp_path: Path) -> None:
     encoder, found = open_encoder(TINY), []
     for name, seed in (("a", 0), ("b", 1)):
         (tmp_path / name).mkdir()
-        for number, image in enumerate(coloured(5, seed=seed).images):
+        for number, image in enumerate(colored(5, seed=seed).images):
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{number}.bmp")
         source = FolderSource(tmp_path / name)
         found.append((source.fingerprint(), cached_features(encoder, source, FeatureConfig(), CPU).values))
@@ -164,7 +165,7 @@ def test_kept_features_are_not_those_of_other_images_with_the_same_names_and_siz
 @pytest.mark.parametrize("side", [16, 24])
 def test_images_in_memory_give_what_they_give_one_by_one(side: int) -> None:
     """Whole batches are taken where nothing is to be cropped (16 px); the last one is not full."""
-    encoder, source = open_encoder(TINY), coloured(5)
+    encoder, source = open_encoder(TINY), colored(5)
     transform = replace(encoder.transform, image_size=side)
     one_by_one = Source.subset(source, range(len(source)))  # not a TensorSource's own, which is one again
     assert not isinstance(one_by_one, TensorSource)
@@ -177,7 +178,7 @@ def test_images_in_memory_give_what_they_give_one_by_one(side: int) -> None:
     assert torch.equal(whole.indices, single.indices)
 
 
-def broken(kind: float) -> OpenedEncoder:
+def broken(kind: float) -> LoadedEncoder:
     encoder = open_encoder(TINY)
     weight = next(encoder.module.parameters())
     weight[0, 0, 0, 0] = kind
@@ -187,15 +188,15 @@ def broken(kind: float) -> OpenedEncoder:
 @pytest.mark.parametrize("cache", [True, False])
 def test_nan_features_are_refused_and_nothing_is_kept(tmp_path: Path, cache: bool) -> None:
     with pytest.raises(UserError, match="NaN or infinite"):
-        cached_features(broken(torch.nan), coloured(5), FeatureConfig(cache=cache), CPU)
+        cached_features(broken(torch.nan), colored(5), FeatureConfig(cache=cache), CPU)
     folder = tmp_path / "home" / "features"
     assert not folder.exists() or not list(folder.iterdir())
 
 
 def test_channels_must_fit() -> None:
-    grey = TensorSource(torch.zeros(6, 1, 16, 16, dtype=torch.uint8), [0, 1] * 3)
+    gray = TensorSource(torch.zeros(6, 1, 16, 16, dtype=torch.uint8), [0, 1] * 3)
     with pytest.raises(UserError, match="1 channels"):
-        cached_features(open_encoder(TINY), grey, FeatureConfig(), CPU)
+        cached_features(open_encoder(TINY), gray, FeatureConfig(), CPU)
 
 
 # k-NN
@@ -220,16 +221,16 @@ def test_knn_in_blocks_is_knn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(knn.knn_scores(bank, labels, queries, classes=4, k=9), whole, rtol=1e-4)
 
 
-def test_no_more_neighbours_vote_than_there_are() -> None:
-    parts = coloured(6), coloured(3, seed=1)
-    few = knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(5, 18, 19)), CPU)
-    assert list(few) == ["top1_k5", "top1_k18"], "18 images, and five of three classes are no question"
+def test_no_more_neighbors_vote_than_there_are() -> None:
+    parts = colored(6), colored(3, seed=1)
+    fewest = knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(5, 18, 19)), CPU)
+    assert list(fewest) == ["top1_k5", "top1_k18"], "18 images, and five of three classes are no question"
     assert list(knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(200,)), CPU)) == ["top1_k18"]
 
 
-def test_what_was_learnt_from_is_not_asked_about() -> None:
+def test_what_was_learned_from_is_not_asked_about() -> None:
     with pytest.raises(UserError, match="are the same images"):
-        knn.evaluate(open_encoder(TINY), coloured(6), coloured(6), KnnConfig(), CPU)
+        knn.evaluate(open_encoder(TINY), colored(6), colored(6), KnnConfig(), CPU)
 
 
 def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Pat
 # Tiny runs
 
 
-Run = Callable[[OpenedEncoder, Any, Any], dict[str, float]]
+Run = Callable[[LoadedEncoder, Any, Any], dict[str, float]]
 RUNS: dict[str, Run] = {
     "knn": lambda e, a, b: knn.evaluate(e, a, b, KnnConfig(k=(5,)), CPU),
     "linear": lambda e, a, b: linear.evaluate(e, a, b, LinearConfig(epochs=4, batch_size=16), CPU),
@@ -264,27 +265,27 @@ RUNS: dict[str, Run] = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_tiny_run_beats_chance(name: str) -> None:
-    result = RUNS[name](open_encoder(TINY), coloured(16), coloured(8, seed=1))
+    result = RUNS[name](open_encoder(TINY), colored(16), colored(8, seed=1))
     accuracy = max(value for key, value in result.items() if key.startswith("top1"))
     assert 0.5 < accuracy <= 1
     json.dumps(result)
 
 
 def degenerate() -> dict[str, tuple[TensorSource, TensorSource, str]]:
-    train, test = coloured(6), coloured(3, seed=1)
+    train, test = colored(6), colored(3, seed=1)
     assert train.labels is not None
     assert test.labels is not None
     first_only = train.subset([i for i, label in enumerate(train.labels) if label == 0])
     without_last = test.subset([i for i, label in enumerate(test.labels) if label != 2])
     return {
         "no labels": (TensorSource(train.images, None), test, "no labels"),
-        "one class": (relabelled(train, [0] * 18, ["a"]), relabelled(test, [0] * 9, ["a"]), "one class only"),
+        "one class": (relabeled(train, [0] * 18, ["a"]), relabeled(test, [0] * 9, ["a"]), "one class only"),
         "one class of three": (first_only, test, "has one class only|has no image"),
         "class missing in test": (train, without_last, "has no image in the test part"),
         "class missing in train": (train.subset([i for i, c in enumerate(train.labels) if c]), test, "training part"),
-        "other labels": (train, relabelled(test, test.labels, ["a", "b", "c"]), "differ"),
-        "other order": (train, relabelled(test, test.labels, (test.classes or [])[::-1]), "another order"),
-        "fewer labels than classes": (train.subset([0, 1]), test, "2 labelled images for 3 classes"),
+        "other labels": (train, relabeled(test, test.labels, ["a", "b", "c"]), "differ"),
+        "other order": (train, relabeled(test, test.labels, (test.classes or [])[::-1]), "another order"),
+        "fewer labels than classes": (train.subset([0, 1]), test, "2 labeled images for 3 classes"),
     }
 
 
@@ -300,18 +301,18 @@ def test_degenerate_labels_are_one_sentence(name: str, case: str) -> None:
 @pytest.mark.parametrize("name", ["knn", "linear", "fewshot", "transfer"])
 def test_nan_features_are_one_sentence(name: str) -> None:
     with pytest.raises(UserError, match="NaN or infinite"):
-        RUNS[name](broken(torch.nan), coloured(16), coloured(8, seed=1))
+        RUNS[name](broken(torch.nan), colored(16), colored(8, seed=1))
 
 
 def test_more_labels_than_there_are() -> None:
     with pytest.raises(UserError, match="ask for 6 at most"):
-        fewshot.evaluate(open_encoder("pixels@4"), coloured(6), coloured(3), FewshotConfig(per_class=(7,)), CPU)
+        fewshot.evaluate(open_encoder("pixels@4"), colored(6), colored(3), FewshotConfig(per_class=(7,)), CPU)
     with pytest.raises(UserError, match="is none"):
-        semi.evaluate(open_encoder(TINY), coloured(6), coloured(3), SemiConfig(shares=(0.01,)), CPU)
+        semi.evaluate(open_encoder(TINY), colored(6), colored(3), SemiConfig(shares=(0.01,)), CPU)
 
 
 def test_fewshot_is_the_same_again_and_another_with_another_seed() -> None:
-    encoder, train, test = open_encoder(TINY), coloured(20, classes=4), coloured(20, classes=4, seed=1)
+    encoder, train, test = open_encoder(TINY), colored(20, classes=4), colored(20, classes=4, seed=1)
     one, same, other = (
         fewshot.evaluate(encoder, train, test, FewshotConfig(per_class=(1,), seed=seed), CPU) for seed in (0, 0, 1)
     )
@@ -320,7 +321,7 @@ def test_fewshot_is_the_same_again_and_another_with_another_seed() -> None:
 
 def test_the_baseline_of_finetuning_starts_untrained(run_folder: Path) -> None:
     result = finetune.evaluate(
-        open_encoder(str(run_folder)), coloured(8), coloured(4, seed=1), replace(FAST_FINETUNE, baseline=True), CPU
+        open_encoder(str(run_folder)), colored(8), colored(4, seed=1), replace(FAST_FINETUNE, baseline=True), CPU
     )
     assert {"top1", "scratch_top1", "lr", "scratch_lr"} <= set(result)
 
@@ -406,7 +407,7 @@ def test_draws_are_balanced_and_apart() -> None:
 
 def test_one_head_of_five_is_that_head_alone() -> None:
     """The five rates share a pass and their losses are added; each layer must learn as if alone."""
-    source, test = coloured(16), coloured(8, seed=1)
+    source, test = colored(16), colored(8, seed=1)
     encoder = open_encoder("pixels@4")
     together = linear.evaluate(encoder, source, test, LinearConfig(cached=True, epochs=5, batch_size=16), CPU)
     alone = linear.evaluate(
@@ -419,7 +420,7 @@ def test_one_head_of_five_is_that_head_alone() -> None:
 
 
 def test_a_record_says_how_to_make_it_again(tmp_path: Path) -> None:
-    encoder, source = open_encoder(TINY), coloured(4)
+    encoder, source = open_encoder(TINY), colored(4)
     result = {"top1": 0.5, "rel": float("nan"), "rmse": float("inf")}
     record = make_record("knn", encoder, {"train": source}, KnnConfig(), result, command="byol eval knn")
     write_record(tmp_path / "deep" / "knn.json", record)
@@ -434,7 +435,7 @@ def test_a_record_says_how_to_make_it_again(tmp_path: Path) -> None:
 def test_level_takes_mean_and_size_from_training() -> None:
     generator = torch.Generator().manual_seed(0)
     train, test = torch.randn(50, 6, generator=generator) * 3 + 1, torch.randn(9, 6, generator=generator)
-    values, queries = fewshot.level(train, test)
+    values, queries = fewshot.standardize(train, test)
     assert torch.allclose(values.mean(dim=0), torch.zeros(6), atol=1e-5)
     assert values.square().sum(dim=1).mean() == pytest.approx(1, abs=1e-4)
     ratio = F.pdist(train) / F.pdist(values)

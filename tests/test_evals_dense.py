@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from byol.data.sources import TensorSource
+from byol.data.sources.open import TensorSource
+from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals import depth, detection, segmentation
 from byol.evals.boxes import BoxSource, open_boxes
@@ -21,7 +22,6 @@ from byol.evals.dense import IGNORE, Maps
 from byol.evals.depth import DepthConfig, FastUp, berhu
 from byol.evals.depths import DepthSource, open_depths
 from byol.evals.detection import DetectionConfig, faster_rcnn, scaled
-from byol.evals.encoders import open_encoder
 from byol.evals.masks import MaskSource, open_masks
 from byol.evals.segmentation import SegmentationConfig
 from byol.evals.voc import Objects
@@ -145,7 +145,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         source.header(1)
 
 
-def test_unlabelled_pixels_become_ignored_and_count_nowhere() -> None:
+def test_unlabeled_pixels_become_ignored_and_count_nowhere() -> None:
     source = masked(2, torch.full((2, 32, 32), 2, dtype=torch.uint8))
     assert source.map(0).unique().tolist() == [IGNORE]
 
@@ -162,7 +162,7 @@ def test_mask_parquet_and_folder(tmp_path: Path) -> None:
     images, _, masks = scenes(2)
     blobs = [png(image.permute(1, 2, 0).numpy()) for image in images]
     table = pa.table({"image": blobs, "mask": [png(mask.numpy()) for mask in masks]})
-    names = json.dumps(["dark", "square", "unlabelled"])
+    names = json.dumps(["dark", "square", "unlabeled"])
     pq.write_table(table.replace_schema_metadata({"classes": names}), tmp_path / "a.parquet")
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
+from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals import transfer
-from byol.evals.encoders import open_encoder
-from byol.evals.logistic import Problem, principal_axes
+from byol.evals.logistic import LogisticPath, principal_axes
 from byol.evals.transfer import TransferConfig
 from byol.evals.transfer_data import TRANSFER_SETS, ManyLabels, open_transfer
-from evals_data import CPU, TINY, coloured
+from evals_data import CPU, TINY, colored
 from test_evals_dense import voc_folder
 
 
@@ -27,9 +27,9 @@ def _features_below_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
 def problem(count: int = 300, size: int = 20, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     labels = torch.arange(count) % classes
-    centres = torch.randn(classes, size, generator=generator)
+    centers = torch.randn(classes, size, generator=generator)
     scale = torch.arange(1, size + 1).float() ** -0.7 * 4
-    return (centres[labels] + 1.5 * torch.randn(count, size, generator=generator)) * scale + 2, labels
+    return (centers[labels] + 1.5 * torch.randn(count, size, generator=generator)) * scale + 2, labels
 
 
 def sklearn_objective(features: torch.Tensor, labels: torch.Tensor, l2: float) -> tuple[float, np.ndarray]:
@@ -46,22 +46,22 @@ def test_the_optimum_is_scikit_learns(l2: float) -> None:
     features, labels = problem()
     expected, predicted = sklearn_objective(features, labels, l2)
     path = [10.0 ** (5 - k / 4) for k in range(45)]
-    fit = next(fit for fit in Problem(features, labels, 4).path(path) if fit.l2 <= l2 * 1.0001)
+    fit = next(fit for fit in LogisticPath(features, labels, 4).path(path) if fit.l2 <= l2 * 1.0001)
     assert fit.objective == pytest.approx(expected, abs=1e-5)
     assert (fit.logits(features).argmax(dim=1).numpy() == predicted).mean() >= 0.99
-    assert Problem(features, labels, 4).gap(fit) < 1e-5
+    assert LogisticPath(features, labels, 4).gap(fit) < 1e-5
 
 
 def test_fewer_examples_than_features() -> None:
     features, labels = problem(count=30, size=60, classes=3)
     expected, _ = sklearn_objective(features, labels, 0.5)
-    assert Problem(features, labels, 3).fit(0.5).objective == pytest.approx(expected, abs=1e-5)
+    assert LogisticPath(features, labels, 3).fit(0.5).objective == pytest.approx(expected, abs=1e-5)
 
 
 def test_binary_problems_are_scikit_learns_one_by_one() -> None:
     features, labels = problem()
     truth = F.one_hot(labels, 4)
-    fit = Problem(features, truth, 4).fit(2.0)
+    fit = LogisticPath(features, truth, 4).fit(2.0)
     total = 0.0
     for c in range(4):
         model = LogisticRegression(C=1 / 2.0, tol=1e-9, max_iter=20_000).fit(
@@ -78,8 +78,8 @@ def test_left_out_labels_do_not_matter() -> None:
     truth = F.one_hot(labels, 4)
     truth[:50, 1] = -1
     kept = torch.arange(50, 300)
-    one = Problem(features, truth, 4).fit(2.0)
-    alone = Problem(features[kept], truth[kept][:, 1:2], 1).fit(2.0)
+    one = LogisticPath(features, truth, 4).fit(2.0)
+    alone = LogisticPath(features[kept], truth[kept][:, 1:2], 1).fit(2.0)
     assert torch.allclose(one.weight[1], alone.weight[0], atol=2e-3)
 
 
@@ -87,7 +87,7 @@ def test_nan_features_are_refused() -> None:
     features, labels = problem()
     features[3, 4] = torch.nan
     with pytest.raises(UserError, match="NaN"):
-        Problem(features, labels, 4)
+        LogisticPath(features, labels, 4)
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (8, 50), (5, 5)])
@@ -118,9 +118,9 @@ def test_the_sets_are_the_papers() -> None:
     assert sum(entry.train for entry in TRANSFER_SETS.values()) == 237_112  # the column's sum
 
 
-def test_transfer_on_colours() -> None:
+def test_transfer_on_colors() -> None:
     encoder = open_encoder("pixels@4")
-    result = transfer.evaluate(encoder, coloured(20), coloured(10, seed=1), TransferConfig(), CPU)
+    result = transfer.evaluate(encoder, colored(20), colored(10, seed=1), TransferConfig(), CPU)
     assert result["top1"] > 0.95
     assert abs(result["float64_gap"]) < 1e-4
     assert set(result) == {"top1", "l2", "valid_top1", "float64_gap"}
@@ -130,18 +130,18 @@ def test_transfer_with_a_validation_part_and_a_mean_per_class() -> None:
     encoder = open_encoder(TINY)
     result = transfer.evaluate(
         encoder,
-        coloured(8),
-        coloured(5, seed=1),
+        colored(8),
+        colored(5, seed=1),
         TransferConfig(metric="mean_per_class", l2=(1e-2, 1.0)),
         CPU,
-        valid=coloured(4, seed=2),
+        valid=colored(4, seed=2),
     )
     assert result["mean_per_class"] == pytest.approx(result["top1"])  # as many of each class
     assert 0 < result["top1"] <= 1
 
 
 def many(per_class: int, seed: int) -> ManyLabels:
-    base = coloured(per_class, seed=seed)
+    base = colored(per_class, seed=seed)
     truth = F.one_hot(torch.tensor(base.labels), 3)
     return ManyLabels(base, truth, base.classes or [])
 
@@ -153,7 +153,7 @@ def test_transfer_with_many_labels() -> None:
 
 def test_map11_is_not_for_single_labels() -> None:
     with pytest.raises(UserError, match="several labels"):
-        transfer.evaluate(open_encoder("pixels@4"), coloured(4), coloured(2), TransferConfig(metric="map11"), CPU)
+        transfer.evaluate(open_encoder("pixels@4"), colored(4), colored(2), TransferConfig(metric="map11"), CPU)
 
 
 def test_an_unknown_set_names_the_nearest() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from byol.encoders.load import open_encoder
 from byol.evals import verdict
-from byol.evals.encoders import open_encoder
 from byol.evals.verdict import VerdictConfig
 from byol.evals.verdict_plot import write_plot
 from byol.evals.verdict_words import Seen, paragraph
-from evals_data import CPU, TINY, coloured
+from evals_data import CPU, TINY, colored
 
 LABELS = {"1": 1.0, "10": 10.0, "all": 1000.0}
 
@@ -26,7 +26,7 @@ def row(*means: float, std: float = 0.01) -> dict[str, tuple[float, float, float
 
 def test_a_tiny_verdict_and_its_page(tmp_path: Path) -> None:
     config = VerdictConfig(per_class=(1, 4, 50), draws=3, scratch_steps=2, scratch_epochs=0.1, imagenet=False)
-    found = verdict.evaluate(open_encoder(TINY), coloured(10), coloured(8, seed=1), config, CPU)
+    found = verdict.evaluate(open_encoder(TINY), colored(10), colored(8, seed=1), config, CPU)
     assert set(found.table) == {verdict.RUN, verdict.PIXELS, verdict.RANDOM, verdict.SCRATCH}
     assert list(found.labels.items()) == [("1", 1), ("4", 4), ("all", 10)]
     assert "rarest class has 10" in found.notes[0]
@@ -54,7 +54,7 @@ def test_words_for_no_gain_and_a_loss() -> None:
     text = paragraph(table, LABELS, [0.4, 0.4, 0.4, 0.4])
     assert "no clear difference to pixels" in text
     assert "did not pay" in text
-    assert "levelled off" in text
+    assert "leveled off" in text
     assert "more images" not in text, "nobody said how many there were"
 
 
@@ -62,7 +62,7 @@ def test_words_about_images_rest_on_how_often_each_was_seen() -> None:
     table = {"this run": row(0.1, 0.2, 0.21, std=0.02)}
     flat, rising = [0.1, 0.3, 0.399, 0.401], [0.1, 0.2, 0.3, 0.33]
     text = paragraph(table, LABELS, flat, Seen(5400, 300))
-    assert "saw each of its 5,400 images 300 times: it had levelled off, so more images would help more" in text
+    assert "saw each of its 5,400 images 300 times: it had leveled off, so more images would help more" in text
     words = r"changes by \+1.0 points \(anything below [\d.]+ may be chance\): more labels alone help"
     assert re.search(words, text)
     assert "neither more images nor a longer run" in paragraph(table, LABELS, flat, Seen(5400, 12))

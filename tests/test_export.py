@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol.encoder_file import EncoderCard, save_encoder
+from byol.encoders.build import Stem, make_encoder
+from byol.encoders.export import FORMATS, export
+from byol.encoders.file import EncoderCard, save_encoder
 from byol.errors import UserError
-from byol.export import FORMATS, export
-from byol.networks import Stem, make_encoder
 
 
 def trained(folder: Path, encoder: str = "resnet18", width: float = 1.0, stem: Stem = "standard") -> Path:
@@ -67,7 +67,7 @@ def test_what_else_lies_there_is_not_written_over(tmp_path: Path) -> None:
 
 def test_without_the_packages_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr("byol.export.find_spec", lambda name: None)
+    monkeypatch.setattr("byol.encoders.export.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"takes onnx and onnxscript; run: pip install 'byol\[onnx\]'"):
         export(trained(tmp_path / "run"), "onnx")
     assert not (tmp_path / "run" / "encoder.onnx").exists()

@@ -13,10 +13,10 @@ from byol.augment import fused
 from byol.augment.apply import make_views
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
-from byol.config import AugmentConfig, ViewConfig, replace
+from byol.config.run import AugmentConfig, ViewConfig, replace
 
 AGREE = {"atol": 2e-5, "rtol": 0.0}
-"""In units of a normalised view: a few roundings of values in [0, 1], divided by the smallest deviation."""
+"""In units of a normalized view: a few roundings of values in [0, 1], divided by the smallest deviation."""
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_what_was_not_drawn_leaves_the_pixels_alone() -> None:
     view = ViewConfig(jitter=0.0, gray=0.0, blur=0.0, solarize=0.0, flip=0.0)
     x = images_of(5, 3, 8, True, 3)
     numbers = fused.numbers_of(draw_view(view, 5, torch.Generator().manual_seed(0)), flips=True)
-    assert torch.equal(fused.coloured(x, numbers), x)
+    assert torch.equal(fused.colored(x, numbers), x)
     one, zero = torch.ones(1), torch.zeros(1)
     assert torch.equal(fused.finished(x, numbers, 0.5, one, zero), x)
 
@@ -108,5 +108,5 @@ def test_compiled_they_are_the_same(side: int) -> None:
     for one, other in zip(*both(config, (x, x), None, 11), strict=True):
         torch.testing.assert_close(one, other, **AGREE)
     numbers = fused.numbers_of(draw_view(config.view1, 12, torch.Generator().manual_seed(0)), flips=True)
-    whole: Callable[..., Tensor] = torch.compile(fused.coloured, dynamic=False, fullgraph=True)
-    torch.testing.assert_close(whole(x, numbers), fused.coloured(x, numbers), **AGREE)
+    whole: Callable[..., Tensor] = torch.compile(fused.colored, dynamic=False, fullgraph=True)
+    torch.testing.assert_close(whole(x, numbers), fused.colored(x, numbers), **AGREE)

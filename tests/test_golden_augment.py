@@ -1,4 +1,4 @@
-"""Colour operations, the 24 orders, whole pipelines and their statistics against the official code."""
+"""Color operations, the 24 orders, whole pipelines and their statistics against the official code."""
 
 import math
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import golden_names as golden
-from byol.augment.apply import apply_color, make_view, normalise_images
+from byol.augment.apply import apply_color, make_view, normalize_images
 from byol.augment.color import (
     adjust_brightness,
     adjust_contrast,
@@ -23,7 +23,7 @@ from byol.augment.color import (
     to_grayscale,
 )
 from byol.augment.draw import ViewParams, draw_view
-from byol.config import AugmentConfig, ViewConfig
+from byol.config.run import AugmentConfig, ViewConfig
 
 ARRAYS = golden.load("augment")
 PIXEL = 1e-5
@@ -54,7 +54,7 @@ def assert_image224_close(ours: Tensor, key: str) -> None:
 
 
 def view_params(dtype: torch.dtype = torch.float32, **drawn: Tensor) -> ViewParams:
-    """What the colour stage reads of `ViewParams`; whatever is not given is drawn and switched off."""
+    """What the color stage reads of `ViewParams`; whatever is not given is drawn and switched off."""
     count = len(next(iter(drawn.values())))
     params = vars(draw_view(ViewConfig(), count, torch.Generator().manual_seed(0)))
     off = dict.fromkeys(("flip", "vertical_flip", "jitter", "gray", "blur", "solarize"), torch.zeros(count).bool())
@@ -169,10 +169,10 @@ def test_operations_at_224(dtype: torch.dtype) -> None:
         assert_image224_close(gaussian_blur(image, sigma.view(1), taps), f"at224/blur{i}")
 
 
-def test_normalisation() -> None:
+def test_normalization() -> None:
     config = AugmentConfig()
     network = golden.load("network")
-    ours = normalise_images(golden.images(network["tiny32/images"][:1]), config.mean, config.std)
+    ours = normalize_images(golden.images(network["tiny32/images"][:1]), config.mean, config.std)
     golden.assert_close(golden.as_images(ours), network["tiny32/normalized_images_first"], PIXEL)
 
 
@@ -240,16 +240,16 @@ def test_pipeline_at_224(view: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("view", CONFIGS)
 def test_finished_view_of_a_large_batch(view: str) -> None:
-    """The same pipeline through `make_view`, which works in parts and ends with the normalisation."""
+    """The same pipeline through `make_view`, which works in parts and ends with the normalization."""
     config = AugmentConfig()
     prefix = f"pipeline/{view}"
     stored = stored_params(prefix, torch.float32)
     repeats = 101
     many = ViewParams(**{name: value.repeat(repeats, *[1] * (value.ndim - 1)) for name, value in vars(stored).items()})
     images = golden.images(ARRAYS[f"{prefix}/images"]).repeat(repeats, 1, 1, 1)
-    official = normalise_images(golden.images(ARRAYS[f"{prefix}/out"]), config.mean, config.std)
+    official = normalize_images(golden.images(ARRAYS[f"{prefix}/out"]), config.mean, config.std)
     ours = make_view(images, many, CONFIGS[view], config.mean, config.std)
-    # a difference of one pixel grows by what the normalisation divides by
+    # a difference of one pixel grows by what the normalization divides by
     for part in ours.split(len(official)):
         golden.assert_close(part, golden.as_numpy(official), PIXEL / max(config.std))
 
@@ -336,7 +336,7 @@ def moments(images: NDArray) -> tuple[NDArray, NDArray]:
 @pytest.mark.parametrize(("stats", "count"), [("stats8", COUNT), ("stats32", 4000)])
 @pytest.mark.parametrize("view", CONFIGS)
 def test_statistics_of_one_image_many_times(stats: str, count: int, view: str) -> None:
-    """Mean, spread and colours of many views of one image."""
+    """Mean, spread and colors of many views of one image."""
     config, arrays = CONFIGS[view], golden.section(ARRAYS, f"{stats}/{view}")
     image = golden.images(ARRAYS[f"{stats}/image"])
     params = draw_view(config, count, torch.Generator().manual_seed(733))
@@ -359,17 +359,17 @@ def test_statistics_of_one_image_many_times(stats: str, count: int, view: str) -
     spread_of_squares = ((views - mean) ** 2).std(axis=0)
     assert (np.abs(std**2 - arrays["std_image"] ** 2) <= SIGMAS * errors * spread_of_squares + 1e-7).all()
 
-    colours = views.mean(axis=(1, 2))
-    covariance = np.cov(colours.T)
-    centred = colours - colours.mean(axis=0)
-    products = centred[:, :, None] * centred[:, None, :]
+    colors = views.mean(axis=(1, 2))
+    covariance = np.cov(colors.T)
+    centerd = colors - colors.mean(axis=0)
+    products = centerd[:, :, None] * centerd[:, None, :]
     assert (np.abs(covariance - arrays["image_mean_rgb_covariance"]) <= SIGMAS * errors * products.std(axis=0)).all()
     for channel in range(3):
         # How far our sample lies below each official quantile is a fraction like any other.
         for level, quantile in zip(
             ARRAYS[f"{stats}/quantile_levels"], arrays["image_mean_rgb_quantiles"][:, channel], strict=True
         ):
-            below = (colours[:, channel] < quantile - 1e-6).mean()
-            up_to = (colours[:, channel] <= quantile + 1e-6).mean()
+            below = (colors[:, channel] < quantile - 1e-6).mean()
+            up_to = (colors[:, channel] <= quantile + 1e-6).mean()
             slack = SIGMAS * errors * math.sqrt(level * (1 - level)) + 10 / count
             assert below - slack <= level <= up_to + slack, f"channel {channel}, quantile {level}"

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import golden_names as golden
-from byol.lars import LARS, parameter_groups
+from byol.optim.lars import LARS, parameter_groups
 
 ARRAYS = golden.load("lars")
 RUNS = [str(name) for name in ARRAYS["run_names"]]

@@ -9,7 +9,7 @@ from golden_networks import (
     HaikuBatchNorm,
     load_parameters,
     load_state,
-    normalise_images,
+    normalize_images,
     official_encoder,
     official_heads,
 )
@@ -50,7 +50,7 @@ def build(case: str, dtype: torch.dtype) -> nn.ModuleDict:
 @torch.no_grad()
 def outputs(network: nn.ModuleDict, case: str, dtype: torch.dtype, training: bool) -> dict[str, Tensor]:
     network.train(training)
-    embedding = network["encoder"](normalise_images(golden.images(ARRAYS[f"{case}/images"], dtype)))
+    embedding = network["encoder"](normalize_images(golden.images(ARRAYS[f"{case}/images"], dtype)))
     projection = network["projector"](embedding)
     return {"embedding": embedding, "projection": projection, "prediction": network["predictor"](projection)}
 
@@ -90,6 +90,6 @@ def test_batch_norm_state_after_a_pass(case: str) -> None:
             golden.assert_close_relative(getattr(norm, key), state[key], FLOAT32_TOLERANCE[case][0], what)
 
 
-def test_normalisation_of_the_images() -> None:
-    ours = normalise_images(golden.images(ARRAYS["tiny32/images"][:1]))
+def test_normalization_of_the_images() -> None:
+    ours = normalize_images(golden.images(ARRAYS["tiny32/images"][:1]))
     golden.assert_close(golden.as_images(ours), ARRAYS["tiny32/normalized_images_first"], 1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import golden_names as golden
-from byol.schedules import learning_rate, tau
+from byol.optim.schedules import learning_rate, tau
 
 ARRAYS = golden.load("schedules")
 

@@ -1,6 +1,6 @@
 """Three complete updates: our method, LARS, schedules and target update against the official experiment class.
 
-The official code also trains a linear classifier on the stopped features of view 1, with the same optimiser and the
+The official code also trains a linear classifier on the stopped features of view 1, with the same optimizer and the
 same moving average, and its target network carries a predictor that nothing reads. `OfficialLearner` adds these two to
 our method, so that every parameter of the official update has its counterpart.
 """
@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import golden_names as golden
-from byol.lars import LARS, parameter_groups
 from byol.methods.byol import BYOL
-from byol.schedules import learning_rate, tau
-from golden_networks import HaikuBatchNorm, load_parameters, normalise_images, official_encoder, official_heads
+from byol.optim.lars import LARS, parameter_groups
+from byol.optim.schedules import learning_rate, tau
+from golden_networks import HaikuBatchNorm, load_parameters, normalize_images, official_encoder, official_heads
 
 ARRAYS = golden.load("step")
 CONFIG = golden.settings(ARRAYS, "config_json")
@@ -126,7 +126,7 @@ def batch_norm_snapshot(network: nn.Module) -> dict[str, dict[str, Tensor]]:
 
 
 def views_of(step: int, dtype: torch.dtype) -> list[Tensor]:
-    return [normalise_images(golden.images(ARRAYS[f"step{step}/view{i}"], dtype)) for i in (1, 2)]
+    return [normalize_images(golden.images(ARRAYS[f"step{step}/view{i}"], dtype)) for i in (1, 2)]
 
 
 def run_updates(dtype: torch.dtype, stored_rate: bool = False) -> tuple[OfficialLearner, list[Update]]:

@@ -12,13 +12,13 @@ from torch import Tensor
 from byol.augment.apply import make_view, make_views
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
-from byol.config import AugmentConfig, PretrainConfig, replace
+from byol.config.run import AugmentConfig, PretrainConfig, replace
 from byol.data.loader import Batch, Loader, generator_of
-from byol.data.sources import TensorSource
+from byol.data.sources.open import TensorSource
 from byol.data.upload import Upload
 from byol.methods.byol import distance
-from byol.recorded import Recorded
-from byol.train import State, build, parallel, runner, train_step
+from byol.pretraining.train import State, build, parallel, runner, train_step
+from byol.runtime.cuda_graph import Recorded
 from golden_names import load
 from recorded_rates import check_rates
 
@@ -68,7 +68,7 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
     ):
         here, there = make(images), make(images.to(GPU)).cpu()
         wrong = (here - there).abs() > 1e-4
-        # a value at the threshold of solarising may fall on either side
+        # a value at the threshold of solarizing may fall on either side
         assert wrong.float().mean() < 1e-4
 
 

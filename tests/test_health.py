@@ -8,10 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.config import Method
-from byol.health import SHRUNKEN_RANK, WEAK_MATCH, Health, effective_rank, judge, measure, norms, represent_with, spread
+from byol.config.run import Method
+from byol.encoders.build import MLP
 from byol.methods.byol import BYOL
-from byol.networks import MLP
+from byol.pretraining.health import (
+    SHRUNKEN_RANK,
+    WEAK_MATCH,
+    Health,
+    effective_rank,
+    judge,
+    measure,
+    norms,
+    represent_with,
+    spread,
+)
 
 
 def test_spread_in_closed_form() -> None:
@@ -155,7 +165,7 @@ def test_labels_may_leave_few_directions_and_images_of_a_class_alike() -> None:
 
 
 def test_a_representation_of_few_directions_is_weak() -> None:
-    """The look of a run whose predictor never learnt: its features were worth less than an untrained network's."""
+    """The look of a run whose predictor never learned: its features were worth less than an untrained network's."""
     verdict = judge([GOOD, look(spread=0.34, rank=2.7, match=0.03)], [0.4], [1.0])
     assert (verdict.word, verdict.stops) == ("weak", False)
     assert "few directions" in verdict.sentence

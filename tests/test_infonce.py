@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from byol.config import TargetKind
+from byol.config.run import TargetKind
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE, objective
-from byol.methods.normalisation import normalise
+from byol.methods.normalization import normalize
 from byol.methods.simclr import SimCLR, nt_xent
 from small_networks import gradients, online, predictor, views
 
@@ -42,7 +42,7 @@ def written_out(phi: Tensor, same: Tensor, other: Tensor, beta: float, alpha: fl
 @settings(deadline=None, max_examples=40)
 def test_objective_is_its_formula(seed: int, count: int, beta: float, alpha: float) -> None:
     phi, same, other = torch.randn(3, count, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    found = objective(normalise(phi), normalise(same), normalise(other), beta=beta, alpha=alpha)
+    found = objective(normalize(phi), normalize(same), normalize(other), beta=beta, alpha=alpha)
     assert found.item() == pytest.approx(written_out(phi, same, other, beta, alpha), rel=1e-10, abs=1e-10)
 
 
@@ -106,7 +106,7 @@ def test_only_the_online_target_lets_the_gradient_through() -> None:
         found[kind] = gradients(family, family(v1, v2))
     family = InfoNCE(*online(), predictor(), kind="online", beta=1.0, temperature=0.3)
     z = [family.projector(family.encoder(v)) for v in (v1, v2)]
-    phi, psi = [normalise(family.predictor(x)) for x in z], [normalise(x).detach() for x in z]
+    phi, psi = [normalize(family.predictor(x)) for x in z], [normalize(x).detach() for x in z]
     loss = sum(-objective(phi[i], psi[i], psi[1 - i], beta=1.0, alpha=0.3) for i in (0, 1))
     fixed = gradients(family, loss)
     for name, gradient in fixed.items():

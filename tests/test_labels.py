@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 
 import byol
-from byol.cli import main
-from byol.config import PretrainConfig, replace
+from byol.cli.main import main
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Loader
-from byol.data.memory import hold
-from byol.data.sources import TensorSource, open_source
-from byol.encoder_file import read_card
+from byol.data.memory import decode_all
+from byol.data.sources.open import TensorSource, open_source
+from byol.encoders.file import read_card
 from byol.errors import UserError
-from byol.log import read_metrics
 from byol.methods.supervised import Supervised
-from byol.train import build
+from byol.pretraining.train import build
+from byol.runtime.metrics import read_metrics
 from conftest import TINY, flags
 from small_networks import Dense, views
 
@@ -58,7 +58,7 @@ def test_the_label_of_a_replaced_image_is_that_of_its_replacement(tmp_path: Path
         (tmp_path / f"{broken}.png").write_bytes(b"no image")
     source = open_source(tmp_path, 3)
     config = replace(CONFIG, batch_size=12)
-    result = hold(source, 2, 24)
+    result = decode_all(source, 2, 24)
     for loader in (
         Loader(source, config, CPU, 2),
         Loader(result.source, replace(config, batch_size=9), CPU, 2, held=result.images),
@@ -87,7 +87,7 @@ def test_loss_adds_the_cross_entropies_of_both_views() -> None:
 
 def test_supervised_learns_its_labels(class_folder: Path, tmp_path: Path) -> None:
     settings = {**TINY, "epochs": 6, "optim__lr": 0.03, "watch__norms": True, "method": "supervised"}
-    settings |= {"augment__view1__gray": 0.0, "augment__view2__gray": 0.0}  # what tells the classes apart is colour
+    settings |= {"augment__view1__gray": 0.0, "augment__view2__gray": 0.0}  # what tells the classes apart is color
     outcome = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -121,7 +121,7 @@ def test_a_random_encoder_is_what_the_other_methods_start_from(
     said = capsys.readouterr().out
     assert "Untrained, as asked: no step was taken; views find their own image among 144 in" in said
     assert "what the architecture alone is worth" in said
-    config = byol.config.from_json(PretrainConfig, json.loads((out / "config.json").read_text())["config"])
+    config = byol.config.run.from_json(PretrainConfig, json.loads((out / "config.json").read_text())["config"])
     for method in ("byol", "simclr", "random"):
         start = build(replace(config, method=method), 3, CPU).method.encoder
         for name, value in byol.load_encoder(out).state_dict().items():

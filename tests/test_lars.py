@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from byol.config import OptimConfig
-from byol.lars import LARS, parameter_groups
-from byol.networks import MLP, make_encoder
-from byol.train import build_optimizer
+from byol.config.run import OptimConfig
+from byol.encoders.build import MLP, make_encoder
+from byol.optim.lars import LARS, parameter_groups
+from byol.pretraining.train import build_optimizer
 
 
 class Reference:

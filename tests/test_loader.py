@@ -13,10 +13,10 @@ from torch import Tensor
 
 from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
-from byol.config import PretrainConfig, replace
-from byol.data.decode import BadImage
+from byol.config.run import PretrainConfig, replace
+from byol.data.formats.decode import BadImage
 from byol.data.loader import Batch, Loader, crop_one, generator_of, order_of_epoch, seed_of, shrink_side
-from byol.data.sources import FolderSource, TensorSource, open_source
+from byol.data.sources.open import FolderSource, TensorSource, open_source
 
 CPU = torch.device("cpu")
 CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5)
@@ -155,7 +155,7 @@ def test_one_crop_is_its_window_enlarged(seed: int, height: int, width: int) -> 
 
 
 def test_crops_of_bytes_stay_bytes_and_do_not_alias() -> None:
-    # a pattern of one-pixel stripes shrunk eight times is even grey, not other stripes
+    # a pattern of one-pixel stripes shrunk eight times is even gray, not other stripes
     stripes = (torch.arange(256) % 2 * 255).to(torch.uint8).expand(3, 256, 256)
     view = replace(CONFIG.augment.view1, area=(1.0, 1.0), aspect=(1.0, 1.0))
     crop = crop_one(stripes, draw_view(view, 1, generator_of(0)), 32)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.data.memory import bytes_decoded, fits, hold, human_bytes
-from byol.data.sources import TensorSource, open_source
+from byol.data.memory import bytes_decoded, decode_all, fits, human_bytes
+from byol.data.sources.open import TensorSource, open_source
 from byol.data.survey import Survey, survey
 from byol.errors import UserError
 
@@ -63,7 +63,7 @@ def test_images_of_one_size_become_one_tensor_in_order(tmp_path: Path) -> None:
     for number in range(150):  # more than two tasks' worth
         Image.new("RGB", (6, 5), (number, 0, 255 - number)).save(tmp_path / f"{number:03d}.png")
     told: list[int] = []
-    held = hold(open_source(tmp_path), 3, 64, told.append)
+    held = decode_all(open_source(tmp_path), 3, 64, told.append)
     assert isinstance(held.images, torch.Tensor)
     assert held.images.shape == (150, 3, 5, 6)
     assert held.images.dtype == torch.uint8
@@ -77,7 +77,7 @@ def test_images_of_one_size_become_one_tensor_in_order(tmp_path: Path) -> None:
 def test_images_of_several_sizes_stay_apart(tmp_path: Path) -> None:
     Image.new("RGB", (6, 5), (10, 20, 30)).save(tmp_path / "1.png")
     Image.new("RGB", (7, 9), (40, 50, 60)).save(tmp_path / "2.png")
-    held = hold(open_source(tmp_path), 1, 64)
+    held = decode_all(open_source(tmp_path), 1, 64)
     assert isinstance(held.images, list)
     assert [tuple(image.shape) for image in held.images] == [(3, 5, 6), (3, 9, 7)]
     assert [image[1, 0, 0].item() for image in held.images] == [20, 50]
@@ -86,7 +86,7 @@ def test_images_of_several_sizes_stay_apart(tmp_path: Path) -> None:
 def test_deep_among_bytes_stay_apart_too(tmp_path: Path) -> None:
     Image.new("L", (6, 5), 51).save(tmp_path / "1.png")
     Image.fromarray(np.full((5, 6), 13107, np.uint16)).save(tmp_path / "2.png")
-    held = hold(open_source(tmp_path), 1, 64)
+    held = decode_all(open_source(tmp_path), 1, 64)
     assert [image.dtype for image in held.images] == [torch.uint8, torch.float32]
     assert held.images[1][0, 0, 0].item() == pytest.approx(0.2)
 
@@ -98,7 +98,7 @@ def test_bad_images_are_left_out_and_listed(tmp_path: Path) -> None:
             Image.new("RGB", (6, 5), (number, 0, 0)).save(tmp_path / group / f"{number}.png")
     (tmp_path / "a" / "1.png").write_bytes(b"")
     (tmp_path / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nand nothing more")
-    held = hold(open_source(tmp_path, 3), 2, 64)
+    held = decode_all(open_source(tmp_path, 3), 2, 64)
     assert [line.split("\t")[0] for line in held.bad] == [str(tmp_path / "a" / "1.png"), str(tmp_path / "b" / "2.png")]
     assert all(len(line.split("\t")[1]) > 3 for line in held.bad)
     # images, their places and their labels still belong together
@@ -114,17 +114,17 @@ def test_more_than_half_bad_is_refused(tmp_path: Path) -> None:
     source = open_source(tmp_path, 3)
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(b"")
-    assert len(hold(source, 1, 64).bad) == 3
+    assert len(decode_all(source, 1, 64).bad) == 3
     (tmp_path / "3.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"4 of 6 images of .* cannot be read"):
-        hold(source, 1, 64)
+        decode_all(source, 1, 64)
 
 
 def test_large_jpegs_are_decoded_smaller_where_that_is_enough(tmp_path: Path) -> None:
     Image.new("RGB", (400, 320), (200, 100, 50)).save(tmp_path / "1.jpg")
-    held = hold(open_source(tmp_path), 1, 40)
+    held = decode_all(open_source(tmp_path), 1, 40)
     assert held.images[0].shape == (3, 40, 50)
-    assert hold(open_source(tmp_path), 1, 200).images[0].shape == (3, 320, 400)
+    assert decode_all(open_source(tmp_path), 1, 200).images[0].shape == (3, 320, 400)
 
 
 def test_survey_and_memory_agree() -> None:

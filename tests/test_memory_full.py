@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import byol
-from byol import cli, pretraining
+from byol.cli import main as cli
 from byol.errors import UserError, memory_is_full
 from byol.methods.byol import BYOL
+from byol.pretraining import run as pretraining
 from conftest import TINY
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8 GiB")
@@ -37,7 +38,7 @@ def test_a_step_that_does_not_fit(
     ) as said:
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, budget=budget, **settings)
     assert "or start with --optim.recompute, --optim.accumulate 4, a smaller --batch-size" in str(said.value)
-    assert "go on with" not in str(said.value), "nothing was learnt"
+    assert "go on with" not in str(said.value), "nothing was learned"
 
 
 def test_only_what_would_start_is_offered(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from byol.augment.draw import ViewParams, draw_view
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Batch
-from byol.lars import LARS
+from byol.encoders.build import MLP, make_encoder
 from byol.methods.byol import BYOL, distance
-from byol.networks import MLP, make_encoder
-from byol.train import State, build, build_optimizer, train_step
+from byol.optim.lars import LARS
+from byol.pretraining.train import State, build, build_optimizer, train_step
 
 CONFIG = PretrainConfig(image_size=8, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
 CONFIG = replace(CONFIG, network__width=0.125, network__stem="small", network__hidden=16, network__output=8)
@@ -279,7 +279,7 @@ def test_a_target_that_is_the_online_network_takes_both_directions_at_once(kind:
     assert two is v2
 
 
-def test_a_step_moves_the_target_after_the_optimiser_with_the_tau_it_is_given() -> None:
+def test_a_step_moves_the_target_after_the_optimizer_with_the_tau_it_is_given() -> None:
     state = state_without_batch_norm()
     before = [p.clone() for p in state.method.target_encoder.parameters()]
     start = [p.clone() for p in state.method.encoder.parameters()]
@@ -302,7 +302,7 @@ def test_gradient_is_clipped_to_a_norm() -> None:
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_optimisers_share_the_groups_and_take_the_rate_of_the_step() -> None:
+def test_optimizers_share_the_groups_and_take_the_rate_of_the_step() -> None:
     method = small_method(norm=True)
     kinds = {"lars": LARS, "sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
     for name, kind in kinds.items():

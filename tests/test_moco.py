@@ -10,7 +10,7 @@ from torch import Tensor
 import byol
 from byol.errors import UserError
 from byol.methods.moco import MoCo
-from byol.methods.normalisation import normalise
+from byol.methods.normalization import normalize
 from conftest import TINY
 from small_networks import online, views
 
@@ -26,7 +26,7 @@ def moco(norm: bool = False, **settings: int | bool | float) -> MoCo:
 
 
 def keys_of(method: MoCo, images: Tensor) -> Tensor:
-    return normalise(method.target_projector(method.target_encoder(images)))
+    return normalize(method.target_projector(method.target_encoder(images)))
 
 
 def test_loss_is_its_formula() -> None:
@@ -34,7 +34,7 @@ def test_loss_is_its_formula() -> None:
     v1, v2 = views()
     queue = method.queue.clone()
     torch.testing.assert_close(queue.norm(dim=1), torch.ones(10, dtype=torch.float64), rtol=1e-6, atol=0)
-    queries, keys = normalise(method.projector(method.encoder(v1))).detach(), keys_of(method, v2)
+    queries, keys = normalize(method.projector(method.encoder(v1))).detach(), keys_of(method, v2)
     total = 0.0
     for query, key in zip(queries, keys, strict=True):
         others = sum(math.exp(float(query @ negative) / 0.2) for negative in queue)
@@ -51,7 +51,7 @@ def test_gradient_is_that_before_the_queue_moved_and_reaches_the_queries_only() 
     assert all(p.grad is None for p in method.target_encoder.parameters())
     found = method.encoder.linear.weight.grad.clone()
     method.zero_grad()
-    queries = normalise(method.projector(method.encoder(v1)))
+    queries = normalize(method.projector(method.encoder(v1)))
     logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / 0.2
     (-logits.log_softmax(1)[:, 0].mean()).backward()
     torch.testing.assert_close(found, method.encoder.linear.weight.grad, rtol=1e-10, atol=1e-12)
@@ -97,7 +97,7 @@ def test_split_batch_norm_sees_parts_and_keys_sit_in_other_parts_than_queries() 
     keys = torch.empty(6, 4, dtype=torch.float64)
     for part in order.view(3, 2):
         keys[part] = keys_of(method, v2[part])
-    queries = torch.cat([normalise(method.projector(method.encoder(part))) for part in v1.view(3, 2, 3, 2, 2)])
+    queries = torch.cat([normalize(method.projector(method.encoder(part))) for part in v1.view(3, 2, 3, 2, 2)])
     logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / 0.2
     torch.manual_seed(5)
     torch.testing.assert_close(method(v1, v2), -logits.log_softmax(1)[:, 0].mean(), rtol=1e-10, atol=0)

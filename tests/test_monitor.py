@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import byol
-from byol.config import PretrainConfig, replace
-from byol.data.sources import TensorSource
+from byol.config.run import PretrainConfig, replace
+from byol.data.sources.open import TensorSource
+from byol.data.transform import Transform
 from byol.errors import UserError
-from byol.evals.features import Transform
 from byol.evals.knn import knn_accuracy
-from byol.monitor import Monitor, Reading, gain_in_words, split
+from byol.pretraining.monitor import Monitor, Reading, gain_in_words, split
 from conftest import TINY
 
 
@@ -30,7 +30,7 @@ def pixels(data: Any) -> set[bytes]:
     return {data.image(i).numpy().tobytes() for i in range(len(data))}
 
 
-def test_a_tenth_of_labelled_data_is_kept_aside() -> None:
+def test_a_tenth_of_labeled_data_is_kept_aside() -> None:
     data = source([i % 3 for i in range(200)])
     kept, bank, queries, sentence = split(data, None, seed=0)
     assert kept is not None
@@ -40,7 +40,7 @@ def test_a_tenth_of_labelled_data_is_kept_aside() -> None:
     assert pixels(bank) == pixels(data.subset(kept))
     assert pixels(bank) | pixels(queries) == pixels(data)
     assert not pixels(bank) & pixels(queries)
-    assert "20 labelled images kept out of training" in sentence
+    assert "20 labeled images kept out of training" in sentence
     assert split(data, None, seed=0)[0] == kept
     assert split(data, None, seed=1)[0] != kept
     assert queries.labels is not None
@@ -61,7 +61,7 @@ def test_no_more_than_two_thousand_are_kept_aside() -> None:
     [
         (source(None, count=200), "no labels"),
         (source([5] * 200), "no labels"),
-        (source([i % 2 for i in range(99)]), "too few labelled images"),
+        (source([i % 2 for i in range(99)]), "too few labeled images"),
     ],
 )
 def test_all_images_are_trained_on_where_labels_do_not_help(data: TensorSource, words: str) -> None:
@@ -118,8 +118,8 @@ class Brightness(nn.Module):
         return x.mean((2, 3))
 
 
-def coloured(count: int, seed: int, wrong: int = 0) -> TensorSource:
-    """Images of three colours with the colour's number as label; `wrong` of them with the next one's."""
+def colored(count: int, seed: int, wrong: int = 0) -> TensorSource:
+    """Images of three colors with the color's number as label; `wrong` of them with the next one's."""
     labels = [i % 3 for i in range(count)]
     images = torch.zeros(count, 3, 16, 16)
     noise = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 0.2
@@ -131,9 +131,9 @@ def coloured(count: int, seed: int, wrong: int = 0) -> TensorSource:
 
 def test_accuracy_is_the_share_that_is_right() -> None:
     transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
-    bank = coloured(90, 0)
+    bank = colored(90, 0)
     for wrong in (0, 12):
-        monitor = Monitor(bank, coloured(40, 1, wrong), transform, torch.device("cpu"), 2, autocast=False)
+        monitor = Monitor(bank, colored(40, 1, wrong), transform, torch.device("cpu"), 2, autocast=False)
         for full in (True, False):
             reading = monitor.read(Brightness(), full=full)
             assert reading.accuracy == pytest.approx((40 - wrong) / 40)
@@ -151,12 +151,12 @@ def test_labels_may_be_any_whole_numbers() -> None:
 
 
 def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    from byol import monitor as module
+    from byol.pretraining import monitor as module
 
     monkeypatch.setattr(module, "SAMPLE_BANK", 30)
     monkeypatch.setattr(module, "SAMPLE_QUERIES", 10)
     transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
-    monitor = Monitor(coloured(90, 0), coloured(40, 1), transform, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(colored(90, 0), colored(40, 1), transform, torch.device("cpu"), 2, autocast=False)
     sample, full = monitor.read(Brightness(), full=False), monitor.read(Brightness(), full=True)
     assert (sample.bank, sample.queries) == (30, 10)
     assert (full.bank, full.queries) == (90, 40)
@@ -166,7 +166,7 @@ def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> No
 def test_untrained_reading_does_not_depend_on_what_came_before() -> None:
     config = replace(PretrainConfig(encoder="resnet18", image_size=16), network__width=0.125, network__stem="small")
     transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
-    monitor = Monitor(coloured(90, 0), coloured(40, 1, 3), transform, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(colored(90, 0), colored(40, 1, 3), transform, torch.device("cpu"), 2, autocast=False)
     first = monitor.read_untrained(config)
     torch.manual_seed(77)
     assert monitor.read_untrained(config) == first
@@ -180,16 +180,16 @@ def weights(data: TensorSource, out: Path) -> bytes:
 
 
 def test_labels_never_reach_training(tmp_path: Path) -> None:
-    labelled = source([i % 4 for i in range(120)])
-    others = TensorSource(labelled.images, [(i // 7) % 4 for i in range(120)])
-    kept, _, _, _ = split(labelled, None, seed=0)
+    labeled = source([i % 4 for i in range(120)])
+    others = TensorSource(labeled.images, [(i // 7) % 4 for i in range(120)])
+    kept, _, _, _ = split(labeled, None, seed=0)
     assert kept is not None
-    without = TensorSource(labelled.images[kept])
-    first = weights(labelled, tmp_path / "labelled")
+    without = TensorSource(labeled.images[kept])
+    first = weights(labeled, tmp_path / "labeled")
     assert weights(others, tmp_path / "other labels") == first
     assert weights(without, tmp_path / "no labels") == first, "and what is kept aside is never trained on"
-    assert weights(TensorSource(labelled.images), tmp_path / "all") != first
-    lines = [json.loads(line) for line in (tmp_path / "labelled" / "metrics.jsonl").read_text().splitlines()]
+    assert weights(TensorSource(labeled.images), tmp_path / "all") != first
+    lines = [json.loads(line) for line in (tmp_path / "labeled" / "metrics.jsonl").read_text().splitlines()]
     assert "knn/accuracy" in lines[-1]
     assert not any("knn" in line for line in (tmp_path / "no labels" / "metrics.jsonl").read_text().splitlines())
 

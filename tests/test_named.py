@@ -10,9 +10,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from byol.data import named
-from byol.data.named import NAMES, data_home, is_name, open_named, suggestion
-from byol.data.sources import FileSource, TensorSource, open_source
+from byol.data.sources import named
+from byol.data.sources.named import NAMES, data_home, is_name, open_named, suggestion
+from byol.data.sources.open import FileSource, TensorSource, open_source
 from byol.errors import UserError
 
 

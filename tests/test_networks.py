@@ -11,11 +11,11 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from byol.config import NetworkConfig, PretrainConfig
-from byol.encoder_file import EncoderCard, load_encoder, read_encoder, save_encoder
+from byol.config.run import NetworkConfig, PretrainConfig
+from byol.encoders.build import MLP, initialize, make_encoder, parameter_count
+from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
 from byol.errors import UserError
 from byol.methods.make import make_method
-from byol.networks import MLP, initialise, make_encoder, parameter_count
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_official_weights_come_from_a_cut_normal() -> None:
 def test_official_heads_have_no_bias_at_the_start() -> None:
     head = MLP(200, 300, 50)
     nn.init.ones_(head[0].bias)
-    initialise(head)
+    initialize(head)
     assert not head[0].bias.any()
     assert float(head[0].weight.detach().std()) == pytest.approx(0.8796 / math.sqrt(200), rel=0.02)
     assert head[3].weight.abs().max() <= 2 / math.sqrt(300)
@@ -229,7 +229,7 @@ def test_file_loads_strictly_into_timm_and_torchvision(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("stem", ["stride2", "small"])
-def test_file_of_a_narrow_grey_network_comes_back(stem: str, tmp_path: Path) -> None:
+def test_file_of_a_narrow_gray_network_comes_back(stem: str, tmp_path: Path) -> None:
     encoder = shaken(make_encoder("resnet18", width=0.25, stem=stem, in_chans=1))  # type: ignore[arg-type]
     written = card(encoder, width=0.25, stem=stem, in_chans=1, mean=(0.5,), std=(0.25,))
     path = save_encoder(tmp_path, encoder, written)

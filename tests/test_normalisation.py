@@ -1,4 +1,4 @@
-"""The loss's normalisations (Table 20) against PyTorch's own layers without weights, and in closed form."""
+"""The loss's normalizations (Table 20) against PyTorch's own layers without weights, and in closed form."""
 
 import math
 
@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.config import Normalization
+from byol.config.run import Normalization
 from byol.methods.byol import BYOL, distance
-from byol.methods.normalisation import NORMALISATIONS, by_batch, by_layer, normalise
+from byol.methods.normalization import NORMALIZATIONS, by_batch, by_layer, normalize
 from small_networks import online, predictor, views
 
 
@@ -29,10 +29,10 @@ def independent(kind: Normalization, x: Tensor) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("kind", NORMALISATIONS)
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
 def test_values_and_gradients(kind: Normalization) -> None:
     x, weight = rows().requires_grad_(), rows(1)
-    ours, theirs = NORMALISATIONS[kind](x), independent(kind, x)
+    ours, theirs = NORMALIZATIONS[kind](x), independent(kind, x)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     (found,), (expected,) = (torch.autograd.grad((y * weight).sum(), x) for y in (ours, theirs))
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
@@ -46,17 +46,17 @@ def test_in_closed_form() -> None:
     assert by_batch(x).flatten().tolist() == pytest.approx([0.0, -root, 0.0, root])
     torch.testing.assert_close(by_layer(rows()).norm(dim=1), torch.ones(9, dtype=torch.float64))
     torch.testing.assert_close(by_batch(rows()).square().sum(), torch.tensor(9.0, dtype=torch.float64))
-    assert normalise(torch.zeros(2, 3)).tolist() == [[0.0] * 3] * 2
+    assert normalize(torch.zeros(2, 3)).tolist() == [[0.0] * 3] * 2
 
 
-@pytest.mark.parametrize("kind", NORMALISATIONS)
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
 def test_half_precision_is_left_behind(kind: Normalization) -> None:
     x = rows().bfloat16()
-    assert NORMALISATIONS[kind](x).dtype == torch.float32
-    torch.testing.assert_close(NORMALISATIONS[kind](x), independent(kind, x.double()).float(), rtol=1e-4, atol=1e-5)
+    assert NORMALIZATIONS[kind](x).dtype == torch.float32
+    torch.testing.assert_close(NORMALIZATIONS[kind](x), independent(kind, x.double()).float(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", NORMALISATIONS)
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
 def test_the_method_compares_each_view_by_it(kind: Normalization) -> None:
     method = BYOL(*online(), predictor(), normalization=kind)
     method.update_target(1.0)

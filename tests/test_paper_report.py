@@ -12,11 +12,11 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol.cli import main
-from byol.config import replace, to_json
+from byol.cli.main import main
+from byol.config.run import replace, to_json
 from byol.errors import UserError
 from byol.paper.blocks import Grid, Items, Paragraph, markdown, page
-from byol.paper.catalogue import TABLES
+from byol.paper.catalog import TABLES
 from byol.paper.measure import evaluation_of
 from byol.paper.plots import ticks
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed

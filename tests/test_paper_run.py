@@ -13,22 +13,22 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from byol.config import replace
-from byol.data.base import digest
+from byol.config.run import replace
+from byol.data.sources.base import digest
+from byol.data.transform import Transform
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.encoders import OpenedEncoder
-from byol.evals.features import Transform
 from byol.evals.semi import SemiConfig
-from byol.keeper import Keeper
 from byol.paper import measure as measuring
 from byol.paper import runner
 from byol.paper.cells import Cell, Table
 from byol.paper.measure import Data, open_data
 from byol.paper.results import append_line, read_lines
-from byol.paper.runner import Report, Where, run
+from byol.paper.runner import Paths, Report, run
 from byol.paper.scales import Scale, cpu, with_everything
+from byol.pretraining.callbacks import Callbacks
 from conftest import TINY
-from evals_data import coloured
+from evals_data import colored
 
 FIGURES = ("knn", "linear", "l2", "loss", "health", "verdict", "updates")
 
@@ -64,7 +64,7 @@ RATES = Table(name="rates", title="Rates", source="none", claim="none", cells=ra
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    train, test = coloured(32, seed=1), coloured(10, seed=2)
+    train, test = colored(32, seed=1), colored(10, seed=2)
     return Data(train, test, digest([train.fingerprint(), test.fingerprint()]))
 
 
@@ -79,7 +79,7 @@ def go(tmp_path: Path, data: Data) -> Go:
         *tables: Table, scale: Scale | None = None, images: Data = data, **options: Any
     ) -> tuple[Report, list[str]]:
         said: list[str] = []
-        where = Where(train="", test="", results=tmp_path / "results", runs=tmp_path / "runs")
+        where = Paths(train="", test="", results=tmp_path / "results", runs=tmp_path / "runs")
         report = run(tables, scale or tiny_scale(), where, data=images, say=said.append, **options)
         return report, said
 
@@ -143,7 +143,7 @@ def test_other_settings_other_images_and_other_evaluations_make_results_stale(go
     assert go(TAUS, scale=watched, **only)[0].measured == 0, "how a run is watched changes no result"
     finer = dataclasses.replace(tiny_scale(), penalties=(0.1,))
     assert go(TAUS, scale=finer, **only)[0].measured == 1
-    train, test = coloured(32, seed=5), coloured(10, seed=6)
+    train, test = colored(32, seed=5), colored(10, seed=6)
     assert go(TAUS, images=Data(train, test, "other"), **only)[0].measured == 1
     assert len(lines(tmp_path)) == 4
 
@@ -237,7 +237,7 @@ def test_a_cell_that_was_interrupted_goes_on_and_comes_out_the_same(
     (whole,) = lines(tmp_path)
     (tmp_path / "results" / "taus-tiny.jsonl").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "__call__", lambda self, step: step < 3)
+        patched.setattr(Callbacks, "__call__", lambda self, step: step < 3)
         report, _ = go(TAUS)
         assert report.interrupted
         assert report.measured == 0
@@ -249,7 +249,7 @@ def test_a_cell_that_was_interrupted_goes_on_and_comes_out_the_same(
     assert {key: again[key] for key in FIGURES} == {key: whole[key] for key in FIGURES}
 
     with monkeypatch.context() as patched:
-        patched.setattr(Keeper, "__call__", lambda self, step: step < 3)
+        patched.setattr(Callbacks, "__call__", lambda self, step: step < 3)
         go(TAUS, seeds=2, only=("tau-0.5",))
     started = json.loads((tmp_path / "runs/tiny/taus-tau-0.5-seed-1/metrics.jsonl").read_text().splitlines()[0])
     go(TAUS, seeds=2, only=("tau-0.5",))
@@ -294,9 +294,9 @@ def test_few_labels(go: Go, tmp_path: Path) -> None:
     assert all(0 <= share <= 1 for share in line["semi"].values())
 
 
-def opened(module: nn.Module) -> OpenedEncoder:
+def opened(module: nn.Module) -> LoadedEncoder:
     transform = Transform(image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
-    return OpenedEncoder(module.eval(), transform, "fake", "0" * 16, None)
+    return LoadedEncoder(module.eval(), transform, "fake", "0" * 16, None)
 
 
 class Means(nn.Module):
@@ -325,12 +325,12 @@ def test_linear_is_scikit_learns_optimum_at_the_chosen_penalty(data: Data) -> No
     scale = dataclasses.replace(tiny_scale(), penalties=(0.1, 10.0))
     found = measuring.evaluate(encoder, data, scale, fine_tunes=False, threads=1)
     (x, y), (x_test, y_test) = (
-        (Means()(encoder.transform.normalise(source.images)).numpy(), source.labels)
+        (Means()(encoder.transform.normalize(source.images)).numpy(), source.labels)
         for source in (data.train, data.test)
     )
     fitted = LogisticRegression(C=1 / found["l2"], max_iter=1000).fit(x, y)
     assert found["linear"] == pytest.approx(fitted.score(x_test, y_test))
-    assert found["knn"] == 1.0, "colours are far apart"
+    assert found["knn"] == 1.0, "colors are far apart"
 
 
 def test_a_collapsed_and_a_diverged_encoder_are_measured_too(data: Data) -> None:
@@ -341,7 +341,7 @@ def test_a_collapsed_and_a_diverged_encoder_are_measured_too(data: Data) -> None
     assert nothing == {"knn": None, "linear": None, "l2": None, "semi": None}
 
 
-def test_data_must_be_enough_and_labelled(class_folder: Path, image_folder: Path) -> None:
+def test_data_must_be_enough_and_labeled(class_folder: Path, image_folder: Path) -> None:
     both = open_data(class_folder, class_folder, 120)
     assert (len(both.train), len(both.test)) == (120, 160)
     assert both.fingerprint != open_data(class_folder, class_folder, 119).fingerprint
@@ -378,7 +378,7 @@ def test_side_by_side_gives_what_one_after_another_gives(class_folder: Path, tmp
             shutil.copy(file, tmp_path / ("test" if number >= 40 else "train") / kind)
     parts = {part: str(tmp_path / part) for part in ("train", "test")}
     for name, jobs in (("one", 1), ("two", 2)):
-        where = Where(**parts, results=tmp_path / name, runs=tmp_path / f"{name}-runs")
+        where = Paths(**parts, results=tmp_path / name, runs=tmp_path / f"{name}-runs")
         report = run([TAUS], scale, where, jobs=jobs, say=said.append)
         assert (report.measured, report.failed) == (2, [])
         found = read_lines(tmp_path / name / "taus-tiny.jsonl").found

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 import tyro
 
-from byol.cli import Pretrain, explicit
-from byol.config import PretrainConfig, overrule, replace, to_json
+from byol.cli.main import Pretrain, explicit
+from byol.config.run import PretrainConfig, overrule, replace, to_json
 from byol.errors import UserError
-from byol.paper.catalogue import TABLES, chosen, table_named
+from byol.paper.catalog import TABLES, chosen, table_named
 from byol.paper.commands import commands
 from byol.paper.headlines import BATCHES, REMOVED
 from byol.paper.numbers import paper_tables
 from byol.paper.plan import part_of, plan
-from byol.paper.results import essence
+from byol.paper.results import result_config
 from byol.paper.scales import SCALES, Scale, cpu, paper, scale_named, small
-from byol.recipes import RECIPES
+from byol.recipes.presets import RECIPES
 
 ALL = [(table, scale()) for table in TABLES.values() for scale in SCALES.values()]
 NAMES = [f"{table.name}-{scale.name}" for table, scale in ALL]
@@ -84,7 +84,7 @@ def test_spreads_and_sources_come_along() -> None:
 def test_every_cell_is_a_valid_run_of_its_own(table: Any, scale: Scale) -> None:
     cells = table.cells(scale)
     assert len({cell.name for cell in cells}) == len(cells) >= 2
-    configs = {essence(cell.config(scale)) for cell in cells}
+    configs = {result_config(cell.config(scale)) for cell in cells}
     if table.name != "label-efficiency":  # two shares of the labels, one encoder
         assert len(configs) == len(cells), "no two rows are the same run"
     images = scale.train_images
@@ -197,7 +197,7 @@ def test_views_too_small_to_blur_have_no_rows_about_blur_alone() -> None:
     left = {f"{method}-{name}" for method in ("byol", "simclr") for name in REMOVED if name not in of_blur}
     assert set(cells_of("augmentations", cpu())) == left
     assert len(cells_of("augmentations", small())) == 28
-    configs = {essence(cell.config(cpu())) for cell in cells_of("augmentations", cpu()).values()}
+    configs = {result_config(cell.config(cpu())) for cell in cells_of("augmentations", cpu()).values()}
     assert len(configs) == len(left)
 
 
@@ -250,7 +250,7 @@ def test_a_plan_runs_whole_tables_seed_by_seed_and_every_training_once() -> None
     scale, tables = cpu(), [TABLES["lr"], TABLES["targets"]]
     jobs = plan(tables, scale, seeds=3)
     assert [job.config.seed for job in jobs] == sorted(job.config.seed for job in jobs)
-    assert len({essence(job.config) for job in jobs}) == len(jobs) == 3 * (7 + 9 - 1)
+    assert len({result_config(job.config) for job in jobs}) == len(jobs) == 3 * (7 + 9 - 1)
     shared = [job for job in jobs if len(job.rows) == 2]
     assert [[table.name for table, _ in job.rows] for job in shared] == 3 * [["lr", "targets"]]
     served = [(table.name, cell.name, job.config.seed) for job in jobs for table, cell in job.rows]

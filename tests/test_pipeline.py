@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol.config import PretrainConfig, from_json
-from byol.encoder_file import read_card
-from byol.evals.features import Transform
-from byol.log import read_metrics
+from byol.config.run import PretrainConfig, from_json
+from byol.data.transform import Transform
+from byol.encoders.file import read_card
+from byol.runtime.metrics import read_metrics
 from conftest import TINY, picture
 
 BAD = ["corrupt.jpg", "cut.png", "nothing.png", "text.jpg", "deep/zero.webp"]
@@ -34,7 +34,7 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     picture(50).convert("CMYK").save(folder / "cmyk.jpg")
     picture(51).quantize(16).save(folder / "palette.png")
     picture(52).convert("RGBA").save(folder / "alpha.png")
-    picture(53).convert("L").save(folder / "grey.png")
+    picture(53).convert("L").save(folder / "gray.png")
     Image.fromarray(np.asarray(picture(54).convert("L")).astype(np.uint16) * 257).save(folder / "deep16.png")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -188,13 +188,13 @@ def test_the_encoder_looks_at_images_in_a_size_of_its_own(monkeypatch: pytest.Mo
     assert read_card(tmp_path / "run" / "encoder.json").image_size == 24
 
 
-def test_grey_images_train_a_grey_encoder(tmp_path: Path) -> None:
-    (tmp_path / "grey").mkdir()
+def test_gray_images_train_a_gray_encoder(tmp_path: Path) -> None:
+    (tmp_path / "gray").mkdir()
     for number in range(20):
-        picture(number).convert("L").save(tmp_path / "grey" / f"{number}.png")
+        picture(number).convert("L").save(tmp_path / "gray" / f"{number}.png")
     settings = {**TINY, "batch_size": 8, "epochs": 1}
     out = tmp_path / "run"
-    byol.pretrain(tmp_path / "grey", out=out, quiet=True, **settings)
+    byol.pretrain(tmp_path / "gray", out=out, quiet=True, **settings)
     card = read_card(out / "encoder.json")
     assert card.in_chans == 1
     assert len(card.mean) == 1
@@ -240,7 +240,7 @@ def test_epochs_may_end_before_the_first_pass(image_folder: Path, tmp_path: Path
 def test_budget_chooses_the_epochs(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    from byol import budget
+    from byol.pretraining import budget
 
     monkeypatch.setattr(budget, "REHEARSAL_SECONDS", (0.3, 0.5))
     settings = {key: value for key, value in TINY.items() if key != "epochs"}

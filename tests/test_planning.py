@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from byol import planning
-from byol.choose import Facts
-from byol.config import PretrainConfig, WatchConfig, replace
-from byol.data.sources import TensorSource
+from byol.config.run import LoggingConfig, PretrainConfig, replace
+from byol.data.sources.open import TensorSource
 from byol.data.survey import survey
-from byol.log import RunLog
-from byol.monitor import HELD_OUT_MOST, held_out, split
-from byol.planning import Choosing
-from byol.recipes import recipe_named
+from byol.pretraining import planner as planning
+from byol.pretraining.monitor import HELD_OUT_MOST, held_out, split
+from byol.pretraining.planner import Choosing
+from byol.recipes.auto import Facts
+from byol.recipes.presets import recipe_named
+from byol.runtime.metrics import RunLog
 
 IMAGES = 2400
 
@@ -29,7 +29,7 @@ class Words(RunLog):
     """Keeps what is said."""
 
     def __init__(self) -> None:
-        super().__init__(None, WatchConfig(), quiet=True)
+        super().__init__(None, LoggingConfig(), quiet=True)
         self.said: list[str] = []
 
     def say(self, text: str, style: str = "") -> None:
@@ -98,7 +98,7 @@ def test_a_busy_moment_leaves_no_small_views_where_all_that_is_wanted_fits_in(
 
 def test_few_updates_are_made_more_by_smaller_views(source: TensorSource, monkeypatch: pytest.MonkeyPatch) -> None:
     config, log = planned(source, monkeypatch, {256: 50_000, 64: 40_000})
-    assert (config.batch_size, config.image_size, config.seen_size()) == (64, 16, 32)
+    assert (config.batch_size, config.image_size, config.inference_size()) == (64, 16, 32)
     assert config.epochs == 80_000 / IMAGES, "more than a thousand updates now, and the views stay small"
     said = "\n".join(log.said)
     assert "views of 16 px, looked at in 32 px" in said

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byol.choose import Facts, Plan, auto, tau_for
-from byol.config import IMAGENET_MEAN, PretrainConfig, replace
+from byol.config.run import IMAGENET_MEAN, PretrainConfig, replace
 from byol.data.survey import Survey
+from byol.encoders.build import MLP, make_encoder
 from byol.errors import UserError
-from byol.networks import MLP, make_encoder
-from byol.recipes import RECIPES, recipe_named
+from byol.recipes.auto import Facts, Plan, auto, tau_for
+from byol.recipes.presets import RECIPES, recipe_named
 
 IMAGENET = 1_281_167
 
@@ -112,7 +112,7 @@ def test_tau_between_the_presets() -> None:
 )
 def test_views_are_as_large_as_the_images_allow(side: int, device: str, size: int, views: int) -> None:
     made = plan(side=side, device=device, memory=80 << 30)
-    assert (made.config.seen_size(), made.config.image_size) == (size, views)
+    assert (made.config.inference_size(), made.config.image_size) == (size, views)
     assert any(f"views of {views} px" in reason for reason in made.reasons) == (views < size)
     reason = next(reason for reason in made.reasons if reason.startswith("image size"))
     assert reason.startswith(f"image size {size}:")
@@ -183,11 +183,11 @@ def test_short_runs_on_a_processor_get_smaller_batches(epochs: float, batch: int
 
 
 @pytest.mark.parametrize("channels", [1, 2, 13])
-def test_other_channels_are_normalised_by_their_own_values(channels: int) -> None:
+def test_other_channels_are_normalized_by_their_own_values(channels: int) -> None:
     made = plan(channels=channels, side=100)
     assert made.config.augment.mean == (0.312,) * channels
     assert made.config.augment.std == (0.246,) * channels
-    assert any("no saturation, hue or grey" in reason for reason in made.reasons)
+    assert any("no saturation, hue or gray" in reason for reason in made.reasons)
     assert plan(side=100).config.augment.mean == IMAGENET_MEAN
     black = plan(channels=channels, side=100, mean=(0.0,) * channels, std=(0.0,) * channels)
     assert all(s > 0 for s in black.config.augment.std)

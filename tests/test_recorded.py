@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Loader, generator_of
-from byol.data.sources import TensorSource
+from byol.data.sources.open import TensorSource
 from byol.errors import UserError, memory_is_full
-from byol.recorded import DIRECT, UNRECORDED, Halves, Recorded, capture
-from byol.train import build, train_step
+from byol.pretraining.train import build, train_step
+from byol.runtime.cuda_graph import DIRECT, WARMUP_CALLS, Halves, Recorded, capture
 from recorded_rates import check_rates
 
 CPU = torch.device("cpu")
@@ -107,8 +107,8 @@ def test_recorded_updates_are_the_plain_ones(changes: dict[str, Any]) -> None:
     for name, value in plain.items():
         if not (config.optim.name == "adamw" and name.endswith(UNDETERMINED)):
             torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5, msg=name)  # a rate is ten times that
-    assert (passes.recordings, passes.replays) == (1, STEPS * config.optim.accumulate - UNRECORDED)
-    assert (move.recordings, move.replays) == (1, STEPS - UNRECORDED)
+    assert (passes.recordings, passes.replays) == (1, STEPS * config.optim.accumulate - WARMUP_CALLS)
+    assert (move.recordings, move.replays) == (1, STEPS - WARMUP_CALLS)
     assert len(set(expected)) == STEPS, "the rates and the images change"
 
 
@@ -127,7 +127,7 @@ def test_recorded_passes_are_the_plain_ones_bit_for_bit(changes: dict[str, Any])
     for name, value in plain.items():
         assert torch.equal(weights[name], value), name
     calls = STEPS * config.optim.accumulate
-    assert (graph.recordings, graph.replays) == (1, calls - UNRECORDED)
+    assert (graph.recordings, graph.replays) == (1, calls - WARMUP_CALLS)
     assert len(set(expected)) == STEPS, "the rates and the images change"
 
 
@@ -137,7 +137,7 @@ def test_recorded_rates_are_those_of_each_call(name: str) -> None:
     check_rates(config, CPU, halves(Graph(), Graph()))
 
 
-def test_the_optimiser_may_be_recorded() -> None:
+def test_the_optimizer_may_be_recorded() -> None:
     """Which AdamW refuses otherwise."""
     state = build(replace(CONFIG, optim__cuda_graph=True), 3, CPU)
     assert all(group["capturable"] and group["fused"] for group in state.optimizer.param_groups)
@@ -160,7 +160,7 @@ def test_gradients_stay_where_the_recording_found_them() -> None:
 
 def test_another_shape_is_refused_rather_than_repeated() -> None:
     run = Recorded(CPU, Graph().capture)
-    for _ in range(UNRECORDED + 1):
+    for _ in range(WARMUP_CALLS + 1):
         run(torch.sum, torch.ones(4, 2))
     with pytest.raises(AssertionError):
         run(torch.sum, torch.ones(1, 2))

@@ -16,12 +16,13 @@ import pytest
 import torch
 
 import byol
-from byol import checkpoint, train
-from byol.cli import main
+from byol.cli.main import main
 from byol.errors import UserError
-from byol.keeper import ENDING, Keeper, signals, tidy_end
-from byol.log import RunLog, read_metrics
-from byol.train import train_step
+from byol.pretraining import train
+from byol.pretraining.callbacks import ENDING, Callbacks, signals, tidy_end
+from byol.pretraining.train import train_step
+from byol.runtime import checkpoint
+from byol.runtime.metrics import RunLog, read_metrics
 from conftest import TINY, flags
 
 RUN = {
@@ -144,15 +145,15 @@ class Killed(BaseException):
 
 
 def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Keeper.__call__
+    whole = Callbacks.__call__
 
-    def call(self: Keeper, now: int) -> bool:
+    def call(self: Callbacks, now: int) -> bool:
         go_on = whole(self, now)
         if now == step:
             raise Killed
         return go_on
 
-    monkeypatch.setattr(Keeper, "__call__", call)
+    monkeypatch.setattr(Callbacks, "__call__", call)
 
 
 @pytest.mark.parametrize(
@@ -293,13 +294,13 @@ def test_what_nohup_ignores_is_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("broken", ["byol.checkpoint.save_checkpoint", "byol.log.RunLog.metrics"])
+@pytest.mark.parametrize("broken", ["byol.runtime.checkpoint.save_checkpoint", "byol.runtime.metrics.RunLog.metrics"])
 def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
     broken: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "my run"
     owner, _, name = broken.rpartition(".")
-    place = checkpoint if owner == "byol.checkpoint" else RunLog
+    place = checkpoint if owner == "byol.runtime.checkpoint" else RunLog
     whole = getattr(place, name)
 
     def write(first: Any, step: int, *rest: Any) -> Any:
@@ -324,7 +325,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_behind(
     name: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = getattr(signal, name)
-    monkeypatch.setattr("byol.pretraining.prepare", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr("byol.pretraining.run.prepare", lambda *_: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended:
         byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **RUN)

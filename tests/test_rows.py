@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byol.data.rows import CropRows
+from byol.data.crop_buffer import CropBuffer
 
 
 @settings(max_examples=30, deadline=None)
@@ -19,7 +19,7 @@ def test_rows_are_the_crops_stacked_whoever_writes_them(deep: list[bool], chance
     given_ = [crop.float() / 255 if is_deep else crop for crop, is_deep in zip(crops, deep, strict=True)]
     order = list(range(len(deep)))
     chance.shuffle(order)  # type: ignore[attr-defined]
-    rows = CropRows((len(deep), 2, 5, 5), pinned=False)
+    rows = CropBuffer((len(deep), 2, 5, 5), pinned=False)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda row: rows.put(row, given_[row]), order))
     found, expected = rows.together(), torch.stack(crops)
@@ -32,4 +32,4 @@ def test_rows_are_the_crops_stacked_whoever_writes_them(deep: list[bool], chance
 
 def test_rows_have_one_shape() -> None:
     with pytest.raises(RuntimeError, match=r"shape|size"):
-        CropRows((2, 1, 4, 4), pinned=False).put(0, torch.zeros(3, 4, 4))
+        CropBuffer((2, 1, 4, 4), pinned=False).put(0, torch.zeros(3, 4, 4))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol import machine
-from byol.config import PretrainConfig, WatchConfig, replace
+from byol.config.run import LoggingConfig, PretrainConfig, replace
 from byol.errors import UserError
-from byol.log import RunLog, cut_metrics, read_metrics
-from byol.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+from byol.pretraining.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+from byol.runtime import device as machine
+from byol.runtime.metrics import RunLog, cut_metrics, read_metrics
 
 PLAN = RunPlan(
     config=replace(PretrainConfig(), epochs=3, optim__lr=0.7, augment__view1__area=(0.3, 0.9)),
@@ -79,7 +79,7 @@ def test_bad_images_are_listed_once(tmp_path: Path) -> None:
 
 
 def test_metrics_are_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(tmp_path, WatchConfig())
+    log = RunLog(tmp_path, LoggingConfig())
     log.say("hello [b]there[/b]")
     log.metrics(3, {"loss": 1.25, "gradient_norm": math.nan})
     log.metrics(5, {"loss": math.inf})
@@ -93,7 +93,7 @@ def test_metrics_are_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_quiet_says_nothing_but_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(tmp_path, WatchConfig(), quiet=True)
+    log = RunLog(tmp_path, LoggingConfig(), quiet=True)
     log.say("hello")
     log.close()
     assert capsys.readouterr().out == ""
@@ -101,7 +101,7 @@ def test_quiet_says_nothing_but_writes(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(None, WatchConfig())
+    log = RunLog(None, LoggingConfig())
     log.say("hello")
     log.metrics(1, {"loss": 1.0})
     log.start_progress(10, 0)
@@ -126,7 +126,7 @@ def test_reporters_that_are_not_installed(name: str, tmp_path: Path, monkeypatch
     for module in ("wandb", "torch.utils.tensorboard"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"pip install 'byol\[{name}\]'"):
-        RunLog(tmp_path, WatchConfig(**{name: True}))
+        RunLog(tmp_path, LoggingConfig(**{name: True}))
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

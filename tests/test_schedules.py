@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol.schedules import learning_rate, tau
+from byol.optim.schedules import learning_rate, tau
 
 TOTAL = st.integers(1, 100_000)
 

@@ -17,9 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from byol.data.base import evenly
-from byol.data.decode import decode
-from byol.data.sources import FileSource, FolderSource, ListSource, ParquetSource, Source, TensorSource, open_source
+from byol.data.formats.decode import decode
+from byol.data.sources.base import evenly
+from byol.data.sources.open import (
+    FileSource,
+    FolderSource,
+    ListSource,
+    ParquetSource,
+    Source,
+    TensorSource,
+    open_source,
+)
 from byol.errors import BadImage, UserError, nearest
 from byol.evals.labels import class_names
 
@@ -176,12 +184,12 @@ def test_an_image_that_vanished_is_bad(tmp_path: Path) -> None:
 
 
 def test_channels_follow_the_images(tmp_path: Path) -> None:
-    write(tmp_path / "grey", "1.png", "2.png", mode="L")
+    write(tmp_path / "gray", "1.png", "2.png", mode="L")
     write(tmp_path / "mixed", "1.png", mode="L")
     write(tmp_path / "mixed", "2.png", "3.png")
-    assert open_source(tmp_path / "grey").channels == 1
+    assert open_source(tmp_path / "gray").channels == 1
     assert open_source(tmp_path / "mixed").channels == 3
-    asked = open_source(tmp_path / "grey", channels=3)
+    asked = open_source(tmp_path / "gray", channels=3)
     assert asked.image(0).shape == (3, 4, 6)
     assert open_source(tmp_path / "mixed").image(0).shape == (3, 4, 6)
     assert open_source(tmp_path / "mixed", channels=1).image(2).shape == (1, 4, 6)
@@ -387,7 +395,7 @@ def test_parquet_files_of_two_kinds(tmp_path: Path) -> None:
 
 def test_parquet_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table(2), tmp_path / "x.parquet")
-    monkeypatch.setattr("byol.data.parquet._free_memory", lambda: 10)
+    monkeypatch.setattr("byol.data.sources.parquet._free_memory", lambda: 10)
     with pytest.raises(UserError, match=r"GiB of memory are free; give fewer files, or unpack"):
         open_source(tmp_path / "x.parquet")
 
@@ -516,7 +524,7 @@ def test_fingerprint_of_tensors_notices_a_pixel() -> None:
 
 @pytest.fixture(scope="module")
 def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
-    """The same ten labelled images as each kind of source."""
+    """The same ten labeled images as each kind of source."""
     root = tmp_path_factory.mktemp("kinds")
     names = [f"{'ab'[number % 2]}/{number}.png" for number in range(10)]
     write(root / "folder", *names)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.data.loader import Batch
+from byol.encoders.build import make_encoder
 from byol.errors import UserError
-from byol.networks import make_encoder
-from byol.recompute import recompute
-from byol.train import State, build, train_step
+from byol.pretraining.train import State, build, train_step
+from byol.runtime.activation_checkpointing import recompute
 
 CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
 CONFIG = replace(CONFIG, network__width=0.25, network__stem="small", network__hidden=16, network__output=8)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.data.decode import decode
-from byol.data.sources import TensorSource, open_source
+from byol.data.formats.decode import decode
+from byol.data.sources.open import TensorSource, open_source
 from byol.data.survey import survey
 from byol.errors import UserError
 
@@ -100,7 +100,7 @@ def test_shrunk_reading_hardly_changes_the_averages() -> None:
     assert all(0.2 < spread < 0.35 for spread in found.std)
 
 
-def test_grey_jpegs(tmp_path: Path) -> None:
+def test_gray_jpegs(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("L", (8, 8), 51).save(buffer, "JPEG")
     (tmp_path / "1.jpg").write_bytes(buffer.getvalue())

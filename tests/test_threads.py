@@ -8,8 +8,8 @@ import torch
 
 from byol.augment.apply import LARGE_BYTES, make_view, make_views
 from byol.augment.draw import draw_view
-from byol.config import AugmentConfig
-from byol.threads import lone_workers, side_by_side
+from byol.config.run import AugmentConfig
+from byol.runtime.threads import parallel_for, single_threaded_pool
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -22,7 +22,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_each_worker_is_alone_and_nobody_else_notices(threads: int) -> None:
     seen: list[int] = []
-    with lone_workers(3, "test") as pool:
+    with single_threaded_pool(3, "test") as pool:
         inside = [pool.submit(torch.get_num_threads).result() for _ in range(6)]
         other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         other.start()
@@ -40,7 +40,7 @@ def test_every_part_is_done_once(threads: int) -> None:
         done[part] += 1
         names.add(threading.current_thread().name)
 
-    side_by_side(work, [slice(i, i + 1) for i in range(10)])
+    parallel_for(work, [slice(i, i + 1) for i in range(10)])
     assert done.tolist() == [1.0] * 10
     assert (threading.current_thread().name in names) == (threads == 1)
 
@@ -51,7 +51,7 @@ def test_what_goes_wrong_in_a_part_is_raised(threads: int) -> None:
             raise ValueError("part 2")
 
     with pytest.raises(ValueError, match="part 2"):
-        side_by_side(work, [slice(i, i + 1) for i in range(4)])
+        parallel_for(work, [slice(i, i + 1) for i in range(4)])
 
 
 def test_large_views_are_the_same_however_many_threads(threads: int) -> None:

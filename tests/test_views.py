@@ -10,13 +10,13 @@ from PIL import Image
 
 from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
-from byol.choose import small_views
-from byol.cli import main
-from byol.config import PretrainConfig, ViewConfig, replace
+from byol.cli.main import main
+from byol.cli.views import write_views
+from byol.config.run import PretrainConfig, ViewConfig, replace
 from byol.data.loader import crop_one, generator_of
-from byol.data.sources import TensorSource, open_source
+from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
-from byol.views import write_views
+from byol.recipes.auto import small_views
 
 NOTHING = {
     f"augment__view{n}__{name}": value
@@ -86,7 +86,7 @@ def test_same_seed_same_picture(tmp_path: Path) -> None:
 
 def test_the_two_views_differ_as_the_paper_has_it(tmp_path: Path) -> None:
     plain = {key: value for key, value in NOTHING.items() if "solarize" not in key}
-    images = dark() + 130  # bright: solarised they are dark
+    images = dark() + 130  # bright: solarized they are dark
     write_views(
         TensorSource(images), tmp_path / "v.png", recipe="cifar10-cpu", count=3, **plain, augment__view2__solarize=1.0
     )
@@ -96,7 +96,7 @@ def test_the_two_views_differ_as_the_paper_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_grey_and_many_channels_are_shown(channels: int, tmp_path: Path) -> None:
+def test_gray_and_many_channels_are_shown(channels: int, tmp_path: Path) -> None:
     images = dark(channels=channels)
     write_views(TensorSource(images), tmp_path / "v.png", count=2, image_size=32, **NOTHING)
     found = pictures(tmp_path / "v.png", 2, 96)[0, 3, ::3, ::3]
@@ -150,8 +150,8 @@ def test_unreadable_images_are_passed_over(tmp_path: Path) -> None:
 def test_settings_reach_the_views(tmp_path: Path) -> None:
     changed = replace(PretrainConfig(), augment__view1__gray=1.0).augment.view1
     assert changed == ViewConfig(gray=1.0)
-    only_grey = {**NOTHING, "augment__view1__gray": 1.0}
-    write_views(TensorSource(dark()), tmp_path / "v.png", recipe="cifar10-cpu", count=1, **only_grey)
+    only_gray = {**NOTHING, "augment__view1__gray": 1.0}
+    write_views(TensorSource(dark()), tmp_path / "v.png", recipe="cifar10-cpu", count=1, **only_gray)
     found = pictures(tmp_path / "v.png", 1, 96)[0].astype(int)
     assert (found[1:5, ..., 0] == found[1:5, ..., 2]).all()
     assert (found[5:, ..., 0] != found[5:, ..., 2]).any()

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import byol
-from byol import distributed
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
 from byol.methods.moco import MoCo
 from byol.methods.simclr import SimCLR
+from byol.runtime import distributed
 from conftest import TINY
 from small_networks import gradients, online, predictor, views
 
@@ -92,7 +92,7 @@ def main(images: str, out: str) -> None:
             x, weight = batch(kind)
             half = len(x) // 2
             part = slice(rank * half, (rank + 1) * half)
-            layer = distributed.synchronise_batch_norm(norm(kind), torch.device("cpu"))
+            layer = distributed.synchronize_batch_norm(norm(kind), torch.device("cpu"))
             values |= {f"{kind}/{name}": v for name, v in through(layer, x[part], weight[part]).items()}
         for name, make in METHODS.items():
             part = slice(4 * rank, 4 * rank + 4)
@@ -100,9 +100,13 @@ def main(images: str, out: str) -> None:
         values["shuffled keys"] = shuffled_keys(rank, 2)
         values["mean"] = distributed.mean(torch.tensor([1.0 + rank, 10.0 * rank]))
         cpu = torch.device("cpu")
-        votes = [distributed.agree(rank == 1, cpu), distributed.agree(False, cpu), distributed.agree(True, cpu)]
+        votes = [
+            distributed.any_rank(rank == 1, cpu),
+            distributed.any_rank(False, cpu),
+            distributed.any_rank(True, cpu),
+        ]
         values["agree"] = torch.tensor(votes)
-        values["least"] = torch.tensor(distributed.least(7 - rank, cpu))
+        values["least"] = torch.tensor(distributed.all_reduce_min(7 - rank, cpu))
         fetched, there = Path(out) / "fetched", []
 
         def fetch() -> bool:
@@ -111,7 +115,7 @@ def main(images: str, out: str) -> None:
             fetched.touch()
             return fetched.is_file()
 
-        assert distributed.one_first(fetch, cpu)
+        assert distributed.local_main_first(fetch, cpu)
         values["found what the first fetched"] = torch.tensor(there)
         values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
         save_file(values, Path(out) / f"values-{rank}.safetensors")

@@ -6,40 +6,40 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from byol.data.sources import Source as Source
-    from byol.data.sources import TensorSource as TensorSource
-    from byol.data.sources import open_source as open_source
-    from byol.encoder_file import load_encoder as load_encoder
+    from byol.data.sources.open import Source as Source
+    from byol.data.sources.open import TensorSource as TensorSource
+    from byol.data.sources.open import open_source as open_source
+    from byol.encoders.build import MLP as MLP
+    from byol.encoders.build import make_encoder as make_encoder
+    from byol.encoders.file import load_encoder as load_encoder
     from byol.errors import UserError as UserError
-    from byol.lars import LARS as LARS
-    from byol.lars import parameter_groups as parameter_groups
     from byol.methods.byol import BYOL as BYOL
     from byol.methods.infonce import InfoNCE as InfoNCE
     from byol.methods.moco import MoCo as MoCo
     from byol.methods.simclr import SimCLR as SimCLR
     from byol.methods.supervised import Supervised as Supervised
-    from byol.networks import MLP as MLP
-    from byol.networks import make_encoder as make_encoder
-    from byol.pretraining import pretrain as pretrain
-    from byol.pretraining import resume as resume
+    from byol.optim.lars import LARS as LARS
+    from byol.optim.lars import parameter_groups as parameter_groups
+    from byol.pretraining.run import pretrain as pretrain
+    from byol.pretraining.run import resume as resume
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
     "InfoNCE": "byol.methods.infonce",
-    "LARS": "byol.lars",
-    "MLP": "byol.networks",
+    "LARS": "byol.optim.lars",
+    "MLP": "byol.encoders.build",
     "MoCo": "byol.methods.moco",
     "SimCLR": "byol.methods.simclr",
-    "Source": "byol.data.sources",
+    "Source": "byol.data.sources.open",
     "Supervised": "byol.methods.supervised",
-    "TensorSource": "byol.data.sources",
+    "TensorSource": "byol.data.sources.open",
     "UserError": "byol.errors",
-    "load_encoder": "byol.encoder_file",
-    "make_encoder": "byol.networks",
-    "open_source": "byol.data.sources",
-    "parameter_groups": "byol.lars",
-    "pretrain": "byol.pretraining",
-    "resume": "byol.pretraining",
+    "load_encoder": "byol.encoders.file",
+    "make_encoder": "byol.encoders.build",
+    "open_source": "byol.data.sources.open",
+    "parameter_groups": "byol.optim.lars",
+    "pretrain": "byol.pretraining.run",
+    "resume": "byol.pretraining.run",
 }
 
 __all__ = [*sorted(_HOMES)]

@@ -1,5 +1,5 @@
 """`python -m byol`, and `torchrun ... -m byol`."""
 
-from byol.cli import main
+from byol.cli.main import main
 
 main()

@@ -1,4 +1,4 @@
-"""Apply what was drawn: flips, colour, blur, solarise, and the normalisation, as pure functions of a batch."""
+"""Apply what was drawn: flips, color, blur, solarize, and the normalization, as pure functions of a batch."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,14 +10,14 @@ from byol.augment.color import blur_taps, gaussian_blur, solarize, to_grayscale
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import Drawn, ViewParams
 from byol.augment.jitter import first_turns, jitter, jitter_one, last_turns
-from byol.config import AugmentConfig, ViewConfig
-from byol.threads import side_by_side
+from byol.config.run import AugmentConfig, ViewConfig
+from byol.runtime.threads import parallel_for
 
 CHUNK_BYTES = 16 << 20
 """Pixels that a CPU works on at once: as few as stay in a cache, as many as keep the calls few."""
 
 LARGE_BYTES = 128 << 10
-"""Floats of one image from which on a part is a single image, that one core takes by itself (104 px of colour)."""
+"""Floats of one image from which on a part is a single image, that one core takes by itself (104 px of color)."""
 
 
 def crop_views(images: Tensor, params: ViewParams, size: int, flips: bool = False) -> Tensor:
@@ -37,8 +37,8 @@ def as_float(images: Tensor) -> Tensor:
 def apply_color(images: Tensor, params: ViewParams, config: ViewConfig) -> Tensor:
     """The official `postprocess` (utils/augmentations.py:69-120) of (N, C, H, W) floats in [0, 1].
 
-    Flip, jitter, grey, blur and solarise, each where it was drawn, with the official clips. Without three channels,
-    saturation, hue and grey are left out: they have no meaning there.
+    Flip, jitter, gray, blur and solarize, each where it was drawn, with the official clips. Without three channels,
+    saturation, hue and gray are left out: they have no meaning there.
     """
     if len(images) == 1:
         return _view_of_one(images, params, config, size=None)
@@ -49,7 +49,7 @@ def apply_color(images: Tensor, params: ViewParams, config: ViewConfig) -> Tenso
 def _views_in_any_order(
     images: Tensor, params: ViewParams, config: ViewConfig, size: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Crop (with a `size`), flip and colour; images as they are stored, or floats.
+    """Crop (with a `size`), flip and color; images as they are stored, or floats.
 
     Returns:
         (N, C, S, S) in [0, 1], and (N,) the place of each image there: bringing them together by their operations
@@ -85,7 +85,7 @@ def _view_of_one(image: Tensor, params: ViewParams, config: ViewConfig, size: in
     """The same for one image (1, C, H, W), without the bookkeeping of a batch."""
     drawn = params.one_by_one()[0]
     x = _flip_one(image, drawn) if size is None else crop_views(image, params, size, flips=True)
-    return _colour_one(x, drawn, config)
+    return _color_one(x, drawn, config)
 
 
 def _flip_one(image: Tensor, drawn: Drawn) -> Tensor:
@@ -95,7 +95,7 @@ def _flip_one(image: Tensor, drawn: Drawn) -> Tensor:
     return x.clone() if x is image else x
 
 
-def _colour_one(x: Tensor, drawn: Drawn, config: ViewConfig) -> Tensor:
+def _color_one(x: Tensor, drawn: Drawn, config: ViewConfig) -> Tensor:
     """What follows crop and flip, of one image (1, C, H, W) that is overwritten."""
     x = jitter_one(x, drawn)
     if drawn.gray and x.shape[1] == 3:
@@ -127,14 +127,14 @@ def _where(x: Tensor, chosen: Tensor, operation: Callable[[Tensor, Callable[[Ten
     return x.index_copy_(0, on_device, part)
 
 
-def normalise_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
+def normalize_images(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...], out: Tensor | None = None) -> Tensor:
     """Subtract each channel's mean and divide by its standard deviation; (N, C, H, W)."""
-    scale, shift = normalisation(mean, std, x.dtype, x.device)
+    scale, shift = normalization(mean, std, x.dtype, x.device)
     return torch.mul(x, scale, out=out).add_(shift)
 
 
 @cache
-def normalisation(
+def normalization(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Factor and summand (1, C, 1, 1), made once: a GPU would wait for them at every step."""
@@ -151,7 +151,7 @@ def alike(images: tuple[Tensor, Tensor], config: AugmentConfig) -> bool:
 def make_views(
     images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Two normalised views (N, C, S, S) of each image.
+    """Two normalized views (N, C, S, S) of each image.
 
     On a CPU, work goes through the batch in parts that stay in the cache. Of small images a part is many, with both
     views, and the cores share each operation: few operations, each long. Of large ones it is a single image, and each
@@ -161,7 +161,7 @@ def make_views(
         images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images
             (N, C, H, W), which may be the same tensor twice.
         params: what was drawn for each view.
-        config: the two views and the normalisation.
+        config: the two views and the normalization.
         size: side of the views, where the crops are still to be made.
     """
     first = images[0]
@@ -185,7 +185,7 @@ def make_views_of_one(
 ) -> None:
     """Both views of one image, from its crops (1, C, S, S) into `out`: what one thread does by itself."""
     for crop, numbers, view, place in zip(crops, drawn, (config.view1, config.view2), out, strict=True):
-        normalise_images(_colour_one(_flip_one(crop, numbers), numbers, view), config.mean, config.std, out=place)
+        normalize_images(_color_one(_flip_one(crop, numbers), numbers, view), config.mean, config.std, out=place)
 
 
 def make_view(
@@ -196,7 +196,7 @@ def make_view(
     std: tuple[float, ...],
     size: int | None = None,
 ) -> Tensor:
-    """One normalised view of each image; arguments as for `make_views`."""
+    """One normalized view of each image; arguments as for `make_views`."""
     out = _empty_view(images, size)
 
     def fill(part: slice) -> None:
@@ -215,13 +215,13 @@ def _fill(
     std: tuple[float, ...],
     places: list[Tensor],
 ) -> None:
-    """Write the normalised views of all images to `places`, one after the other."""
+    """Write the normalized views of all images to `places`, one after the other."""
     if len(images) == 1:
-        normalise_images(_view_of_one(images, params, view, size), mean, std, out=places[0])
+        normalize_images(_view_of_one(images, params, view, size), mean, std, out=places[0])
         return
     x, where = _views_in_any_order(images, params, view, size)
     for index, place in zip(torch.split(where, [len(place) for place in places]), places, strict=True):
-        normalise_images(_pick(x, index, out=place), mean, std, out=place)
+        normalize_images(_pick(x, index, out=place), mean, std, out=place)
 
 
 def _empty_view(images: Tensor, size: int | None) -> Tensor:
@@ -248,7 +248,7 @@ def _rows(images: Tensor, views: int) -> int:
 def _in_parts(images: Tensor, rows: int, fill: Callable[[slice], None]) -> None:
     parts = [slice(start, start + rows) for start in range(0, len(images), rows)]
     if rows == 1:
-        side_by_side(fill, parts)
+        parallel_for(fill, parts)
     else:
         for part in parts:
             fill(part)

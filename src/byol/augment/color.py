@@ -1,4 +1,4 @@
-"""The official colour operations as pure functions of a batch and one factor per image.
+"""The official color operations as pure functions of a batch and one factor per image.
 
 Images are (N, C, H, W) floats in [0, 1]; factors are (N,), or one number for all. TensorFlow's meaning, not
 torchvision's (deepmind-research/byol at f5de0ed, utils/augmentations.py): brightness is added, contrast scales around
@@ -15,7 +15,7 @@ from torch import Tensor
 from byol.augment.crop import rows_image_columns
 
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
-"""Weights of red, green and blue in grey; their sum is 0.9999 (augmentations.py:285)."""
+"""Weights of red, green and blue in gray; their sum is 0.9999 (augmentations.py:285)."""
 
 Factor = Tensor | float
 """(N,), or one number."""
@@ -27,7 +27,7 @@ SHORT_KERNEL = 7
 """Longest blur kernel that is applied tap by tap (measured: 64 px images)."""
 
 BLOCK = 16
-"""Rows or columns that one small product blurs: their neighbours come on top, so that more is wasted in larger ones and
+"""Rows or columns that one small product blurs: their neighbors come on top, so that more is wasted in larger ones and
 more calls are made for smaller ones (measured at 224 px: 16 before 32 and 56)."""
 
 
@@ -102,7 +102,7 @@ def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _signed_hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
-    """H of HSV times six, in [-3, 3] (augmentations.py:172); anything for grey, which has none.
+    """H of HSV times six, in [-3, 3] (augmentations.py:172); anything for gray, which has none.
 
     Without asking which channel is largest (a branch per pixel, that processors guess wrong): with D the distances
     below V in chromas, one of them 0 and one 1, going through the six cases gives |H| = 2 + D_red - D_green - D_blue,
@@ -116,9 +116,9 @@ def _signed_hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
 def rgb_to_hsv(x: Tensor) -> Tensor:
     """(N, 3, H, W) RGB -> HSV, all in [0, 1]."""
     value, chroma = _value_and_chroma(x)
-    colourful = chroma > 1e-20
-    hue = torch.where(colourful, (_signed_hue_in_sixths(x, value, chroma) / 6).remainder(1), 0.0)
-    saturation = torch.where(colourful, chroma / value, 0.0)
+    colorful = chroma > 1e-20
+    hue = torch.where(colorful, (_signed_hue_in_sixths(x, value, chroma) / 6).remainder(1), 0.0)
+    saturation = torch.where(colorful, chroma / value, 0.0)
     return torch.cat([hue, saturation, value], dim=1)
 
 
@@ -161,7 +161,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
 
 
 def _kernel(sigma: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
-    """Normalised weights, (N, taps)."""
+    """Normalized weights, (N, taps)."""
     distance = torch.arange(-(taps // 2), taps // 2 + 1, device=sigma.device, dtype=dtype)
     kernel = torch.exp(-distance.square() / (2 * sigma.to(dtype).view(-1, 1).square()))
     return kernel / kernel.sum(dim=1, keepdim=True)
@@ -180,7 +180,7 @@ def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
 def _blur_by_blocks(image: Tensor, sigma: float, taps: int, place: Tensor) -> None:
     """`gaussian_blur` of one image (C, H, W) into `place`: some rows, then some columns, by one small product.
 
-    All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbours'
+    All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbors'
     where they lie. Taps too small to be seen in float32 are left out.
     """
     c, h, w = image.shape

@@ -55,18 +55,18 @@ def resize_matrix(
 
     Where `backwards` (N,) bool is true, the last pixel comes first: a flip that costs nothing.
 
-    TensorFlow's legacy bicubic with half-pixel centres, as the official code calls it (utils/dataset.py:201): no
-    antialiasing, taps outside the window dropped and the others renormalised, offsets rounded to 1/1024.
+    TensorFlow's legacy bicubic with half-pixel centers, as the official code calls it (utils/dataset.py:201): no
+    antialiasing, taps outside the window dropped and the others renormalized, offsets rounded to 1/1024.
     """
     device = start.device
     scale = (length.float() / size_out).view(-1, 1)
     position = torch.arange(size_out, device=device, dtype=torch.float32)
     if backwards is not None:
         position = torch.where(backwards.view(-1, 1), size_out - 1 - position, position)
-    centre = (position + 0.5) * scale - 0.5
-    base = centre.floor()
+    center = (position + 0.5) * scale - 0.5
+    base = center.floor()
     # the four taps of each output pixel, at base - 1 ... base + 2
-    weights = F.embedding(((centre - base) * TABLE_SIZE).round().long(), _tap_weights(device))
+    weights = F.embedding(((center - base) * TABLE_SIZE).round().long(), _tap_weights(device))
     taps = base.long().unsqueeze(-1) + torch.arange(-1, 3, device=device)
     weights = weights.mul_((taps >= 0).logical_and_(taps < length.view(-1, 1, 1)))
     weights = weights.div_(weights.sum(dim=-1, keepdim=True))

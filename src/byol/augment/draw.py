@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from byol.config import ViewConfig
+from byol.config.run import ViewConfig
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-"""Codes of the four colour operations in `ViewParams.order`, and their columns in `ViewParams.factors`."""
+"""Codes of the four color operations in `ViewParams.order`, and their columns in `ViewParams.factors`."""
 
 
 class Drawn(NamedTuple):
-    """What one image's colour is changed by, as plain numbers; the fields of `ViewParams`."""
+    """What one image's color is changed by, as plain numbers; the fields of `ViewParams`."""
 
     flip: bool
     vertical_flip: bool
@@ -46,13 +46,13 @@ class ViewParams:
     vertical_flip: Tensor
     """(N,) bool: mirror top and bottom."""
     jitter: Tensor
-    """(N,) bool: apply the four colour operations."""
+    """(N,) bool: apply the four color operations."""
     order: Tensor
-    """(N, 4) int64: the codes of the colour operations in the order of their turn."""
+    """(N, 4) int64: the codes of the color operations in the order of their turn."""
     factors: Tensor
     """(N, 4) float32, by code: added brightness, contrast factor, saturation factor, hue shift in turns."""
     gray: Tensor
-    """(N,) bool: lose all colour."""
+    """(N,) bool: lose all color."""
     blur: Tensor
     """(N,) bool: blur."""
     sigma: Tensor
@@ -82,7 +82,7 @@ def draw_view(config: ViewConfig, count: int, generator: torch.Generator) -> Vie
 
     (deepmind-research/byol at f5de0ed: utils/augmentations.py:291-430, utils/dataset.py:206-233.)
 
-    Everything is drawn for every image, applied or not, so that an image's numbers do not depend on its neighbours'.
+    Everything is drawn for every image, applied or not, so that an image's numbers do not depend on its neighbors'.
     """
     # One table of uniforms, on the CPU: the cost is a microsecond an image, and every device sees the same numbers.
     u = torch.rand(count, 19, generator=generator)

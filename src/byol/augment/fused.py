@@ -14,11 +14,11 @@ from torch import Tensor
 from byol.augment import apply
 from byol.augment.color import adjust_hue, adjust_saturation, solarize, to_grayscale
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
-from byol.config import AugmentConfig, ViewConfig
+from byol.config.run import AugmentConfig, ViewConfig
 
 Numbers = Tensor
 """(N, 13) float32, what was drawn for each image, as one tensor that travels to the device at once: whether it is
-mirrored left and right, top and bottom, jittered, made grey, solarised; the order of its operations; their factors."""
+mirrored left and right, top and bottom, jittered, made gray, solarized; the order of its operations; their factors."""
 FLIP, VERTICAL_FLIP, JITTER, GRAY, SOLARIZE = range(5)
 ORDER, FACTORS = 5, 9
 
@@ -26,7 +26,7 @@ ORDER, FACTORS = 5, 9
 def fused_views(
     images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Two normalised views (N, C, S, S) of each image; arguments and result are those of `apply.make_views`."""
+    """Two normalized views (N, C, S, S) of each image; arguments and result are those of `apply.make_views`."""
     if apply.alike(images, config):
         together = _fused_view(torch.cat(images), ViewParams.join(*params), config.view1, config, size)
         first, second = together.chunk(2)
@@ -43,9 +43,9 @@ def _fused_view(
 ) -> Tensor:
     x = images if size is None else apply.crop_views(images, params, size, flips=True)
     numbers = numbers_of(params, flips=size is None).to(x.device, non_blocking=True)
-    x = compiled(coloured)(x, numbers)
+    x = compiled(colored)(x, numbers)
     x = apply.blur_drawn(x, params)  # of few images in one view of two, so not of all
-    scale, shift = apply.normalisation(config.mean, config.std, x.dtype, x.device)
+    scale, shift = apply.normalization(config.mean, config.std, x.dtype, x.device)
     return compiled(finished)(x, numbers, view.solarize_threshold, scale, shift)
 
 
@@ -56,15 +56,15 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def numbers_of(params: ViewParams, flips: bool) -> Numbers:
-    """One tensor of what `coloured` and `finished` ask for; no image is mirrored where `flips` is false."""
+    """One tensor of what `colored` and `finished` ask for; no image is mirrored where `flips` is false."""
     chosen = torch.stack(
         [params.flip & flips, params.vertical_flip & flips, params.jitter, params.gray, params.solarize]
     )
     return torch.cat([chosen.T, params.order, params.factors], dim=1)
 
 
-def coloured(x: Tensor, numbers: Numbers) -> Tensor:
-    """Flips, the four colour operations and grey: (N, C, H, W) uint8, or float in [0, 1] -> float in [0, 1]."""
+def colored(x: Tensor, numbers: Numbers) -> Tensor:
+    """Flips, the four color operations and gray: (N, C, H, W) uint8, or float in [0, 1] -> float in [0, 1]."""
     x = apply.as_float(x)
     x = torch.where(_drawn(numbers, FLIP), x.flip(3), x)
     x = torch.where(_drawn(numbers, VERTICAL_FLIP), x.flip(2), x)
@@ -92,7 +92,7 @@ def _operation(x: Tensor, numbers: Numbers, code: Tensor) -> Tensor:
 
 
 def finished(x: Tensor, numbers: Numbers, threshold: float, scale: Tensor, shift: Tensor) -> Tensor:
-    """Solarise where that was drawn, and normalise."""
+    """Solarize where that was drawn, and normalize."""
     return torch.where(_drawn(numbers, SOLARIZE), solarize(x, threshold), x).clamp(0, 1) * scale + shift
 
 

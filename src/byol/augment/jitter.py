@@ -1,4 +1,4 @@
-"""The four colour operations, each image's in its own order."""
+"""The four color operations, each image's in its own order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OPERATIONS: dict[int, Callable[..., Tensor]] = {
     SATURATION: adjust_saturation,
     HUE: adjust_hue,
 }
-COLOUR_ONLY = (SATURATION, HUE)
+COLOR_ONLY = (SATURATION, HUE)
 """Operations that mean nothing without red, green and blue."""
 
 PAIRS = ((0, 1), (0, 2), (0, 3), (1, 3), (1, 2), (1, 0), (2, 0), (2, 3), (2, 1), (3, 1), (3, 2), (3, 0))
@@ -29,7 +29,7 @@ for _rank, _pair in enumerate(PAIRS):
 
 @dataclass(frozen=True)
 class Arranged:
-    """Where the images of a batch lie, so that those with the same operations at two turns are neighbours.
+    """Where the images of a batch lie, so that those with the same operations at two turns are neighbors.
 
     An operation then works in place on a few runs of images, and a batch is copied once for two turns: picking images
     out and putting them back would be two copies a turn, of a slower kind.
@@ -98,7 +98,7 @@ def _in_place(x: Tensor, factors: Tensor, runs: list[tuple[int, slice]]) -> Tens
 
 
 def _apply(x: Tensor, factor: Factor, code: int) -> None:
-    if code not in COLOUR_ONLY:
+    if code not in COLOR_ONLY:
         OPERATIONS[code](x, factor, out=x).clamp_(0, 1)
     elif x.shape[1] == 3:  # these stay within [0, 1]
         OPERATIONS[code](x, factor, out=x)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from byol.bench.ceilings import Ceilings
 from byol.bench.limits import Limit
-from byol.bench.profile import BACKWARD, COLOUR, CROP, DECODE, ONLINE, TARGET, WAITING, Profile
+from byol.bench.profile import BACKWARD, COLOR, CROP, DECODE, ONLINE, TARGET, WAITING, Profile
 
 KEEPS_UP = 0.95
 """Share of the step's speed from which on the pipeline counts as keeping up."""
@@ -84,10 +84,10 @@ def _by_memory(found: Findings) -> bool:
 
 def _pipeline(found: Findings) -> str:
     """The pipeline holds the step up: by which part of it."""
-    seconds = {part: found.profile.seconds[part] for part in (DECODE, CROP, COLOUR)}
-    if found.profile.beside and found.profile.seconds[WAITING] > seconds[CROP] + seconds[COLOUR]:
+    seconds = {part: found.profile.seconds[part] for part in (DECODE, CROP, COLOR)}
+    if found.profile.beside and found.profile.seconds[WAITING] > seconds[CROP] + seconds[COLOR]:
         # what the threads that decode and crop could not have ready in time
-        seconds = {DECODE: 0.0, CROP: 0.0, COLOUR: 0.0, **found.profile.beside}
+        seconds = {DECODE: 0.0, CROP: 0.0, COLOR: 0.0, **found.profile.beside}
     slowest = max(seconds, key=lambda part: seconds[part])
     lost = f"the run reaches {found.together / found.step:.0%} of the step's speed"
     if slowest == DECODE:
@@ -97,9 +97,9 @@ def _pipeline(found: Findings) -> str:
         )
     if slowest == CROP and seconds[DECODE] > 0:  # large images, one by one
         return f"Cropping: {lost}; store the images smaller (twice the --image-size is enough), or give more cores."
-    spent = 1000 * (seconds[CROP] + seconds[COLOUR])
+    spent = 1000 * (seconds[CROP] + seconds[COLOR])
     help_ = "or more cores help" if found.device == "cpu" else "help"
     return (
-        f"Augmentation: {lost}, and crops and colour take {spent:.3g} ms of each update; only fewer operations "
+        f"Augmentation: {lost}, and crops and color take {spent:.3g} ms of each update; only fewer operations "
         f"(--augment.view1.blur 0, for example, which trains another thing) {help_}."
     )

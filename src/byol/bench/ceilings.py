@@ -41,7 +41,7 @@ def measure_ceilings(device: torch.device, seconds: float = 6.0, tiny: bool = Fa
     )
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has done all it was told; a processor has done so already."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
@@ -82,6 +82,6 @@ def _least(work: Callable[[], object], device: torch.device, seconds: float) -> 
     while len(times) < 4 or time.perf_counter() < end:
         began = time.perf_counter()
         work()
-        synchronise(device)
+        synchronize(device)
         times.append(time.perf_counter() - began)
     return min(times[1:])  # the first takes memory and chooses kernels

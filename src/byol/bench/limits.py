@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings
-from byol.config import OptimConfig, PretrainConfig, replace
+from byol.config.run import OptimConfig, PretrainConfig, replace
+from byol.encoders.build import parameter_count
 from byol.errors import UserError
 from byol.methods.byol import BYOL
-from byol.networks import parameter_count
-from byol.train import build
+from byol.pretraining.train import build
 
 VIEWS = 2
 """Passes of each network in an update: one per view (Section 3.1)."""
@@ -49,7 +49,7 @@ class Limit:
     """What one update of a batch needs at least, part by part."""
 
     parts: dict[str, Work]
-    """`online forward`, `target forward`, `backward`, `optimiser`, `target update`."""
+    """`online forward`, `target forward`, `backward`, `optimizer`, `target update`."""
     images: int
     """Images of the batch."""
     precision: str
@@ -76,7 +76,7 @@ def limit_of(config: PretrainConfig, in_chans: int, precision: str) -> Limit:
     """The limit of one update of a run, in one process; nothing is computed and no memory taken.
 
     Args:
-        config: networks, image size, batch size, micro-batches, optimiser.
+        config: networks, image size, batch size, micro-batches, optimizer.
         in_chans: channels of the images.
         precision: `bf16` or `float32`.
     """
@@ -98,7 +98,7 @@ def on_paper(config: PretrainConfig, in_chans: int) -> BYOL:
 
 
 def moments(optim: OptimConfig) -> int:
-    """Values that the optimiser keeps per weight: one momentum, or AdamW's two."""
+    """Values that the optimizer keeps per weight: one momentum, or AdamW's two."""
     if optim.name == "adamw":
         return 2
     return 0 if optim.name == "sgd" and optim.momentum == 0 else 1
@@ -120,7 +120,7 @@ def count(
     - forward: W and V read, A written and read once: b (W + V + 2 A);
     - backward: W, V and A read, the gradients of A written and read once: b (W + V + 3 A);
 
-    and an update moves 4 W for gradients written, 4 W (3 + 2 moments) in the optimiser (gradient read, weight and
+    and an update moves 4 W for gradients written, 4 W (3 + 2 moments) in the optimizer (gradient read, weight and
     moments read and written), and 8 bytes of each target weight; where b < 4 the last two also write the copy in b
     bytes that the next passes read.
     """
@@ -140,7 +140,7 @@ def count(
             passes * backward,
             passes * value_bytes * (weights + view + 3 * outputs) + MASTER_BYTES * weights,
         ),
-        "optimiser": Work(0, weights * (MASTER_BYTES * (3 + 2 * moments) + copied)),
+        "optimizer": Work(0, weights * (MASTER_BYTES * (3 + 2 * moments) + copied)),
         "target update": Work(0, kept * (2 * MASTER_BYTES + copied)),
     }
     return Limit(parts, micro_batches * view_shape[0], precision)

@@ -10,13 +10,13 @@ from itertools import islice
 import torch
 from torch import nn
 
-from byol import machine
-from byol.bench.ceilings import synchronise
+from byol.bench.ceilings import synchronize
 from byol.bench.profile import Profile, begun, profile, untimed
-from byol.config import PretrainConfig
+from byol.config.run import PretrainConfig
 from byol.data.loader import Batch, Loader
-from byol.recorded import Halves
-from byol.train import State, build, parallel, runner, train_step, unrecorded
+from byol.pretraining.train import State, build, parallel, runner, train_step, unrecorded
+from byol.runtime import device as machine
+from byol.runtime.cuda_graph import Halves
 
 STARTED = 5
 """Updates of which it is seen how long their kernels take to start."""
@@ -59,7 +59,7 @@ class Subject:
         return machine.autocast(self.loader.device, self.precision == "bf16")
 
     def pipeline(self, batches: int) -> float:
-        """Two normalised views each, with nobody training; `untimed` batches are made before."""
+        """Two normalized views each, with nobody training; `untimed` batches are made before."""
         return pipeline(self.loader, self._coming(batches), batches)
 
     def started_share(self) -> float:
@@ -72,16 +72,16 @@ class Subject:
             return 1.0
         shares = []
         for _ in range(STARTED):
-            synchronise(self.loader.device)
+            synchronize(self.loader.device)
             began = time.perf_counter()
             self._step(self.ready)
             started = time.perf_counter() - began
-            synchronise(self.loader.device)
+            synchronize(self.loader.device)
             shares.append(started / (time.perf_counter() - began))
         return statistics.median(shares)
 
     def step(self, batches: int) -> float:
-        """Forward, backward, optimiser and target on views made before."""
+        """Forward, backward, optimizer and target on views made before."""
         began = time.perf_counter()
         for _ in range(batches):
             self._step(self.ready)
@@ -126,7 +126,7 @@ def timed(loader: Loader, coming: Iterator[list[Batch]], batches: int, act: Call
     """Images per second of `batches` batches that come and are acted upon, after `untimed` ones."""
     for parts in islice(coming, untimed(loader)):
         act(parts)
-    synchronise(loader.device)
+    synchronize(loader.device)
     began = time.perf_counter()
     for parts in islice(coming, batches):
         act(parts)
@@ -135,7 +135,7 @@ def timed(loader: Loader, coming: Iterator[list[Batch]], batches: int, act: Call
 
 def rate(device: torch.device, images: int, began: float) -> float:
     """Images per second since `began`, when the device is done."""
-    synchronise(device)
+    synchronize(device)
     return images / (time.perf_counter() - began)
 
 

@@ -14,25 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from byol.augment import apply
-from byol.bench.ceilings import synchronise
+from byol.bench.ceilings import synchronize
 from byol.bench.stopwatch import Stopwatch
-from byol.config import PretrainConfig
+from byol.config.run import PretrainConfig
 from byol.data import loader as loading
 from byol.data.loader import Batch, Loader
-from byol.train import State, train_step
+from byol.pretraining.train import State, train_step
 
-DECODE, CROP, COLOUR, WAITING = "decode", "crop", "colour", "waiting for images"
+DECODE, CROP, COLOR, WAITING = "decode", "crop", "color", "waiting for images"
 ONLINE, TARGET, BACKWARD = "online forward", "target forward", "backward"
-OPTIMISER, UPDATE, REST = "optimiser", "target update", "the rest"
+OPTIMIZER, UPDATE, REST = "optimizer", "target update", "the rest"
 PARTS = {
     DECODE: "bytes to pixels",
     CROP: "crops and their resizing",
-    COLOUR: "flips, colour, blur, solarise, normalisation",
+    COLOR: "flips, color, blur, solarize, normalization",
     WAITING: "drawing numbers, gathering images, and waiting for the threads that decode",
     ONLINE: "encoder, projector and predictor on both views",
     TARGET: "target encoder and projector on both views",
     BACKWARD: "gradients of the online network",
-    OPTIMISER: "new weights",
+    OPTIMIZER: "new weights",
     UPDATE: "the target's moving average",
     REST: "loss, gradient norm, clearing gradients",
 }
@@ -79,7 +79,7 @@ def profile(
     batches = loader.batches(first, first + begun(loader, updates))
     for parts in islice(batches, untimed(loader)):
         train_step(state, method, parts, config, lr, tau, autocast)
-    watch = Stopwatch(lambda: synchronise(loader.device))
+    watch = Stopwatch(lambda: synchronize(loader.device))
     with watch_on(watch, state, loader), watch.part(REST):
         for parts in islice(_waited(watch, batches), updates):
             train_step(state, method, parts, config, lr, tau, autocast)
@@ -107,12 +107,12 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
     places = [
         (loader.source, "image", DECODE),
         (loading, "crop", CROP),
-        (loading, "make_views", COLOUR),
-        (loading, "make_views_of_one", COLOUR),
-        (loading, "fused_views", COLOUR),
+        (loading, "make_views", COLOR),
+        (loading, "make_views_of_one", COLOR),
+        (loading, "fused_views", COLOR),
         (apply, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
-        (state.optimizer, "step", OPTIMISER),
+        (state.optimizer, "step", OPTIMIZER),
         (method, "update_target", UPDATE),
     ]
     places += [(network, _call(network), ONLINE) for network in (method.encoder, method.projector, method.predictor)]

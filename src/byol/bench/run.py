@@ -8,22 +8,22 @@ from typing import Any
 
 import torch
 
-from byol import machine
 from byol.bench.advice import Findings, advise
 from byol.bench.ceilings import Ceilings, measure_ceilings
 from byol.bench.limits import Limit, limit_of
 from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
-from byol.choose import Facts, looked_at
-from byol.config import PretrainConfig, replace, to_json
-from byol.data.embedded import embedded_photos
-from byol.data.sources import Source, open_source
+from byol.config.run import PretrainConfig, replace, to_json
+from byol.data.sources.embedded import embedded_photos
+from byol.data.sources.open import Source, open_source
 from byol.data.survey import Survey, survey
 from byol.errors import UserError
-from byol.log import RunLog
-from byol.prepare import Run, check, describe_data, prepare
-from byol.recipes import recipe_named
+from byol.pretraining.setup import Run, check, describe_data, prepare
+from byol.recipes.auto import Facts, visible_settings
+from byol.recipes.presets import recipe_named
+from byol.runtime import device as machine
+from byol.runtime.metrics import RunLog
 
 EMBEDDED_MOST = 64
 """Largest views, in pixels, for which the embedded photographs are measured where no data is given."""
@@ -100,7 +100,7 @@ def bench(
     """
     if not seconds > 0:
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
-    asked = looked_at(settings)
+    asked = visible_settings(settings)
     device, _ = machine.choose_device(asked.device)
     machine.make_ready(device)
     run, seen = _prepared(data, recipe, asked, settings, device)

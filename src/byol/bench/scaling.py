@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from byol.bench.limits import MASTER_BYTES, VIEWS, Limit
+from byol.encoders.build import parameter_count
 from byol.methods.byol import BYOL
-from byol.networks import parameter_count
 
 OVERLAP = 0.5
 """Part of the backward pass beside which gradients can travel: a weight's gradient is whole only when the backward pass

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from byol.data.base import Source, digest
+from byol.data.sources.base import Source, digest
 
 HEIGHT, WIDTH = 375, 500
 """The commonest size of ImageNet's photographs."""
@@ -20,7 +20,7 @@ QUALITY = 90
 
 
 class SyntheticPhotos(Source):
-    """JPEGs of smooth colours and fine grain, 500 x 375 pixels; the same ones whenever they are made."""
+    """JPEGs of smooth colors and fine grain, 500 x 375 pixels; the same ones whenever they are made."""
 
     def __init__(self, count: int = COUNT) -> None:
         self.name = "synthetic photographs"

@@ -18,14 +18,14 @@ from byol.augment.apply import is_large, make_views, make_views_of_one
 from byol.augment.crop import crop_window
 from byol.augment.draw import Drawn, ViewParams, draw_view
 from byol.augment.fused import fused_views
-from byol.config import PretrainConfig
-from byol.data.decode import BadImage
+from byol.config.run import PretrainConfig
+from byol.data.crop_buffer import CropBuffer
+from byol.data.formats.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
-from byol.data.rows import CropRows
-from byol.data.sources import Source
+from byol.data.sources.open import Source
 from byol.data.upload import Upload
-from byol.machine import free_memory
-from byol.threads import lone_workers
+from byol.runtime.device import free_memory
+from byol.runtime.threads import single_threaded_pool
 
 AHEAD = 2
 """Batches that are decoded before a GPU asks for them. None for a processor: its cores are busy with the step, and
@@ -69,7 +69,7 @@ class Batch:
         return self.params is None
 
     def views(self, config: PretrainConfig) -> tuple[Tensor, Tensor]:
-        """Two normalised views, (N, C, S, S) float32 each."""
+        """Two normalized views, (N, C, S, S) float32 each."""
         if self.params is None:
             return self.images
         fused = config.optim.compile and self.images[0].device.type != "cpu"
@@ -145,7 +145,7 @@ class Loader:
             for step in range(first, last):
                 yield [self._gather(*part) for part in self._parts(step)]
             return
-        with lone_workers(self.workers, "decode") as pool:
+        with single_threaded_pool(self.workers, "decode") as pool:
             waiting: deque[list[Callable[[], Batch]]] = deque()
             ahead = self.decodes_ahead
             for step in range(first, last + ahead):
@@ -209,7 +209,7 @@ class Loader:
             ]
         else:
             pinned = self.device.type == "cuda"
-            rows = CropRows(shape, pinned), CropRows(shape, pinned)
+            rows = CropBuffer(shape, pinned), CropBuffer(shape, pinned)
             tasks = [
                 pool.submit(self._put_part, numbers[i], p, i.start, rows) for i, p in zip(parts, params, strict=True)
             ]
@@ -222,7 +222,7 @@ class Loader:
         return finish
 
     def _put_part(
-        self, indices: list[int], params: tuple[ViewParams, ViewParams], start: int, rows: tuple[CropRows, CropRows]
+        self, indices: list[int], params: tuple[ViewParams, ViewParams], start: int, rows: tuple[CropBuffer, CropBuffer]
     ) -> list[int]:
         """Decode a few images and put their crops into the rows from `start` on; those that were taken."""
         crops = self._crop_part(indices, params)

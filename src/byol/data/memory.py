@@ -8,11 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from byol.data.decode import BadImage
-from byol.data.sources import Source
+from byol.data.formats.decode import BadImage
+from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.errors import UserError
-from byol.threads import lone_workers
+from byol.runtime.threads import single_threaded_pool
 
 SHARE_OF_FREE = 0.25
 """Part of the free memory that decoded images may take."""
@@ -21,7 +21,7 @@ WHOLE_SIDE = 128
 
 
 @dataclass(frozen=True)
-class Held:
+class DecodedImages:
     """Decoded images and where they came from."""
 
     images: Tensor | list[Tensor]
@@ -54,7 +54,9 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def hold(source: Source, workers: int, shrink_to: int, progress: Callable[[int], None] = lambda done: None) -> Held:
+def decode_all(
+    source: Source, workers: int, shrink_to: int, progress: Callable[[int], None] = lambda done: None
+) -> DecodedImages:
     """Decode a whole source, passing over images that cannot be read.
 
     Args:
@@ -76,7 +78,7 @@ def hold(source: Source, workers: int, shrink_to: int, progress: Callable[[int],
     images: list[Tensor] = []
     good: list[int] = []
     bad: list[str] = []
-    with lone_workers(workers, "decode") as pool:
+    with single_threaded_pool(workers, "decode") as pool:
         for index, result in enumerate(_map_in_order(pool, read, len(source))):
             if isinstance(result, str):
                 bad.append(result)
@@ -93,7 +95,7 @@ def hold(source: Source, workers: int, shrink_to: int, progress: Callable[[int],
         )
     kept = source.subset(good) if bad else source
     one_kind = len({(image.shape, image.dtype) for image in images}) == 1
-    return Held(torch.stack(images) if one_kind else images, kept, bad)
+    return DecodedImages(torch.stack(images) if one_kind else images, kept, bad)
 
 
 Result = TypeVar("Result")

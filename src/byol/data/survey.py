@@ -6,8 +6,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from byol.data.base import Source, evenly
-from byol.data.header import Depth, Header
+from byol.data.formats.header import Depth, Header
+from byol.data.sources.base import Source, evenly
 from byol.errors import BadImage, UserError
 
 __all__ = ["Survey", "survey"]

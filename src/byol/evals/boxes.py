@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from byol.data.base import digest
-from byol.data.sources import Source, open_source
+from byol.data.sources.base import digest
+from byol.data.sources.open import Source, open_source
 from byol.errors import UserError
 from byol.evals.dense import DenseSource
 from byol.evals.metrics import IOU_HALF, area_under_ranking, box_iou

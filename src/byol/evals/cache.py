@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol.config import Precision
-from byol.data.base import digest, evenly
-from byol.data.named import data_home
-from byol.data.sources import Source
+from byol.config.run import Precision
+from byol.data.sources.base import digest, evenly
+from byol.data.sources.named import data_home
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.features import Features, feature_blocks
-from byol.machine import choose_precision, cores
+from byol.runtime.device import choose_precision, cores
 
 SAMPLED = 32
 """Images whose pixels, decoded as small as may be, tell a source from others of the same names and sizes."""
@@ -47,7 +47,7 @@ class FeatureConfig:
 
 
 def cached_features(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     source: Source,
     config: FeatureConfig,
     device: torch.device,
@@ -65,7 +65,7 @@ def cached_features(
     precision, _ = choose_precision(config.precision, device)
     if not config.cache:
         blocks = list(_blocks(opened, source, config, device, precision, what, progress))
-        return _labelled(
+        return _labeled(
             source, torch.cat([block for _, block in blocks]), [i for numbers, _ in blocks for i in numbers]
         )
     key = digest([opened.fingerprint, source.fingerprint(), *_sample(source), repr(opened.transform), precision])
@@ -75,7 +75,7 @@ def cached_features(
     indices = np.load(folder / "indices.npy")
     progress(what, len(indices), len(source))  # what is missing could not be read
     mapped = np.load(folder / "values.npy", mmap_mode="c")[: len(indices)]  # "c": in memory only, never on the disk
-    return _labelled(source, torch.from_numpy(mapped), indices.tolist())
+    return _labeled(source, torch.from_numpy(mapped), indices.tolist())
 
 
 def _sample(source: Source) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def _sample(source: Source) -> Iterator[bytes]:
 
 
 def _blocks(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     source: Source,
     config: FeatureConfig,
     device: torch.device,
@@ -148,6 +148,6 @@ def _write(folder: Path, count: int, blocks: Iterator[tuple[list[int], Tensor]])
         ) from error
 
 
-def _labelled(source: Source, values: Tensor, indices: list[int]) -> Features:
+def _labeled(source: Source, values: Tensor, indices: list[int]) -> Features:
     labels = None if source.labels is None else torch.tensor([source.labels[i] for i in indices])
     return Features(values, labels, torch.tensor(indices))

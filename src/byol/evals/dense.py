@@ -9,13 +9,13 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from byol.data.header import Header
+from byol.data.formats.header import Header
 from byol.data.loader import generator_of, order_of_epoch
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
-from byol.evals.encoders import OpenedEncoder
-from byol.machine import cores
-from byol.threads import lone_workers
+from byol.runtime.device import cores
+from byol.runtime.threads import single_threaded_pool
 
 IGNORE = 255
 """Value of mask pixels that count nowhere (Pascal VOC's own)."""
@@ -96,7 +96,7 @@ Made = TypeVar("Made")
 def in_threads(make: Callable[[int], Made], numbers: Sequence[int], batch: int) -> Iterator[list[Made]]:
     """`make` of each number, batch by batch, two batches ahead in threads."""
     groups = [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
-    with lone_workers(cores(), "decode") as pool:
+    with single_threaded_pool(cores(), "decode") as pool:
         waiting = [[pool.submit(make, number) for number in group] for group in groups[:2]]
         for following in range(2, len(groups) + 2):
             futures = waiting.pop(0) if waiting else []
@@ -143,7 +143,7 @@ class Maps(nn.Module):
         UserError: an encoder without such maps, or one that cannot be dilated.
     """
 
-    def __init__(self, opened: OpenedEncoder, *, frozen: bool, dilate: bool) -> None:
+    def __init__(self, opened: LoadedEncoder, *, frozen: bool, dilate: bool) -> None:
         super().__init__()
         self.encoder = opened.copy()
         self.frozen = frozen

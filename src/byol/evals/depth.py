@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.augment.color import adjust_brightness, adjust_hue, adjust_saturation, to_grayscale
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
 from byol.evals.dense import Maps, MapSource, in_threads, order, uniforms
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.metrics import depth_errors
-from byol.schedules import learning_rate
+from byol.optim.schedules import learning_rate
 
 LEAST_DEPTH = 1e-3
 """Smallest answer, in metres: ratios need one above 0."""
@@ -43,7 +43,7 @@ class DepthConfig:
     flip: float = 0.5
     """Probability of a mirrored image (D.6 flips)."""
     gray: float = 0.3
-    """Probability of losing all colour (D.6)."""
+    """Probability of losing all color (D.6)."""
     brightness: float = 0.1255
     """Most that brightness changes (D.6)."""
     saturation: tuple[float, float] = (0.5, 1.5)
@@ -149,7 +149,7 @@ def berhu(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: DepthConfig,
@@ -179,14 +179,14 @@ def evaluate(
     answers = []
     with torch.no_grad():
         for batch in in_threads(lambda index: _window(test, index, config)[0], range(len(test)), config.batch_size):
-            images = opened.transform.normalise(torch.stack(batch).to(device))
+            images = opened.transform.normalize(torch.stack(batch).to(device))
             answers.append(model(images).cpu())
     predicted = torch.cat(answers).clamp_min(LEAST_DEPTH)
     return depth_errors(predicted[asked > 0], asked[asked > 0])
 
 
 def _train(
-    opened: OpenedEncoder, source: MapSource, mean: float, config: DepthConfig, device: torch.device, progress: Progress
+    opened: LoadedEncoder, source: MapSource, mean: float, config: DepthConfig, device: torch.device, progress: Progress
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -204,7 +204,7 @@ def _train(
         for group in optimizer.param_groups:  # the paper does not name the schedule: half a cosine
             group["lr"] = learning_rate(step, peak=config.peak(), warmup_steps=0, total_steps=config.steps)
         images, depths = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-        loss = berhu(model(opened.transform.normalise(images)), depths)
+        loss = berhu(model(opened.transform.normalize(images)), depths)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -231,7 +231,7 @@ def _window(source: MapSource, index: int, config: DepthConfig) -> tuple[Tensor,
 
 
 def _augment(image: Tensor, depth: Tensor, config: DepthConfig, u: list[float]) -> tuple[Tensor, Tensor]:
-    """Flip and colour of one image, from five uniform numbers."""
+    """Flip and color of one image, from five uniform numbers."""
     if u[0] < config.flip:
         image, depth = image.flip(2), depth.flip(1)
     x = image[None]

@@ -1,4 +1,4 @@
-"""Images with a depth for every pixel: NYUv2's labelled file, a folder of pairs, or scikit-image's stereo picture."""
+"""Images with a depth for every pixel: NYUv2's labeled file, a folder of pairs, or scikit-image's stereo picture."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol.data.base import TensorSource, digest
-from byol.data.decode import decode
-from byol.data.sources import Source, open_source
+from byol.data.formats.decode import decode
+from byol.data.sources.base import TensorSource, digest
+from byol.data.sources.open import Source, open_source
 from byol.errors import BadImage, UserError
 from byol.evals.dense import MapSource
 
@@ -52,7 +52,7 @@ def open_depths(data: str | Path, channels: int = 3) -> DepthSource:
     """Images with depths.
 
     Args:
-        data: NYUv2's labelled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split, where
+        data: NYUv2's labeled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split, where
             `splits.mat` lies beside; a folder with `images` and `depths` (`.npy` in metres, or 16-bit PNG in
             millimetres, of the same names); or `motorcycle:train` and `motorcycle:test`, every other square of
             scikit-image's stereo picture.
@@ -108,7 +108,7 @@ def _motorcycle(part: str, channels: int) -> DepthSource:
 
 
 def _nyu(path: Path, part: str, channels: int) -> DepthSource:
-    """The 1,449 labelled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in metres."""
+    """The 1,449 labeled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in metres."""
     try:
         h5py = importlib.import_module("h5py")
     except ImportError as error:
@@ -117,7 +117,7 @@ def _nyu(path: Path, part: str, channels: int) -> DepthSource:
         with h5py.File(path) as file:
             images, depths = np.asarray(file["images"]), np.asarray(file["depths"], dtype=np.float32)
     except (OSError, KeyError) as error:
-        raise UserError(f"{path} is not NYUv2's labelled file ({error}).") from error
+        raise UserError(f"{path} is not NYUv2's labeled file ({error}).") from error
     chosen = np.arange(len(images))
     if part:
         chosen = _nyu_split(path.with_name("splits.mat"), part)

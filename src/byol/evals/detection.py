@@ -13,12 +13,12 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.boxes import BoxSource, voc_average_precision
 from byol.evals.cache import Progress, silent
 from byol.evals.dense import in_threads, order, uniforms
-from byol.evals.encoders import OpenedEncoder
 
 LEAST_SCORE = 0.01
 """Score from which a box is kept: below it precision is lost already, and time is won."""
@@ -103,10 +103,10 @@ class BoxHead(nn.Module):
         return answer
 
 
-class Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]
+class Normalize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's first and last step without its resize, as images come in at the size they should have."""
 
-    def __init__(self, opened: OpenedEncoder) -> None:
+    def __init__(self, opened: LoadedEncoder) -> None:
         super().__init__(1, 1, list(opened.transform.mean), list(opened.transform.std))
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
@@ -114,7 +114,7 @@ class Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: DetectionConfig,
@@ -153,7 +153,7 @@ def evaluate(
     return result
 
 
-def faster_rcnn(opened: OpenedEncoder, classes: int, config: DetectionConfig) -> FasterRCNN:
+def faster_rcnn(opened: LoadedEncoder, classes: int, config: DetectionConfig) -> FasterRCNN:
     """The C4 model: one feature map, from which regions are pooled and sent through the encoder's last stage.
 
     Batch norm keeps its statistics and weights, as usual where two images make a batch.
@@ -181,7 +181,7 @@ def faster_rcnn(opened: OpenedEncoder, classes: int, config: DetectionConfig) ->
         box_score_thresh=LEAST_SCORE,
         box_batch_size_per_image=config.regions,
     )
-    model.transform = Normalise(opened)
+    model.transform = Normalize(opened)
     if config.frozen:
         trunk.requires_grad_(False)
         head.requires_grad_(False)
@@ -192,7 +192,7 @@ def faster_rcnn(opened: OpenedEncoder, classes: int, config: DetectionConfig) ->
 
 
 def _train(
-    opened: OpenedEncoder, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
+    opened: LoadedEncoder, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
 ) -> FasterRCNN:
     assert source.classes is not None
     with torch.random.fork_rng(devices=[]):

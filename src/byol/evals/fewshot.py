@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from byol.data.loader import seed_of
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.labels import class_names, draw_per_class, hold_out
-from byol.evals.logistic import Problem
+from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
 
 FEW_L2 = 0.1
@@ -45,7 +45,7 @@ class FewshotConfig:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: FewshotConfig,
@@ -68,13 +68,13 @@ def evaluate(
     labels = seen.labels.tolist()
     for count in config.per_class:
         draw_per_class(labels, count, config.seed, names)  # says what is missing before any work is done
-    values, queries = (part.to(device) for part in level(seen.values, asked.values))
+    values, queries = (part.to(device) for part in standardize(seen.values, asked.values))
     result: dict[str, float] = {}
     for count in config.per_class:
         found = []
         for draw in range(config.draws):
             rows = draw_per_class(labels, count, draw_seed(config.seed, draw), names)
-            found.append(few(values[rows], seen.labels[rows], queries, asked.labels, len(names), config.l2))
+            found.append(fit_fixed_l2(values[rows], seen.labels[rows], queries, asked.labels, len(names), config.l2))
             progress(f"{count} per class", draw + 1, config.draws)
         result[f"top1_{count}"] = statistics.fmean(found)
         result[f"top1_{count}_std"] = statistics.stdev(found) if len(found) > 1 else 0.0
@@ -86,7 +86,7 @@ def draw_seed(seed: int, draw: int) -> int:
     return seed_of(seed, "labels", draw) % (1 << 31)
 
 
-def level(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+def standardize(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Features (N, D) and (M, D) moved and scaled so that the first have mean 0 and mean squared length 1.
 
     One number for all features: which of them matter is left as the encoder has it. No label is used.
@@ -96,17 +96,17 @@ def level(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     return (train - mean) / size, (test - mean) / size
 
 
-def few(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, l2: float) -> float:
+def fit_fixed_l2(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, l2: float) -> float:
     """Accuracy on queries (M, D) of a classifier fitted to (N, D) with one fixed penalty."""
-    fit = Problem(values, labels.to(values.device), classes).fit(l2)
+    fit = LogisticPath(values, labels.to(values.device), classes).fit(l2)
     return top_k(fit.logits(queries).cpu(), truth)
 
 
-def many(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, seed: int) -> float:
+def fit_tuned_l2(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, seed: int) -> float:
     """The same with all labels, the penalty chosen on a tenth of them and the fit made again with all."""
     stay, held = hold_out(labels.tolist(), 0.1, seed)
-    problem = Problem(values[stay], labels[stay].to(values.device), classes)
+    problem = LogisticPath(values[stay], labels[stay].to(values.device), classes)
     scored = [(top_k(fit.logits(values[held]).cpu(), labels[held]), fit.l2) for fit in problem.path(list(MANY_L2))]
     best = max(scored, key=lambda pair: pair[0])[1]
-    *_, fit = Problem(values, labels.to(values.device), classes).path([l2 for l2 in MANY_L2 if l2 >= best])
+    *_, fit = LogisticPath(values, labels.to(values.device), classes).path([l2 for l2 in MANY_L2 if l2 >= best])
     return top_k(fit.logits(queries).cpu(), truth)

@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol import machine
-from byol.config import Precision
+from byol.config.run import Precision
 from byol.data.loader import seed_of
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.data.transform import Transform
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
-from byol.evals.encoders import OpenedEncoder
-from byol.evals.features import Transform, extract
+from byol.evals.features import extract
 from byol.evals.labels import as_tensor, class_names, hold_out
 from byol.evals.metrics import mean_per_class, top_k
 from byol.evals.views import TrainingViews, training_views
-from byol.machine import choose_precision, cores
-from byol.schedules import learning_rate
+from byol.optim.schedules import learning_rate
+from byol.runtime import device as machine
+from byol.runtime.device import choose_precision, cores
 
 LEAST_DECAY = 0.9
 """Batch norm's statistics keep at least this share of themselves in a step (D.3): max(1 - 10/s, 0.9)."""
@@ -88,7 +89,7 @@ class Setting:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: FinetuneConfig,
@@ -125,7 +126,7 @@ def evaluate(
     return result
 
 
-def starts(opened: OpenedEncoder, baseline: bool, seed: int) -> dict[str, OpenedEncoder]:
+def starts(opened: LoadedEncoder, baseline: bool, seed: int) -> dict[str, LoadedEncoder]:
     """The encoder, and if asked for the same architecture untrained, by the prefix of their figures."""
     return {"": opened, "scratch_": opened.untrained(seed)} if baseline else {"": opened}
 
@@ -134,7 +135,7 @@ def starts(opened: OpenedEncoder, baseline: bool, seed: int) -> dict[str, Opened
 class Trial:
     """Everything that the runs of a grid share."""
 
-    opened: OpenedEncoder
+    opened: LoadedEncoder
     classes: int
     precision: Precision
     seed: int
@@ -185,7 +186,7 @@ class Trial:
         return model
 
     def test(self, model: nn.Module, source: Source) -> dict[str, float]:
-        """Accuracy on the central crops of a labelled source; 0 where training blew up."""
+        """Accuracy on the central crops of a labeled source; 0 where training blew up."""
         scores, labels = predict(model, source, self.opened.transform, self.device, self._autocast())
         if not torch.isfinite(scores).all():
             return {"top1": 0.0, "top5": 0.0, "mean_per_class": 0.0}
@@ -202,7 +203,7 @@ class Trial:
 def predict(
     model: nn.Module, source: Source, transform: Transform, device: torch.device, autocast: bool
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels (N,) of a labelled source's readable images."""
+    """Logits (N, C) and labels (N,) of a labeled source's readable images."""
     said = extract(model, source, transform, device=device, workers=cores(), autocast=autocast)
     assert said.labels is not None
     return said.values, said.labels

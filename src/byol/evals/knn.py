@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour accuracy: what features are worth with no training at all."""
+"""Weighted k-nearest-neighbor accuracy: what features are worth with no training at all."""
 
 from dataclasses import dataclass, field
 
@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.labels import class_names
 from byol.evals.metrics import top_k
 
 K = 20
-"""Neighbours that vote, as in DINO (arXiv:2104.14294, Section 4.1) and the usual choice since."""
+"""Neighbors that vote, as in DINO (arXiv:2104.14294, Section 4.1) and the usual choice since."""
 TEMPERATURE = 0.07
 """Temperature of the votes (Wu et al., arXiv:1805.01978, Section 3.4)."""
 BLOCK = 2048
@@ -28,7 +28,7 @@ class KnnConfig:
     """Weighted k-NN (Wu et al., arXiv:1805.01978, Section 3.4); the BYOL paper has none."""
 
     k: tuple[int, ...] = (K, 200)
-    """Neighbours that vote: 20 (DINO) and 200 (Wu et al.)."""
+    """Neighbors that vote: 20 (DINO) and 200 (Wu et al.)."""
     temperature: float = TEMPERATURE
     """Of the votes; smaller trusts the nearest more."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -41,14 +41,14 @@ class KnnConfig:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: KnnConfig,
     device: torch.device,
     progress: Progress = silent,
 ) -> dict[str, float]:
-    """Accuracy of the vote of each test image's neighbours among the training images.
+    """Accuracy of the vote of each test image's neighbors among the training images.
 
     Returns:
         `top1_k20` and so on for each k that is no more than the training images, in [0, 1]; `top5_k20` of more than
@@ -82,7 +82,7 @@ def nearest(
         bank: (N, D) features with labels; may be mapped from a file.
         bank_labels: (N,) int64.
         queries: (M, D) features.
-        k: neighbours; no more than N are taken.
+        k: neighbors; no more than N are taken.
         device: where the products are computed; by default where the queries are.
     """
     device = device or queries.device
@@ -104,7 +104,7 @@ def nearest(
 
 
 def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbours (M, k) of each class."""
+    """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbors (M, k) of each class."""
     weight = ((similarity - 1) / temperature).exp()  # minus 1: the same ranking, and no overflow
     return torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
 

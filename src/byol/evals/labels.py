@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from byol.data.base import evenly
-from byol.data.sources import Source
+from byol.data.sources.base import evenly
+from byol.data.sources.open import Source
 from byol.errors import BadImage, UserError
 
 
 def class_names(train: Source, test: Source) -> list[str]:
-    """Names of the classes, after checking that both parts are labelled alike.
+    """Names of the classes, after checking that both parts are labeled alike.
 
     Raises:
         UserError: a part without labels, one class only, classes that are called otherwise in the other part, a class
@@ -24,17 +24,17 @@ def class_names(train: Source, test: Source) -> list[str]:
         detail = "in another order" if other is None else f"{other!r} is in one of them only"
         raise UserError(
             f"The labels of {train.name} and {test.name} differ ({len(train.classes)} and {len(test.classes)} classes, "
-            f"{detail}); give parts of one data set, labelled alike."
+            f"{detail}); give parts of one data set, labeled alike."
         )
     if _same(train, test):
         raise UserError(
-            f"{train.name} and {test.name} are the same images, so that the figure would be of images it was learnt "
+            f"{train.name} and {test.name} are the same images, so that the figure would be of images it was learned "
             "from; give a part of its own to be asked about."
         )
     names = train.classes or test.classes or [str(number) for number in range(max(known + asked) + 1)]
     if len(known) < len(names) and len(set(known)) < len(names):
         raise UserError(
-            f"{train.name} has {len(known)} labelled images for {len(names)} classes; label one of each at least."
+            f"{train.name} has {len(known)} labeled images for {len(names)} classes; label one of each at least."
         )
     if len(set(known)) < 2:
         raise UserError(f"{train.name} has one class only; nothing can be told apart, so give two classes or more.")

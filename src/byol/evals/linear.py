@@ -7,18 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol import machine
 from byol.data.loader import generator_of
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.build import features_of
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.labels import as_tensor, class_names, hold_out
 from byol.evals.metrics import top_k
 from byol.evals.views import training_views
-from byol.machine import choose_precision
-from byol.networks import features_of
-from byol.schedules import learning_rate
+from byol.optim.schedules import learning_rate
+from byol.runtime import device as machine
+from byol.runtime.device import choose_precision
 
 HELD_OUT = 10_009
 """Training images on which the rate is chosen: the last ones of ImageNet's in the paper, about 10 per class."""
@@ -65,7 +65,7 @@ class LinearConfig:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: LinearConfig,
@@ -157,7 +157,7 @@ def _stored_batches(values: Tensor, labels: Tensor, config: LinearConfig) -> Ite
 
 
 def _fresh_batches(
-    opened: OpenedEncoder, source: Source, config: LinearConfig, device: torch.device
+    opened: LoadedEncoder, source: Source, config: LinearConfig, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Features of random crops, by the frozen encoder in evaluation mode."""
     assert source.labels is not None

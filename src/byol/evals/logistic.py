@@ -4,7 +4,7 @@ The objective is scikit-learn's, divided by the number of examples N:
 
     mean cross-entropy + l2 / (2 N) * (squared norm of the weights, without the bias)
 
-so `LogisticRegression(C=1 / l2)` has the same optimum. Only the road to it is our own: features are centred and turned
+so `LogisticRegression(C=1 / l2)` has the same optimum. Only the road to it is our own: features are centerd and turned
 to their principal axes once, where the Hessian is nearly diagonal; each fit scales those axes by the diagonal of the
 Hessian where it starts; and it starts where the path so far points to.
 """
@@ -48,7 +48,7 @@ class Fit:
         return torch.addmm(self.bias, features.to(self.weight), self.weight.T)
 
 
-class Problem:
+class LogisticPath:
     """Features and targets, prepared once for fits with any penalty.
 
     Args:
@@ -165,21 +165,21 @@ class Problem:
         return Fit(l2, weight.float(), bias.float(), objective, evaluations)
 
 
-def principal_axes(centred: Tensor) -> Tensor:
+def principal_axes(centerd: Tensor) -> Tensor:
     """Orthonormal axes (D, R) that span the rows of (N, D), R = min(N, D) at most.
 
-    A penalised optimum has no part outside the span, so nothing is lost where there are fewer examples than features.
+    A penalized optimum has no part outside the span, so nothing is lost where there are fewer examples than features.
     """
-    count, size = centred.shape
+    count, size = centerd.shape
     if count >= size:
-        gram = centred.T @ centred
+        gram = centerd.T @ centerd
         # axes that are orthonormal to 1e-6 will do where float64 takes long
         axes: Tensor = torch.linalg.eigh(gram if size > EXACT_AXES else gram.double()).eigenvectors
-        return axes.to(centred)
-    values, left = torch.linalg.eigh(centred.double() @ centred.double().T)
+        return axes.to(centerd)
+    values, left = torch.linalg.eigh(centerd.double() @ centerd.double().T)
     keep = values > 1e-10 * values[-1].clamp_min(1e-30)
     if not keep.any():
         keep[-1] = True
-        return torch.zeros(size, 1, dtype=centred.dtype, device=centred.device)
-    spanned: Tensor = centred.T.double() @ (left[:, keep] / values[keep].sqrt())
-    return spanned.to(centred)
+        return torch.zeros(size, 1, dtype=centerd.dtype, device=centerd.device)
+    spanned: Tensor = centerd.T.double() @ (left[:, keep] / values[keep].sqrt())
+    return spanned.to(centerd)

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from byol.data.base import digest
-from byol.data.sources import Source, open_source
+from byol.data.sources.base import digest
+from byol.data.sources.open import Source, open_source
 from byol.errors import BadImage, UserError
 from byol.evals.dense import IGNORE, MapSource
 from byol.evals.voc import VOC_CLASSES, voc_images, voc_names, voc_root
 
 MASK_NAMES = ("mask", "label", "segmentation", "annotation")
-UNLABELLED = ("unlabelled", "unlabeled", "void", "ignore")
+UNLABELED = ("unlabelled", "unlabeled", "void", "ignore")
 """Class names whose pixels count nowhere."""
 
 
@@ -27,7 +27,7 @@ class MaskSource(MapSource):
 
     Args:
         base: the images.
-        masks: one encoded mask (a grey or palette PNG of class numbers) per image.
+        masks: one encoded mask (a gray or palette PNG of class numbers) per image.
         classes: names of the classes, from number 0.
         ignore: numbers that count nowhere, `IGNORE` besides.
     """
@@ -50,7 +50,7 @@ class MaskSource(MapSource):
             blob = mask.read_bytes() if isinstance(mask, Path) else mask
             with Image.open(io.BytesIO(blob)) as image:
                 if image.mode not in ("L", "P", "I", "I;16", "1"):
-                    raise BadImage(f"it is a colour image of mode {image.mode}, not class numbers")
+                    raise BadImage(f"it is a color image of mode {image.mode}, not class numbers")
                 values = torch.from_numpy(np.array(image).astype(np.int64))
         except (OSError, BadImage, ValueError) as error:
             raise UserError(
@@ -83,7 +83,7 @@ def open_masks(data: str | Path, channels: int = 3) -> MaskSource:
 
     Args:
         data: a Parquet file with an `image` and a `mask` column (class names in its metadata's `classes`, one of them
-            `unlabelled` counts nowhere); a VOC folder, with a part of ImageSets/Segmentation after a colon
+            `unlabeled` counts nowhere); a VOC folder, with a part of ImageSets/Segmentation after a colon
             (`VOC2012:train`); or a folder with `images` and `masks`, files of the same names, and `classes.txt`.
         channels: deliver images with so many.
 
@@ -132,10 +132,10 @@ def _split(names: list[str]) -> tuple[list[str], set[int]]:
     """Classes that count, and numbers that do not; those must come last, so that the others keep their numbers.
 
     Raises:
-        UserError: an unlabelled class among the others.
+        UserError: an unlabeled class among the others.
     """
     names = [name.strip() for name in names if name.strip()]
-    kept = [name for name in names if name.lower() not in UNLABELLED]
+    kept = [name for name in names if name.lower() not in UNLABELED]
     if names[: len(kept)] != kept:
-        raise UserError(f"The classes {names} have an unlabelled one among the others; put it last.")
+        raise UserError(f"The classes {names} have an unlabeled one among the others; put it last.")
     return kept, set(range(len(kept), len(names)))

@@ -10,15 +10,15 @@ from typing import Any
 
 import sklearn
 
-import byol.machine
-from byol.checkpoint import write_atomically
-from byol.data.sources import Source
-from byol.evals.encoders import OpenedEncoder
+import byol.runtime.device
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
+from byol.runtime.checkpoint import write_atomically
 
 
 def make_record(
     evaluation: str,
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     sources: Mapping[str, Source],
     config: object,
     result: Mapping[str, Any],
@@ -56,7 +56,7 @@ def make_record(
         "command": command,
         "seconds": seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "machine": {**byol.machine.describe(), "scikit-learn": sklearn.__version__},
+        "machine": {**byol.runtime.device.describe(), "scikit-learn": sklearn.__version__},
     }
 
 

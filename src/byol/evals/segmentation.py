@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
 from byol.evals.dense import IGNORE, Maps, MapSource, held_out, in_threads, order, uniforms
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.metrics import confusion, mean_iou, pixel_accuracy
 
 
@@ -94,7 +94,7 @@ class FCN(nn.Module):
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: SegmentationConfig,
@@ -147,7 +147,7 @@ def evaluate(
 
 
 def _train(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     source: MapSource,
     numbers: list[int],
     lr: float,
@@ -174,7 +174,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = lr * factor
         images, masks = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-        logits = model(opened.transform.normalise(images))
+        logits = model(opened.transform.normalize(images))
         known = int((masks != IGNORE).sum())
         loss = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / max(known, 1)
         optimizer.zero_grad(set_to_none=True)
@@ -208,7 +208,7 @@ def _crop(image: Tensor, mask: Tensor, side: int, down: float, right: float) -> 
 @torch.no_grad()
 def _test(
     model: nn.Module,
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     source: MapSource,
     numbers: list[int],
     config: SegmentationConfig,
@@ -223,6 +223,6 @@ def _test(
     counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.long)
     for pairs in in_threads(make, numbers, config.batch_size):
         images, masks = (torch.stack(part) for part in zip(*pairs, strict=True))
-        predicted = model(opened.transform.normalise(images.to(device))).argmax(dim=1).cpu()
+        predicted = model(opened.transform.normalize(images.to(device))).argmax(dim=1).cpu()
         counts += confusion(predicted, masks, len(source.classes), IGNORE)
     return counts

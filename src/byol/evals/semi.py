@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from byol.config import Precision
-from byol.data.sources import Source
+from byol.config.run import Precision
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.finetune import Setting, Trial, starts
 from byol.evals.labels import as_tensor, class_names, draw_share, hold_out
 from byol.evals.linear import HELD_OUT
@@ -25,11 +25,11 @@ class SemiConfig:
     """Rates that are tried, per 256 images (C.1). That they scale with the batch is read from the released code's
     evaluation (configs/eval.py:26-56); the paper does not say."""
     epochs: tuple[float, ...] = (30, 50)
-    """Passes over the labelled images that are tried with each rate (C.1)."""
+    """Passes over the labeled images that are tried with each rate (C.1)."""
     batch_size: int = 1024
-    """Images per update (C.1); a quarter of the labelled images where those are fewer than four batches."""
+    """Images per update (C.1); a quarter of the labeled images where those are fewer than four batches."""
     momentum: float = 0.9
-    """Of Nesterov's method (C.1). There is no weight decay nor other regularisation (C.1)."""
+    """Of Nesterov's method (C.1). There is no weight decay nor other regularization (C.1)."""
     held_out: float = 0.1
     """Share of the training images on which rate and epochs are chosen; 10,009 at most (C.1). The labels come from the
     other images."""
@@ -63,17 +63,17 @@ class SemiConfig:
         return f"{runs} of the paper's {of} settings (rates {rates}; epochs {epochs})"
 
     def batch(self, images: int) -> int:
-        """Images per update where so many are labelled: a few updates an epoch at least."""
+        """Images per update where so many are labeled: a few updates an epoch at least."""
         return max(2, min(self.batch_size, images // 4))
 
     def setting(self, lr: float, epochs: float, images: int) -> Setting:
-        """One run of the grid over so many labelled images."""
+        """One run of the grid over so many labeled images."""
         batch = self.batch(images)
         return Setting(lr * batch / 256, 0.0, max(1, round(epochs * images / batch)), batch, self.momentum)
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: SemiConfig,
@@ -99,9 +99,9 @@ def evaluate(
     drawn = {share: draw_share(usable.labels, share, config.seed) for share in config.shares}
     result: dict[str, float] = {}
     for share, rows in drawn.items():
-        labelled = usable.subset(rows)
-        assert labelled.labels is not None
-        views = training_views(labelled, as_tensor(labelled.labels), opened.transform, device)
+        labeled = usable.subset(rows)
+        assert labeled.labels is not None
+        views = training_views(labeled, as_tensor(labeled.labels), opened.transform, device)
         grid = {config.setting(lr, epochs, len(views)): (lr, epochs) for lr in config.lrs for epochs in config.epochs}
         for prefix, start in starts(opened, config.baseline, config.seed).items():
             trial = Trial(start, len(names), config.precision, config.seed, device, progress)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.encoders import OpenedEncoder
 from byol.evals.features import Features
 from byol.evals.labels import class_names, hold_out
-from byol.evals.logistic import Fit, Problem
+from byol.evals.logistic import Fit, LogisticPath
 from byol.evals.metrics import mean_average_precision, mean_per_class, top_k
 from byol.evals.transfer_data import ManyLabels, Metric, TransferData
 
@@ -46,7 +46,7 @@ def as_in_the_paper(config: TransferConfig, data: TransferData) -> TransferConfi
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: TransferConfig,
@@ -55,7 +55,7 @@ def evaluate(
     *,
     valid: Source | None = None,
 ) -> dict[str, float]:
-    """Test figure of the best of 45 penalised fits: chosen on the validation part, fitted again on both, tested.
+    """Test figure of the best of 45 penalized fits: chosen on the validation part, fitted again on both, tested.
 
     No augmentation; the central square of the shorter side (D.2: "resize the shorter side to 224").
 
@@ -91,11 +91,11 @@ def evaluate(
         both = values[0], truths[0]
 
     scored: list[tuple[float, float]] = []
-    for fit in Problem(*fitted, classes).path(sorted(config.l2, reverse=True)):
+    for fit in LogisticPath(*fitted, classes).path(sorted(config.l2, reverse=True)):
         scored.append((_score(fit, *chosen_on, metric), fit.l2))
         progress("penalties", len(scored), len(config.l2))
     score, l2 = max(scored)  # of equal scores the strongest penalty
-    problem = Problem(*both, classes)
+    problem = LogisticPath(*both, classes)
     *_, fit = problem.path([other for other in sorted(config.l2, reverse=True) if other >= l2])
     result: dict[str, float] = {metric: _score(fit, values[-1], truths[-1], metric)}
     if not many:

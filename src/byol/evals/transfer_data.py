@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from byol.data.base import digest
-from byol.data.sources import Source, open_source
+from byol.data.sources.base import digest
+from byol.data.sources.open import Source, open_source
 from byol.errors import UserError, nearest
 from byol.evals.dense import WrappedSource
 from byol.evals.labels import by_class

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from byol.data.sources import Source
+from byol.data.sources.open import Source
+from byol.encoders.build import SHALLOW
+from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.encoders import OpenedEncoder, open_encoder
-from byol.evals.fewshot import FEW_L2, draw_seed, few, level, many
+from byol.evals.fewshot import FEW_L2, draw_seed, fit_fixed_l2, fit_tuned_l2, standardize
 from byol.evals.finetune import Setting, Trial
 from byol.evals.labels import as_tensor, class_names, draw_per_class, smallest_class
 from byol.evals.verdict_words import Seen, paragraph
 from byol.evals.views import training_views
-from byol.networks import SHALLOW
 
 ALL = "all"
 """Name of the column with every label."""
@@ -98,7 +98,7 @@ class Verdict:
 
 
 def evaluate(
-    opened: OpenedEncoder,
+    opened: LoadedEncoder,
     train: Source,
     test: Source,
     config: VerdictConfig,
@@ -114,8 +114,8 @@ def evaluate(
 
     Args:
         opened: the encoder to judge.
-        train: labelled images that labels are drawn from.
-        test: labelled images that all figures are about.
+        train: labeled images that labels are drawn from.
+        test: labeled images that all figures are about.
         config: numbers of labels, draws, budgets.
         device: where it runs.
         progress: told what is done.
@@ -175,27 +175,29 @@ class Bench:
     device: torch.device
     progress: Progress
 
-    def probe(self, opened: OpenedEncoder, row: str) -> list[Score]:
+    def probe(self, opened: LoadedEncoder, row: str) -> list[Score]:
         """Linear classifiers on frozen features at each number of labels, and with all."""
         config, steps = self.config, len(self.counts) + 1
         seen = cached_features(opened, self.train, config.features, self.device, self.progress)
         asked = cached_features(opened, self.test, config.features, self.device, self.progress)
         assert seen.labels is not None
         assert asked.labels is not None
-        values, queries = (part.to(self.device) for part in level(seen.values, asked.values))
+        values, queries = (part.to(self.device) for part in standardize(seen.values, asked.values))
         scores = []
         for number, count in enumerate(self.counts):
             found = []
             for draw in range(config.draws):
                 rows = draw_per_class(seen.labels.tolist(), count, draw_seed(config.seed, draw))
-                found.append(few(values[rows], seen.labels[rows], queries, asked.labels, self.classes, config.l2))
+                found.append(
+                    fit_fixed_l2(values[rows], seen.labels[rows], queries, asked.labels, self.classes, config.l2)
+                )
             scores.append(_score(found))
             self.progress(f"verdict: {row}", number + 1, steps)
-        scores.append(_score([many(values, seen.labels, queries, asked.labels, self.classes, config.seed)]))
+        scores.append(_score([fit_tuned_l2(values, seen.labels, queries, asked.labels, self.classes, config.seed)]))
         self.progress(f"verdict: {row}", steps, steps)
         return scores
 
-    def from_scratch(self, opened: OpenedEncoder) -> list[Score]:
+    def from_scratch(self, opened: LoadedEncoder) -> list[Score]:
         """The same architecture trained on the labels alone, at each number of labels, and with all."""
         config = self.config
         assert self.train.labels is not None

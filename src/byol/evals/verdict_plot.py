@@ -4,10 +4,10 @@ import html
 import math
 from pathlib import Path
 
-from byol.checkpoint import write_atomically
 from byol.evals.verdict import Verdict
+from byol.runtime.checkpoint import write_atomically
 
-COLOURS = ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd")
+COLORS = ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd")
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 56, 20, 170, 48
 
 
@@ -60,16 +60,16 @@ def plot(verdict: Verdict) -> str:
     )
     parts.append(f"<text x='{LEFT + 4}' y='{TOP - 6}'>top-1 accuracy on unseen images</text>")
     for number, (row, cells) in enumerate(verdict.table.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        color = COLORS[number % len(COLORS)]
         line = " ".join(f"{x(column):.1f},{y(cells[column].mean):.1f}" for column in columns)
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>")
+        parts.append(f"<polyline points='{line}' fill='none' stroke='{color}' stroke-width='2'/>")
         for column in columns:
             cell = cells[column]
             ends = y(min(top, cell.mean + cell.std)), y(max(0.0, cell.mean - cell.std))
-            parts.append(f"<path d='M{x(column):.1f} {ends[0]:.1f}V{ends[1]:.1f}' stroke='{colour}'/>")
-            parts.append(f"<circle cx='{x(column):.1f}' cy='{y(cell.mean):.1f}' r='3' fill='{colour}'/>")
+            parts.append(f"<path d='M{x(column):.1f} {ends[0]:.1f}V{ends[1]:.1f}' stroke='{color}'/>")
+            parts.append(f"<circle cx='{x(column):.1f}' cy='{y(cell.mean):.1f}' r='3' fill='{color}'/>")
         at = TOP + 16 + 20 * number
-        parts.append(f"<path d='M{WIDTH - RIGHT + 14} {at - 4}h20' stroke='{colour}' stroke-width='2'/>")
+        parts.append(f"<path d='M{WIDTH - RIGHT + 14} {at - 4}h20' stroke='{color}' stroke-width='2'/>")
         parts.append(f"<text x='{WIDTH - RIGHT + 40}' y='{at}'>{html.escape(row)}</text>")
     return "".join(parts) + "</svg>"
 

@@ -11,7 +11,7 @@ CHANGED = 0.1
 """Part of the images of two k-NN readings that change sides between them: what the standard error of their difference
 is reckoned from. On 1,000 images, twice that is 2 points."""
 MANY_PASSES = 100
-"""Times that each image was seen from which a run that has levelled off is short of images rather than of time. Our
+"""Times that each image was seen from which a run that has leveled off is short of images rather than of time. Our
 own choice; the paper does not decide it."""
 LEVEL = 0.03
 """Rise that may be chance from which on nothing is said of a run that did not rise more: the images were too few."""
@@ -92,15 +92,15 @@ def _saved(scores: Scores, labels: Mapping[str, float]) -> str:
     columns = list(labels)
     if "from scratch" not in scores or len(columns) < 2:
         return ""
-    few = columns[-2]
-    mean = scores["this run"][few][0]
+    fewest = columns[-2]
+    mean = scores["this run"][fewest][0]
     enough = [column for column in columns if scores["from scratch"][column][0] >= mean]
-    words = _words(few, labels[few])
+    words = _words(fewest, labels[fewest])
     if not enough:
         return f"Training from scratch does not reach with all labels what this run reaches with {words}."
-    if labels[enough[0]] <= labels[few]:
+    if labels[enough[0]] <= labels[fewest]:
         return ""
-    ratio = labels[enough[0]] / labels[few]
+    ratio = labels[enough[0]] / labels[fewest]
     return f"Training from scratch needs more than {words} to get there, at most {ratio:,.0f} times as many."
 
 
@@ -138,11 +138,11 @@ def _more_training(history: Sequence[float], seen: Seen | None) -> str:
     if chance > LEVEL:
         return ""
     if seen is None:
-        return f"{change}: it had levelled off, so the same for longer would help little."
+        return f"{change}: it had leveled off, so the same for longer would help little."
     if seen.epochs >= MANY_PASSES:
-        return f"{change}{passes}: it had levelled off, so more images would help more than longer training."
+        return f"{change}{passes}: it had leveled off, so more images would help more than longer training."
     return (
-        f"{change}{passes}: it had levelled off before its images were used up, so neither more images nor a "
+        f"{change}{passes}: it had leveled off before its images were used up, so neither more images nor a "
         "longer run of the same would help much; another encoder, image size or learning rate might."
     )
 

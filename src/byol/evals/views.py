@@ -1,4 +1,4 @@
-"""Labelled training images with the protocol's spatial augmentation: a random crop and a flip, nothing else."""
+"""Labeled training images with the protocol's spatial augmentation: a random crop and a flip, nothing else."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from byol.augment.apply import as_float, make_view
 from byol.augment.draw import ViewParams, draw_view
-from byol.config import ViewConfig
+from byol.config.run import ViewConfig
 from byol.data.loader import crop_one, generator_of, order_of_epoch, shrink_side
-from byol.data.memory import WHOLE_SIDE, fits, hold
-from byol.data.sources import Source, TensorSource
+from byol.data.memory import WHOLE_SIDE, decode_all, fits
+from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
+from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
-from byol.evals.features import Transform
-from byol.machine import cores, free_memory
-from byol.threads import lone_workers
+from byol.runtime.device import cores, free_memory
+from byol.runtime.threads import single_threaded_pool
 
 SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)
 """Random crop and flip (arXiv:2006.07733, Appendix C.1); the crop's distribution is that of pretraining."""
@@ -25,7 +25,7 @@ SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)
 
 @dataclass(frozen=True)
 class TrainingViews:
-    """Batches of crops and labels from a labelled source; decoded once where memory allows."""
+    """Batches of crops and labels from a labeled source; decoded once where memory allows."""
 
     source: Source
     labels: Tensor
@@ -49,11 +49,11 @@ class TrainingViews:
         return TrainingViews(self.source.subset(indices), self.labels[chosen], self.transform, self.device, held)
 
     def batches(self, batch_size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised crops (n, C, S, S) and labels, on the device; one epoch follows the other.
+        """Normalized crops (n, C, S, S) and labels, on the device; one epoch follows the other.
 
         The numbers are a function of the seed and the step, as in pretraining.
         """
-        with lone_workers(cores(), "decode") as pool:
+        with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
                 indices = self._indices(step, batch_size, seed)
                 params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
@@ -102,14 +102,14 @@ def training_views(source: Source, labels: Tensor, transform: Transform, device:
     Args:
         source: the images.
         labels: one row per image.
-        transform: size and normalisation of the crops.
+        transform: size and normalization of the crops.
         device: where batches go.
     """
     if isinstance(source, TensorSource):
         return TrainingViews(source, labels, transform, device, source.images)
     if not fits(survey(source), free_memory(torch.device("cpu")))[0]:
         return TrainingViews(source, labels, transform, device, None)
-    held = hold(source, cores(), shrink_side(transform.image_size))
+    held = decode_all(source, cores(), shrink_side(transform.image_size))
     images = held.images
     if isinstance(images, Tensor) and max(images.shape[2:]) > WHOLE_SIDE and device.type == "cpu":
         images = list(images)  # cropped one by one, antialiased

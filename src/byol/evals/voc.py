@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from byol.data.files import FileSource
+from byol.data.sources.files import FileSource
 from byol.errors import UserError
 
 VOC_CLASSES = (

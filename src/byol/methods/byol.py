@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor, nn
 
-from byol.config import Normalization, TargetKind
-from byol.methods.normalisation import NORMALISATIONS
-from byol.methods.target import follow, following
-from byol.networks import MLP
+from byol.config.run import Normalization, TargetKind
+from byol.encoders.build import MLP
+from byol.methods.ema import ema_update, make_target
+from byol.methods.normalization import NORMALIZATIONS
 
 
 def distance(prediction: Tensor, target: Tensor, normalization: Normalization = "l2") -> Tensor:
-    """Squared distance of the normalised rows of (N, D), shape (N,).
+    """Squared distance of the normalized rows of (N, D), shape (N,).
 
-    With `l2` that is 2 - 2 cos, in [0, 4]: Eq. 2. The other normalisations are those of Table 20.
+    With `l2` that is 2 - 2 cos, in [0, 4]: Eq. 2. The other normalizations are those of Table 20.
     """
-    normalise = NORMALISATIONS[normalization]
-    return (normalise(prediction) - normalise(target)).square().sum(-1)
+    normalize = NORMALIZATIONS[normalization]
+    return (normalize(prediction) - normalize(target)).square().sum(-1)
 
 
 class BYOL(nn.Module):
@@ -64,7 +64,7 @@ class BYOL(nn.Module):
         self.predictor = predictor
         self.kind, self.normalization = kind, normalization
         if kind == "ema":
-            self.target_encoder, self.target_projector = following(encoder, projector, target)
+            self.target_encoder, self.target_projector = make_target(encoder, projector, target)
 
     def forward(self, view1: Tensor, view2: Tensor, target2: Tensor | None = None) -> Tensor:
         """Mean loss of a batch (Eq. 2), in [0, 8] with `l2`; each view is (N, C, H, W).
@@ -105,4 +105,4 @@ class BYOL(nn.Module):
     def update_target(self, tau: float | Tensor) -> None:
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
-            follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+            ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

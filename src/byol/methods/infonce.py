@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from byol.config import TargetKind
-from byol.distributed import gather, rank
-from byol.methods.normalisation import normalise
-from byol.methods.target import follow, following
+from byol.config.run import TargetKind
+from byol.methods.ema import ema_update, make_target
+from byol.methods.normalization import normalize
+from byol.runtime.distributed import gather, rank
 
 
 def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, alpha: float) -> Tensor:
-    """J(alpha, beta) of one view's predictions, to be maximised (arXiv:2006.07733, Section 5 and Appendix F.4).
+    """J(alpha, beta) of one view's predictions, to be maximized (arXiv:2006.07733, Section 5 and Appendix F.4).
 
     With S(i, j) the cosine of prediction i and target j,
 
@@ -72,19 +72,19 @@ class InfoNCE(nn.Module):
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
         self.kind, self.beta, self.temperature = kind, beta, temperature
         if kind == "ema":
-            self.target_encoder, self.target_projector = following(encoder, projector, target)
+            self.target_encoder, self.target_projector = make_target(encoder, projector, target)
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """-J both ways; each view is (N, C, H, W). In [-4, 4] at beta 0."""
         projections = [self.projector(self.encoder(v)) for v in (view1, view2)]  # one pass per view, as in BYOL
-        phi = [normalise(self.predictor(z)) for z in projections]
+        phi = [normalize(self.predictor(z)) for z in projections]
         target = projections
         if self.kind == "ema":
             with torch.no_grad():
                 target = [self.target_projector(self.target_encoder(v)) for v in (view1, view2)]
         elif self.kind == "stop-gradient":
             target = [z.detach() for z in projections]
-        psi = [normalise(t) for t in target]
+        psi = [normalize(t) for t in target]
         first = objective(phi[0], psi[0], psi[1], beta=self.beta, alpha=self.temperature)
         second = objective(phi[1], psi[1], psi[0], beta=self.beta, alpha=self.temperature)
         return -(first + second)
@@ -92,4 +92,4 @@ class InfoNCE(nn.Module):
     def update_target(self, tau: float | Tensor) -> None:
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
-            follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+            ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)

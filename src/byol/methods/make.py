@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from torch import nn
 
-from byol.config import Method, NetworkConfig, PretrainConfig
+from byol.config.run import Method, NetworkConfig, PretrainConfig
+from byol.encoders.build import MLP, initialize, make_encoder, scale_weights
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
 from byol.methods.moco import MoCo
 from byol.methods.random import Random
 from byol.methods.simclr import SimCLR
 from byol.methods.supervised import Supervised
-from byol.networks import MLP, initialise, make_encoder, scale_weights
 
 AnyMethod = BYOL | InfoNCE | SimCLR | MoCo | Supervised | Random
-"""What they have in common: `forward(view1, view2)` gives the loss, `update_target(tau)` follows the optimiser, and
-`encoder` and `projector` are what is learnt and what is looked at."""
+"""What they have in common: `forward(view1, view2)` gives the loss, `update_target(tau)` follows the optimizer, and
+`encoder` and `projector` are what is learned and what is looked at."""
 
 
 def make_method(config: PretrainConfig, in_chans: int, classes: int | None) -> AnyMethod:
@@ -65,7 +65,7 @@ def _supervised(config: PretrainConfig, in_chans: int, classes: int | None) -> S
     assert classes is not None, "labels are asked for before anything is built"
     method = Supervised(_encoder(config, in_chans), classes)
     if config.network.init == "official":
-        initialise(method.classifier)
+        initialize(method.classifier)
     return method
 
 
@@ -110,5 +110,5 @@ def _head(network: NetworkConfig, in_features: int, depth: int) -> nn.Module:
         return nn.Identity()
     head = MLP(in_features, network.hidden, network.output, depth)
     if network.init == "official":
-        initialise(head)
+        initialize(head)
     return head

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.distributed import gather, rank, shared_order, world_size
-from byol.methods.normalisation import normalise
-from byol.methods.target import follow, following
+from byol.methods.ema import ema_update, make_target
+from byol.methods.normalization import normalize
+from byol.runtime.distributed import gather, rank, shared_order, world_size
 
 
 class MoCo(nn.Module):
@@ -48,7 +48,7 @@ class MoCo(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.projector = encoder, projector
-        self.target_encoder, self.target_projector = following(encoder, projector)
+        self.target_encoder, self.target_projector = make_target(encoder, projector)
         self.temperature, self.shuffle, self.splits = temperature, shuffle, splits
         self.register_buffer("queue", F.normalize(torch.randn(queue, size), dim=1))  # as MoCo starts it
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
@@ -56,7 +56,7 @@ class MoCo(nn.Module):
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """InfoNCE of the queries over one key and the queue; each view is (N, C, H, W). 0 or more."""
-        queries = normalise(torch.cat([self.projector(self.encoder(part)) for part in self._parts(view1)]))
+        queries = normalize(torch.cat([self.projector(self.encoder(part)) for part in self._parts(view1)]))
         with torch.no_grad():
             keys = self._keys(view2)
         negatives = self.queue.to(queries.dtype).clone()  # the queue moves on before the backward pass
@@ -67,7 +67,7 @@ class MoCo(nn.Module):
 
     def update_target(self, tau: float | Tensor) -> None:
         """Move the key network's weights to `tau * key + (1 - tau) * query`; tau is 0.999 throughout in MoCo."""
-        follow((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+        ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
 
     def _parts(self, images: Tensor) -> list[Tensor]:
         """What batch norm sees at once, on this process."""
@@ -79,12 +79,12 @@ class MoCo(nn.Module):
     def _keys(self, images: Tensor) -> Tensor:
         """Keys of this process's images, made in other company than the queries."""
         if not self.shuffle:
-            return normalise(self.target_projector(self.target_encoder(images)))
+            return normalize(self.target_projector(self.target_encoder(images)))
         n, first = len(images), rank() * len(images)
         order = shared_order(n * world_size(), images.device)
         shuffled = gather(images)[order[first : first + n]].contiguous(memory_format=torch.channels_last)
         parts = [self.target_projector(self.target_encoder(part)) for part in self._parts(shuffled)]
-        return gather(normalise(torch.cat(parts)))[order.argsort()[first : first + n]]
+        return gather(normalize(torch.cat(parts)))[order.argsort()[first : first + n]]
 
     @torch.no_grad()
     def _enqueue(self, keys: Tensor) -> None:

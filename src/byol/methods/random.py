@@ -16,7 +16,7 @@ class Random(nn.Module):
         self.projector = nn.Identity()
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
-        """Nothing is learnt, so there is no loss."""
+        """Nothing is learned, so there is no loss."""
         raise AssertionError("a random encoder takes no step")
 
     def update_target(self, tau: float | Tensor) -> None:

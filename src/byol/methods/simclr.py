@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.distributed import gather, rank
-from byol.methods.normalisation import single
+from byol.methods.normalization import to_float32
+from byol.runtime.distributed import gather, rank
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
@@ -16,7 +16,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     `add_contrastive_loss`): twice the mean over 2N views of the paper's Algorithm 1. The views are those of all
     processes.
     """
-    z1, z2 = (F.normalize(single(z), dim=1) for z in (z1, z2))
+    z1, z2 = (F.normalize(to_float32(z), dim=1) for z in (z1, z2))
     pool = torch.cat([gather(z1), gather(z2)])
     with torch.autocast(z1.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
         logits = torch.cat([z1, z2]) @ pool.T / temperature
@@ -27,7 +27,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
 
 
 class SimCLR(nn.Module):
-    """SimCLR (arXiv:2002.05709), as the BYOL paper reproduces it: the same encoder, views and optimiser.
+    """SimCLR (arXiv:2002.05709), as the BYOL paper reproduces it: the same encoder, views and optimizer.
 
     The projector is BYOL's, without the batch norm that SimCLR has after its last layer; `--network.hidden` and
     `--network.output` set its sizes. With micro-batches (`optim.accumulate`) the pool of negatives is the micro-batch,

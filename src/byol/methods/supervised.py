@@ -3,11 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.methods.normalisation import single
+from byol.methods.normalization import to_float32
 
 
 class Supervised(nn.Module):
-    """An encoder and a linear classifier, trained by cross-entropy on both views with BYOL's encoder, views, optimiser
+    """An encoder and a linear classifier, trained by cross-entropy on both views with BYOL's encoder, views, optimizer
     and schedule.
 
     Args:
@@ -23,7 +23,7 @@ class Supervised(nn.Module):
 
     def forward(self, view1: Tensor, view2: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, the two views added and the batch averaged; views (N, C, H, W), labels (N,) of int64."""
-        first, second = (F.cross_entropy(single(self.classifier(self.encoder(v))), labels) for v in (view1, view2))
+        first, second = (F.cross_entropy(to_float32(self.classifier(self.encoder(v))), labels) for v in (view1, view2))
         return first + second
 
     def update_target(self, tau: float | Tensor) -> None:

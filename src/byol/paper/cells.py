@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from byol.config import PretrainConfig, overrule
+from byol.config.run import PretrainConfig, overrule
 from byol.paper.numbers import PaperNumber
 from byol.paper.scales import Scale
 
@@ -27,7 +27,7 @@ class Cell:
     paper: PaperNumber | None = None
     """None where the paper prints no number for it."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings in which the row differs from the scale's, as `byol.config.replace` takes them."""
+    """Settings in which the row differs from the scale's, as `byol.config.run.replace` takes them."""
     group: str = ""
     """The method whose rows belong together, where a table compares two."""
     metric: Metric = "linear"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from byol.config import PretrainConfig
+from byol.config.run import PretrainConfig
 from byol.paper.cells import Cell
 from byol.paper.numbers import number
 from byol.paper.scales import Scale
@@ -46,14 +46,14 @@ def both(**settings: Any) -> Settings:
     return {f"augment__{view}__{name}": value for view in ("view1", "view2") for name, value in settings.items()}
 
 
-NO_COLOUR = {"jitter": 0.0, "gray": 0.0}
+NO_COLOR = {"jitter": 0.0, "gray": 0.0}
 NO_BLUR = {"blur": 0.0, "solarize": 0.0}
 
 REMOVED: dict[str, tuple[str, Settings, str]] = {
     "baseline": ("baseline", {}, ""),
     "flip": ("remove flip", both(flip=0.0), ""),
     "blur": ("remove blur", both(blur=0.0), ""),
-    "color": ("remove color (jittering and grayscale)", both(**NO_COLOUR), ""),
+    "color": ("remove color (jittering and grayscale)", both(**NO_COLOR), ""),
     "jitter": ("remove color jittering", both(jitter=0.0), ""),
     "gray": ("remove grayscale", both(gray=0.0), ""),
     "blur-in-t2": ("remove blur in T'", {"augment__view2__blur": 0.0}, ""),
@@ -64,8 +64,8 @@ REMOVED: dict[str, tuple[str, Settings, str]] = {
         "",
     ),
     "symmetric": ("symmetric blurring/solarization", both(blur=0.5, solarize=0.2), ""),
-    "crop": ("crop only", both(flip=0.0, **NO_COLOUR, **NO_BLUR), ""),
-    "crop-flip": ("crop and flip only", both(**NO_COLOUR, **NO_BLUR), ""),
+    "crop": ("crop only", both(flip=0.0, **NO_COLOR, **NO_BLUR), ""),
+    "crop-flip": ("crop and flip only", both(**NO_COLOR, **NO_BLUR), ""),
     "crop-color": (
         "crop and color only",
         both(flip=0.0, **NO_BLUR),
@@ -73,8 +73,8 @@ REMOVED: dict[str, tuple[str, Settings, str]] = {
     ),
     "crop-blur": (
         "crop and blur only",
-        both(flip=0.0, solarize=0.0, **NO_COLOUR),
-        "without flip and solarising; the paper does not say",
+        both(flip=0.0, solarize=0.0, **NO_COLOR),
+        "without flip and solarizing; the paper does not say",
     ),
 }
 """What each row of Table 17 does to the views: the paper's words, the settings, and what it leaves open."""
@@ -87,7 +87,7 @@ def augmentations(scale: Scale) -> list[Cell]:
     """
     start: Settings = {} if scale.everything == scale.config.augment else {"augment": scale.everything}
     blurred = scale.everything.view1.blur > 0
-    solarising_alone = "" if blurred else "solarising alone: views of this size have no blur"
+    solarizing_alone = "" if blurred else "solarizing alone: views of this size have no blur"
     cells: dict[PretrainConfig, Cell] = {}
     for method, changes in METHODS.items():
         for name, (row, settings, note) in REMOVED.items():
@@ -97,7 +97,7 @@ def augmentations(scale: Scale) -> list[Cell]:
                 paper=number("ablation_augmentations", f"{method}_top1", augmentation_set=row),
                 changes={**changes, **start, **settings},
                 group=method,
-                note=note or (solarising_alone if name == "symmetric" else ""),
+                note=note or (solarizing_alone if name == "symmetric" else ""),
             )
             cells.setdefault(cell.config(scale), cell)
     return list(cells.values())

@@ -14,26 +14,26 @@ from typing import Any
 
 import torch
 
-from byol import machine
-from byol.config import Method, PretrainConfig, replace, to_json
-from byol.data.base import digest
-from byol.data.memory import hold
-from byol.data.sources import Source, TensorSource, open_source
-from byol.encoder_file import WEIGHTS
+from byol.config.run import Method, PretrainConfig, replace, to_json
+from byol.data.memory import decode_all
+from byol.data.sources.base import digest
+from byol.data.sources.open import Source, TensorSource, open_source
+from byol.encoders.file import WEIGHTS
+from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals import semi
-from byol.evals.encoders import OpenedEncoder, open_encoder
 from byol.evals.features import extract
 from byol.evals.knn import K, knn_accuracy
 from byol.evals.labels import class_names, hold_out
-from byol.evals.logistic import Problem
+from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
-from byol.health import Health, judge
-from byol.log import read_metrics
-from byol.paper.results import alone, essence
+from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
-from byol.pretraining import pretrain, resume
-from byol.run_folder import load_plan
+from byol.pretraining.health import Health, judge
+from byol.pretraining.run import pretrain, resume
+from byol.pretraining.run_folder import load_plan
+from byol.runtime import device as machine
+from byol.runtime.metrics import read_metrics
 
 HELD_OUT = 0.1
 """Share of the training images on which the penalty is chosen, of each class alike."""
@@ -71,7 +71,7 @@ def open_data(train: str | Path | Source, test: str | Path | Source, images: int
 def _decoded(source: Source) -> TensorSource:
     if isinstance(source, TensorSource):
         return source
-    held = hold(source, machine.cores(), shrink_to=64)
+    held = decode_all(source, machine.cores(), shrink_to=64)
     if not isinstance(held.images, torch.Tensor):
         raise UserError(f"The images of {source.name} differ in size; the tables are for sets of small images alike.")
     return TensorSource(held.images, held.source.labels, held.source.classes, source.name)
@@ -158,7 +158,7 @@ def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
     if (folder / "config.json").is_file():
         try:
             plan = load_plan(folder)[1]
-            fits = essence(plan.config) == essence(config) and plan.fingerprint == source.fingerprint()
+            fits = result_config(plan.config) == result_config(config) and plan.fingerprint == source.fingerprint()
         except UserError:
             fits = False
         if fits and (folder / WEIGHTS).is_file():
@@ -178,11 +178,11 @@ def _finish(interrupted: bool) -> None:
         raise Interrupted
 
 
-def evaluate(opened: OpenedEncoder, data: Data, scale: Scale, *, fine_tunes: bool, threads: int) -> dict[str, Any]:
+def evaluate(opened: LoadedEncoder, data: Data, scale: Scale, *, fine_tunes: bool, threads: int) -> dict[str, Any]:
     """What an encoder is worth on the test images: shares in [0, 1], None for one that gives no numbers.
 
     Returns:
-        `knn`: 20 nearest neighbours. `linear`: logistic regression on frozen features, its penalty chosen on held-out
+        `knn`: 20 nearest neighbors. `linear`: logistic regression on frozen features, its penalty chosen on held-out
         training images and fitted again on all; `l2` is that penalty. `semi`: top-1 after fine-tuning by share of the
         labels, or None where it was not asked for.
     """
@@ -210,19 +210,19 @@ def evaluate(opened: OpenedEncoder, data: Data, scale: Scale, *, fine_tunes: boo
     falling = sorted(scale.penalties, reverse=True)
     scored = [
         (top_k(fit.logits(values[held]).cpu(), bank.labels[held]), fit.l2)
-        for fit in Problem(values[stay], bank.labels[stay], classes).path(falling)
+        for fit in LogisticPath(values[stay], bank.labels[stay], classes).path(falling)
     ]
     _, l2 = max(scored)  # of equal scores the strongest penalty
-    *_, fit = Problem(values, bank.labels, classes).path([other for other in falling if other >= l2])
-    few = None
+    *_, fit = LogisticPath(values, bank.labels, classes).path([other for other in falling if other >= l2])
+    by_share = None
     if fine_tunes:
         result = semi.evaluate(opened, data.train, data.test, scale.semi, device)
-        few = {name: result[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
+        by_share = {name: result[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
     return {
         "knn": round(knn_accuracy(bank.values, bank.labels, asked.values, asked.labels), 6),
         "linear": round(top_k(fit.logits(tested).cpu(), asked.labels), 6),
         "l2": l2,
-        "semi": few,
+        "semi": by_share,
     }
 
 

@@ -12,7 +12,7 @@ class PaperNumber:
     """One number of one table."""
 
     value: float
-    """Top-1 accuracy in per cent."""
+    """Top-1 accuracy in percent."""
     spread: float | None
     """Half of best minus worst of three seeds, which the paper prints where it is above 0.25."""
     source: str

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from byol.config import PretrainConfig, replace
+from byol.config.run import PretrainConfig, replace
 from byol.errors import UserError
-from byol.paper.catalogue import chosen
+from byol.paper.catalog import chosen
 from byol.paper.cells import Cell, Table
 from byol.paper.measure import evaluation_of
-from byol.paper.results import Lines, append_line, essence, fits, latest, read_lines, results_file
+from byol.paper.results import Lines, append_line, fits, latest, read_lines, result_config, results_file
 from byol.paper.scales import Scale
 
 
@@ -43,7 +43,7 @@ def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...
         for table in tables:
             for cell in chosen(table, scale, only):
                 config = replace(cell.config(scale), seed=seed)
-                jobs.setdefault(essence(config), Job(config, [])).rows.append((table, cell))
+                jobs.setdefault(result_config(config), Job(config, [])).rows.append((table, cell))
     if not jobs:
         names = ", ".join(cell.name for cell in tables[0].cells(scale))
         raise UserError(f"No cell is called {' or '.join(only)}; the cells of {tables[0].name} are: {names}.")
@@ -62,7 +62,7 @@ def part_of(jobs: list[Job], part: str) -> list[Job]:
     return jobs[int(number) - 1 :: int(of)]
 
 
-class Done:
+class ResultStore:
     """The results of a scale, to look up what need not be run again."""
 
     def __init__(self, folder: Path, scale: Scale, data: str | None) -> None:
@@ -110,7 +110,7 @@ class Done:
         """Rows of a job that have no result."""
         return [row for row in job.rows if self.line(*row, job.config.seed) is None]
 
-    def lend(self, job: Job) -> bool:
+    def reuse(self, job: Job) -> bool:
         """Take a result of the same training from another table for the rows that lack one; whether that was enough."""
         missing = self.missing(job)
         wanted = evaluation_of(self.scale, fine_tunes=any(cell.fine_tunes for _, cell in missing))
@@ -118,7 +118,7 @@ class Done:
             line
             for path in sorted(self.folder.glob(f"*-{self.scale.name}.jsonl"))
             for line in self.lines(path.name.removesuffix(f"-{self.scale.name}.jsonl")).found
-            if fits(line, essence(job.config), wanted, self.data)
+            if fits(line, result_config(job.config), wanted, self.data)
         )
         if missing and found is not None:
             for table, cell in missing:
@@ -133,5 +133,5 @@ class Done:
         self.lines(table.name).found.append(whole)
 
     def _fits(self, line: Mapping[str, Any], cell: Cell, seed: int) -> bool:
-        config = essence(replace(cell.config(self.scale), seed=seed))
+        config = result_config(replace(cell.config(self.scale), seed=seed))
         return fits(line, config, evaluation_of(self.scale, fine_tunes=cell.fine_tunes), self.data)

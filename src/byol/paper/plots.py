@@ -9,7 +9,7 @@ from byol.paper.ranks import Row
 from byol.paper.summary import TableResult
 
 INK, FAINT, PAPER, OURS = "#222", "#ddd", "#7f7f7f", "#1f77b4"
-COLOURS = {"byol": "#1f77b4", "simclr": "#d62728"}
+COLORS = {"byol": "#1f77b4", "simclr": "#d62728"}
 STEP, NAME, PANEL, GAP, TOP = 22, 360, 250, 50, 44
 
 
@@ -63,7 +63,7 @@ def rows_plot(result: TableResult) -> str:
 
     for number, row in enumerate(rows):
         y = TOP + STEP * number + 4
-        colour = COLOURS.get(row.cell.group, OURS)
+        color = COLORS.get(row.cell.group, OURS)
         parts.append(
             f"<text x='{NAME - 14}' y='{y + 4}' text-anchor='end'>{html.escape(_short(row.cell.title))}</text>"
         )
@@ -75,12 +75,12 @@ def rows_plot(result: TableResult) -> str:
             parts.append(f"<path d='M{ends[0]:.1f} {y}H{ends[1]:.1f}' stroke='{PAPER}' stroke-width='2'/>")
             parts.append(f"<circle cx='{x(at, 0):.1f}' cy='{y}' r='4' fill='{PAPER}'/>")
         mean_knn = sum(row.knn) / len(row.knn)
-        parts.append(f"<circle cx='{x(mean_knn, 1):.1f}' cy='{y}' r='3.5' fill='none' stroke='{colour}'/>")
+        parts.append(f"<circle cx='{x(mean_knn, 1):.1f}' cy='{y}' r='3.5' fill='none' stroke='{color}'/>")
         parts.append(
-            f"<path d='M{x(min(row.ours), 1):.1f} {y}H{x(max(row.ours), 1):.1f}' stroke='{colour}' stroke-width='2'/>"
+            f"<path d='M{x(min(row.ours), 1):.1f} {y}H{x(max(row.ours), 1):.1f}' stroke='{color}' stroke-width='2'/>"
         )
         mean = sum(row.ours) / len(row.ours)
-        parts.append(f"<circle cx='{x(mean, 1):.1f}' cy='{y}' r='4' fill='{colour}'/>")
+        parts.append(f"<circle cx='{x(mean, 1):.1f}' cy='{y}' r='4' fill='{color}'/>")
     return _svg(NAME + 2 * PANEL + GAP + 20, bottom + 8, parts, f"{result.table.title}: the paper and here")
 
 
@@ -117,23 +117,23 @@ def drops_plot(lost: Mapping[str, Sequence[Row]], title: str) -> str:
         )
     legend = UP + 12
     for group, rows in lost.items():
-        colour = COLOURS.get(group, OURS)
+        color = COLORS.get(group, OURS)
         for dashed, points in (
             (True, [(x(drop.name), y(drop.paper)) for drop in rows]),
             (False, [(x(drop.name), y(drop.mean)) for drop in rows]),
         ):
             line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
             style = "stroke-dasharray='5 4' opacity='0.6'" if dashed else "stroke-width='2'"
-            parts.append(f"<polyline points='{line}' fill='none' stroke='{colour}' {style}/>")
+            parts.append(f"<polyline points='{line}' fill='none' stroke='{color}' {style}/>")
             where = WIDTH - RIGHT + 14
-            parts.append(f"<path d='M{where} {legend - 4}h22' stroke='{colour}' {style}/>")
+            parts.append(f"<path d='M{where} {legend - 4}h22' stroke='{color}' {style}/>")
             words = f"{GROUPS[group]}, {'paper' if dashed else 'here'}"
             parts.append(f"<text x='{where + 30}' y='{legend}'>{words}</text>")
             legend += 20
         for drop in rows:
             ends = y(min(drop.ours)), y(max(drop.ours))
-            parts.append(f"<path d='M{x(drop.name):.1f} {ends[0]:.1f}V{ends[1]:.1f}' stroke='{colour}'/>")
-            parts.append(f"<circle cx='{x(drop.name):.1f}' cy='{y(drop.mean):.1f}' r='3.5' fill='{colour}'/>")
+            parts.append(f"<path d='M{x(drop.name):.1f} {ends[0]:.1f}V{ends[1]:.1f}' stroke='{color}'/>")
+            parts.append(f"<circle cx='{x(drop.name):.1f}' cy='{y(drop.mean):.1f}' r='3.5' fill='{color}'/>")
     parts.append(
         f"<text x='14' y='{(UP + HEIGHT - DOWN) / 2}' text-anchor='middle' "
         f"transform='rotate(-90 14 {(UP + HEIGHT - DOWN) / 2})'>points from its own baseline</text>"

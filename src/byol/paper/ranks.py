@@ -25,7 +25,7 @@ def _sign(value: float) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: the paper's number and ours, in per cent."""
+    """One row of a table: the paper's number and ours, in percent."""
 
     name: str
     paper: float

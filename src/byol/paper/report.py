@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from byol.checkpoint import write_atomically
 from byol.errors import UserError
 from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
-from byol.paper.catalogue import TABLES
+from byol.paper.catalog import TABLES
 from byol.paper.cells import GROUPS
 from byol.paper.longer import longer_blocks
 from byol.paper.plots import drops_plot, rows_plot
 from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_by_seed, tau_of
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
+from byol.runtime.checkpoint import write_atomically
 
 CLAIMS = {
     "batch-size": ("When the batch shrinks", ("256", "128", "64")),

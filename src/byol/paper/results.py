@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from byol.config import PretrainConfig, from_json, replace
+from byol.config.run import PretrainConfig, from_json, replace
 from byol.errors import UserError
 
 NEEDED: dict[str, type | tuple[type, ...]] = {
@@ -145,7 +145,7 @@ def alone(folder: Path) -> Iterator[None]:
     path.unlink(missing_ok=True)
 
 
-def essence(config: PretrainConfig) -> PretrainConfig:
+def result_config(config: PretrainConfig) -> PretrainConfig:
     """A config without what changes no result: where and how an update is computed, and how a run is watched."""
     plain = PretrainConfig()
     apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "watch": plain.watch}
@@ -163,7 +163,7 @@ def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
 @cache
 def _read_config(text: str) -> PretrainConfig | None:
     try:
-        return essence(from_json(PretrainConfig, json.loads(text)))
+        return result_config(from_json(PretrainConfig, json.loads(text)))
     except (UserError, TypeError, AttributeError):
         return None
 

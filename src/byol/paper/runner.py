@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from byol import distributed, machine
 from byol.errors import UserError
-from byol.keeper import signals
 from byol.paper.cells import Table
 from byol.paper.measure import Data, Interrupted, measure, open_data
-from byol.paper.plan import Done, Job, part_of, plan
+from byol.paper.plan import Job, ResultStore, part_of, plan
 from byol.paper.scales import Scale
+from byol.pretraining.callbacks import signals
+from byol.runtime import device as machine
+from byol.runtime import distributed
 
 Say = Callable[[str], None]
 
@@ -28,7 +29,7 @@ LOCAL_RANK = "LOCAL_RANK"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class Paths:
     """Where things are read from and kept."""
 
     train: str
@@ -52,7 +53,7 @@ class Report:
 def run(
     tables: Sequence[Table],
     scale: Scale,
-    where: Where,
+    where: Paths,
     *,
     seeds: int = 1,
     only: tuple[str, ...] = (),
@@ -79,25 +80,25 @@ def run(
         UserError: no such cell, part or data.
     """
     if distributed.launched():
-        number, of = distributed.secede()
+        number, of = distributed.leave_group()
         todo = part_of(part_of(plan(tables, scale, seeds, only), part), f"{number + 1}/{of}")
     else:
         todo = part_of(plan(tables, scale, seeds, only), part)
-    side_by_side = jobs or _places()
+    parallel_for = jobs or _places()
     opened = data or open_data(where.train, where.test, scale.images)
-    done = Done(where.results, scale, opened.fingerprint)
+    done = ResultStore(where.results, scale, opened.fingerprint)
     for sentence in done.complaints(tables):
         say(sentence)
-    missing = [job for job in todo if not done.lend(job)]
+    missing = [job for job in todo if not done.reuse(job)]
     say(f"{len(todo) - len(missing)} of {len(todo)} trainings are done; {len(missing)} are to be run")
     report = Report()
     if not missing:
         return report
-    threads = max(1, machine.cores() // side_by_side)
-    if side_by_side == 1 or data is not None:
+    threads = max(1, machine.cores() // parallel_for)
+    if parallel_for == 1 or data is not None:
         _one_by_one(missing, scale, where, opened, done, threads, report, say)
     else:
-        _side_by_side(missing, scale, where, min(side_by_side, len(missing)), threads, done, report, say)
+        _side_by_side(missing, scale, where, min(parallel_for, len(missing)), threads, done, report, say)
     return report
 
 
@@ -110,7 +111,7 @@ def _places() -> int:
 
 
 def _one_by_one(
-    jobs: list[Job], scale: Scale, where: Where, data: Data, done: Done, threads: int, report: Report, say: Say
+    jobs: list[Job], scale: Scale, where: Paths, data: Data, done: ResultStore, threads: int, report: Report, say: Say
 ) -> None:
     for job in jobs:
         line, error = _measured(job, scale, where, data, threads)
@@ -120,7 +121,7 @@ def _one_by_one(
 
 
 def _measured(
-    job: Job, scale: Scale, where: Where, data: Data, threads: int
+    job: Job, scale: Scale, where: Paths, data: Data, threads: int
 ) -> tuple[dict[str, Any] | None, str | None]:
     """A job's line, or what was wrong with it; neither where it was interrupted."""
     folder = where.runs / scale.name / job.name
@@ -135,7 +136,9 @@ def _measured(
         return None, f"{type(error).__name__}: {error}"
 
 
-def _take(job: Job, line: dict[str, Any] | None, error: str | None, done: Done, report: Report, say: Say) -> None:
+def _take(
+    job: Job, line: dict[str, Any] | None, error: str | None, done: ResultStore, report: Report, say: Say
+) -> None:
     if line is not None:
         _keep(job, line, done, report, say)
     elif error is not None:
@@ -145,7 +148,7 @@ def _take(job: Job, line: dict[str, Any] | None, error: str | None, done: Done, 
         report.interrupted = True
 
 
-def _keep(job: Job, line: dict[str, Any], done: Done, report: Report, say: Say) -> None:
+def _keep(job: Job, line: dict[str, Any], done: ResultStore, report: Report, say: Say) -> None:
     for table, cell in done.missing(job):
         done.add(table, cell, line)
     report.measured += 1
@@ -155,7 +158,14 @@ def _keep(job: Job, line: dict[str, Any], done: Done, report: Report, say: Say) 
 
 
 def _side_by_side(
-    jobs: list[Job], scale: Scale, where: Where, processes: int, threads: int, done: Done, report: Report, say: Say
+    jobs: list[Job],
+    scale: Scale,
+    where: Paths,
+    processes: int,
+    threads: int,
+    done: ResultStore,
+    report: Report,
+    say: Say,
 ) -> None:
     """Processes take one job after another from a queue; only this one writes results."""
     context = multiprocessing.get_context("spawn")
@@ -201,7 +211,7 @@ def _restore(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _work(number: int, jobs: list[Job], scale: Scale, where: Where, threads: int, waiting: Any, results: Any) -> None:
+def _work(number: int, jobs: list[Job], scale: Scale, where: Paths, threads: int, waiting: Any, results: Any) -> None:
     """One process: job after job until the queue says there are no more, or a signal came."""
     torch.set_num_threads(threads)
     if torch.cuda.is_available():

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from byol.augment.color import blur_taps
-from byol.choose import small_views
-from byol.config import AugmentConfig, NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.config.run import AugmentConfig, NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
 from byol.errors import UserError, nearest
 from byol.evals.semi import SemiConfig
-from byol.recipes import official, small_on_gpu
+from byol.recipes.auto import small_views
+from byol.recipes.presets import official, small_on_gpu
 
 LOOKS = 20
 """Health measures over a cell's training: the verdict wants two in a row."""
@@ -54,7 +54,7 @@ def cpu() -> Scale:
 
     Chosen among a dozen candidates on training images that no cell is trained or tested on (docs/paper.md,
     `benchmarks/choose_paper_scale.py`): network and batch are those of the recipe cifar10-cpu, and so are half the
-    colour and a predictor that learns ten times as fast as the rest, without which BYOL needs a longer schedule to be
+    color and a predictor that learns ten times as fast as the rest, without which BYOL needs a longer schedule to be
     told from a target that never moves. Views of half the images' side cost least for what they teach; they are too
     small for any blur. tau and output are the paper's.
     """
@@ -142,7 +142,7 @@ def paper() -> Scale:
 
 
 def with_everything(augment: AugmentConfig, side: int) -> AugmentConfig:
-    """The same crops and colours, with the probabilities of blur and solarising of T and T' (Table 6).
+    """The same crops and colors, with the probabilities of blur and solarizing of T and T' (Table 6).
 
     The blur is at most 1 pixel wide, half of the paper's: in proportion to the image it is still several times the
     paper's, whose 2 pixels of 224 would be a sixth of a pixel of 20 and change nothing. Views of less than 20 pixels

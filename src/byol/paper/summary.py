@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from byol.paper.cells import Cell, Table
-from byol.paper.plan import Done
+from byol.paper.plan import ResultStore
 from byol.paper.ranks import Row, on_shared_seeds
 from byol.paper.results import measured_with
 from byol.paper.scales import Scale
@@ -25,17 +25,17 @@ class RowResult:
     lines: tuple[Line, ...]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """A figure in per cent."""
+        """A figure in percent."""
         return {line["seed"]: _per_cent(line, metric) for line in self.lines}
 
     @property
     def ours(self) -> tuple[float, ...]:
-        """What the row is measured by, in per cent, one per seed."""
+        """What the row is measured by, in percent, one per seed."""
         return tuple(self.by_seed(self.cell.metric).values())
 
     @property
     def knn(self) -> tuple[float, ...]:
-        """20-NN accuracy in per cent, one per seed."""
+        """20-NN accuracy in percent, one per seed."""
         return tuple(self.by_seed("knn").values())
 
     @property
@@ -50,7 +50,7 @@ class RowResult:
 
 
 def _per_cent(line: Line, metric: str) -> float:
-    """A figure in per cent; an encoder that gives no numbers knows no more than chance."""
+    """A figure in percent; an encoder that gives no numbers knows no more than chance."""
     part, _, share_of_labels = metric.partition("_")
     share = line[part][share_of_labels] if share_of_labels else line[part]
     return 100 * (1 / line["data"]["classes"] if share is None else float(share))
@@ -120,13 +120,13 @@ class Gathered:
 
 def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
     """Read every results file of a scale; of the data sets in them, the one with most lines counts."""
-    every = Done(folder, scale, None)
+    every = ResultStore(folder, scale, None)
     used = Counter(
         (line["data"]["fingerprint"], line["data"]["images"]) for name in tables for line in every.lines(name).found
     )
     data, images = used.most_common(1)[0][0] if used else (None, scale.train_images)
     scale = dataclasses.replace(scale, train_images=images)  # a run may have taken fewer
-    done = Done(folder, scale, data)
+    done = ResultStore(folder, scale, data)
     gathered = Gathered(scale)
     for name, table in tables.items():
         rows, missing = [], []
@@ -151,7 +151,7 @@ def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
 
 def seconds_of_a_cell(folder: Path, scale: Scale, table: Table) -> tuple[float, bool]:
     """What a cell of a table takes, and whether that was measured: the median over its lines, else over the scale's."""
-    done = Done(folder, scale, None)
+    done = ResultStore(folder, scale, None)
     own = [sum(line["seconds"].values()) for line in done.lines(table.name).found]
     return (median(own), True) if own else (scale.estimated_seconds(), False)
 

@@ -1,4 +1,4 @@
-"""The paper's tables, each a function from a scale to its cells; `catalogue.py` says what each claims."""
+"""The paper's tables, each a function from a scale to its cells; `catalog.py` says what each claims."""
 
 from typing import Any
 
@@ -164,7 +164,7 @@ def normalization(scale: Scale) -> list[Cell]:
 def init(scale: Scale) -> list[Cell]:
     """Initial weights: the paper says only that results stay above 72 when the scale of He's changes (Section 5), not
     by how much; and what the released code says besides."""
-    bound = number("text_numbers", quantity="changed initialisation scaling factor, lower bound")
+    bound = number("text_numbers", quantity="changed initialization scaling factor, lower bound")
     other = "official" if scale.config.network.init == "timm" else "timm"
     names = {"timm": "He et al. (timm's)", "official": "truncated normal (the released code's)"}
     return [
@@ -251,7 +251,7 @@ def methods(scale: Scale) -> list[Cell]:
         Cell(
             name="random",
             row="untrained",
-            paper=number("text_numbers", quantity="randomly initialised encoder, linear evaluation"),
+            paper=number("text_numbers", quantity="randomly initialized encoder, linear evaluation"),
             changes={"method": "random"},
         ),
     ]

@@ -1,0 +1,141 @@
+"""`byol paper ...`: list the paper's tables, run one or all of them at a scale, and report ours beside the paper's."""
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from byol.cli.parse import parse
+from byol.errors import UserError
+
+INTERRUPTED = 130
+FAILED = 1
+"""Exit code where some cell could not be run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paper:
+    """The paper's tables, measured again. Without a table they are listed.
+
+    A call goes on where an earlier one has stopped, and runs only what has no result yet.
+    """
+
+    table: Annotated[Positional[str | None], arg(metavar="TABLE", help_behavior_hint="(default: list them)")] = None
+    """A table by name, all, or report."""
+    scale: str = "cpu"
+    """cpu, cpu-long (four times the epochs), small (one GPU), or paper (printed as torchrun commands)."""
+    seeds: int = 1
+    """So many, from 0; the paper has three."""
+    data: str = "cifar10"
+    """Labeled images to train on: a folder, Parquet, or a name."""
+    test: str | None = None
+    """Labeled images to be asked about; by default the test part of a named set."""
+    images: int | None = None
+    """Training images, the first ones; by default what the scale takes."""
+    jobs: int | None = None
+    """Cells side by side, each in a process of its own; by default one per core, or one per GPU."""
+    part: str = "1/1"
+    """2/4 runs the second of four parts, for job arrays that share the folder of results. torchrun's processes take a
+    part each by themselves."""
+    only: tuple[str, ...] = ()
+    """Cells by name or pattern, such as 'byol-*'."""
+    results: str = "results/paper"
+    """Folder of the results: TABLE-SCALE.jsonl, a line a cell and seed."""
+    runs: str = "runs/paper"
+    """Folder of cells that are being trained."""
+    document: str = "docs/paper.md"
+    """For report: a document to put the tables into, between its marks, if it is there."""
+    page: str | None = None
+    """For report: the page to write; by default report.html among the results."""
+
+
+def paper(arguments: list[str]) -> int:
+    """`byol paper [TABLE] [flags]`."""
+    command = parse(Paper, arguments, "byol paper", inspect.cleandoc(Paper.__doc__ or ""))
+    from byol.paper.catalog import TABLES, table_named
+    from byol.paper.scales import scale_named
+
+    scale = scale_named(command.scale)
+    if command.table is None:
+        return _list(command)
+    if command.table == "report":
+        return _report(command)
+    tables = list(TABLES.values()) if command.table == "all" else [table_named(command.table)]
+    if command.seeds < 1:
+        raise UserError(f"seeds is {command.seeds}, but must be 1 or more.")
+    if command.jobs is not None and command.jobs < 1:
+        raise UserError(f"jobs is {command.jobs}, but must be 1 or more.")
+    if command.images is not None:
+        from dataclasses import replace
+
+        scale = replace(scale, images=command.images, train_images=command.images)
+    test = command.test or _test_part(command.data)
+    if scale.printed:
+        from byol.paper.commands import commands
+        from byol.paper.plan import part_of, plan
+
+        for job in part_of(plan(tables, scale, command.seeds, command.only), command.part):
+            print("\n".join(commands(job, scale, command.data, test)))
+        return 0
+    from byol.paper.runner import Paths, run
+
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    where = Paths(train=command.data, test=test, results=Path(command.results), runs=Path(command.runs))
+    report = run(
+        tables,
+        scale,
+        where,
+        seeds=command.seeds,
+        only=command.only,
+        jobs=command.jobs,
+        part=command.part,
+        say=lambda text: console.print(text, markup=False),
+    )
+    if report.interrupted:
+        console.print("interrupted; the same command goes on")
+        return INTERRUPTED
+    return FAILED if report.failed else 0
+
+
+def _test_part(data: str) -> str:
+    from byol.data.sources.named import is_name
+
+    if is_name(data) and ":" not in data:
+        return f"{data}:test"
+    raise UserError(f"Which images is {data!r} to be tested on? Give --test with labeled images.")
+
+
+def _list(command: Paper) -> int:
+    from byol.paper.catalog import TABLES
+    from byol.paper.scales import SCALES
+    from byol.paper.summary import seconds_of_a_cell
+
+    for name, table in TABLES.items():
+        costs = []
+        for scale in (make() for make in SCALES.values()):
+            cells = len(table.cells(scale))
+            if scale.printed:
+                costs.append(f"{scale.name}: {cells} cells, printed as commands")
+                continue
+            seconds, measured = seconds_of_a_cell(Path(command.results), scale, table)
+            minutes, how = cells * seconds / 60, "measured" if measured else "estimated"
+            costs.append(f"{scale.name}: {cells} cells, {minutes:.0f} min ({how})")
+        print(f"{name:17s} {table.source}: {table.claim}\n{'':17s} {'; '.join(costs)}")
+    print(
+        "\nMinutes are for one seed, cells one after another; --jobs puts them side by side.\n"
+        "byol paper TABLE --scale cpu --seeds 3; byol paper all; byol paper report"
+    )
+    return 0
+
+
+def _report(command: Paper) -> int:
+    from byol.paper.report import write_report
+
+    document = Path(command.document)
+    to = Path(command.page) if command.page else Path(command.results) / "report.html"
+    for path in write_report(Path(command.results), document if document.is_file() else None, to):
+        print(f"written to {path}")
+    return 0

@@ -1,0 +1,1 @@
+"""How one image is stored: a file per format."""

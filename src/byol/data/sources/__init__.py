@@ -1,0 +1,1 @@
+"""Where images lie: folders, lists, Parquet, names, tensors."""

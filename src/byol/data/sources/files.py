@@ -1,0 +1,235 @@
+"""Images that are files: below a folder, or named in a text list."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from byol.data.sources.base import PARTS, Source, digest, evenly, label_digest, named_labels, several_parts
+from byol.errors import BadImage, UserError
+
+__all__ = ["IMAGE_SUFFIXES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
+
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".npy"),
+    }
+)
+
+
+class FileSource(Source):
+    """Image files by path.
+
+    Args:
+        name: what the user typed.
+        root: the folder that the paths are relative to.
+        paths: one relative (or absolute) path per image.
+        labels, classes: as in `Source`.
+        channels: deliver so many; None looks at a sample of the files.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        paths: list[str],
+        labels: list[int] | None = None,
+        classes: list[str] | None = None,
+        channels: int | None = None,
+    ) -> None:
+        assert paths, "a source has images"
+        assert labels is None or len(labels) == len(paths), "one label per image"
+        self.name = name
+        self.labels = labels
+        self.classes = classes
+        self._root = os.path.abspath(root)  # noqa: PTH100  (a run that is resumed elsewhere must find the same names)
+        self._paths = paths
+        self.channels = self._own_channels() if channels is None else channels
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> bytes:
+        return read_file(self.where(index))
+
+    def where(self, index: int) -> str:
+        return os.path.join(self._root, self._paths[index])  # noqa: PTH118  (five times as fast as pathlib)
+
+    def fingerprint(self) -> str:
+        sizes = (str(_file_size(self.where(index))) for index in range(len(self)))
+        lines = (f"{path}\t{size}" for path, size in zip(self._paths, sizes, strict=True))
+        return digest([*lines, label_digest(self.labels, self.classes)])
+
+
+def file_source(
+    name: str,
+    files: list[str],
+    labels: list[int] | None = None,
+    classes: list[str] | None = None,
+    channels: int | None = None,
+) -> FileSource:
+    """A source of these files, known by their paths below the folder that they share."""
+    root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    paths = [os.path.relpath(file, root or ".") for file in files]
+    return FileSource(name, Path(root), paths, labels, classes, channels)
+
+
+def read_file(path: str | Path) -> bytes:
+    """A file's bytes; `BadImage` with the system's reason where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadImage(f"cannot be read: {error.strerror or error}") from error
+
+
+def _file_size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
+
+
+class FolderSource(FileSource):
+    """Every image below a folder, at any depth, in the order of their paths.
+
+    Hidden files and folders (a leading dot) are skipped, files are known by their suffix (`IMAGE_SUFFIXES`). Where
+    every image lies in a sub-folder, and there are at least two of the first level, these are the labels.
+
+    Raises:
+        UserError: the folder has no images, or cannot be read.
+    """
+
+    def __init__(self, folder: str | Path, channels: int | None = None) -> None:
+        root = Path(folder)
+        paths, others = _walk(root)
+        if not paths:
+            raise UserError(_no_images(folder, others))
+        labels, classes = _folder_labels(root, paths)
+        super().__init__(str(folder), root, paths, labels, classes, channels)
+        self.remark = "" if labels else _strays(paths)
+
+
+def _walk(root: Path) -> tuple[list[str], Counter[str]]:
+    """Relative paths of all images in sorted order, with `/` between folders, and the suffixes of the other files."""
+    paths: list[str] = []
+    others: Counter[str] = Counter()
+    visited: set[tuple[int, int]] = set()  # symbolic links may lead round in a circle
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"the folder {error.filename!r} cannot be read ({error.strerror}); check its permissions.")
+
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116  (os.walk gives strings)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else below + "/"
+        for file in files:
+            suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122  (a million files, each a Path, take seconds)
+            if file.startswith("."):
+                continue
+            if suffix in IMAGE_SUFFIXES:
+                paths.append(prefix + file)
+            else:
+                others[suffix] += 1
+    paths.sort()
+    return paths, others
+
+
+def _no_images(folder: str | Path, others: Counter[str]) -> str:
+    allowed = "jpg, png, webp, gif, bmp, tif, ppm, npy, ..."
+    if not others:
+        return f"the folder {str(folder)!r} is empty; give a folder with images ({allowed})."
+    kinds = ", ".join(suffix or "no suffix" for suffix, _ in others.most_common(3))
+    hint = ""
+    if ".heic" in others:
+        hint = " Convert HEIC images to JPEG first."
+    elif ".parquet" in others:
+        hint = " Its Parquet files lie deeper: give the folder that holds them."
+    return (
+        f"the folder {str(folder)!r} holds no images, only {others.total()} other files ({kinds}); "
+        f"give a folder with images ({allowed}).{hint}"
+    )
+
+
+def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
+    if not all("/" in path for path in paths):
+        return None, None
+    owners = [path.split("/", 1)[0] for path in paths]
+    classes = sorted(set(owners))
+    if len(classes) < 2:
+        return None, None
+    if all(name.lower() in PARTS for name in classes):
+        raise several_parts(root, classes, root / min(classes, key=lambda name: PARTS.index(name.lower())))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return [numbers[owner] for owner in owners], classes
+
+
+FEW_STRAYS = 0.1
+"""Part of the images that may lie outside the folders of classes and still be taken for strays."""
+
+
+def _strays(paths: list[str]) -> str:
+    """What to say of a few images that lie beside folders that look like classes."""
+    strays = [path for path in paths if "/" not in path]
+    folders = {path.split("/", 1)[0] for path in paths if "/" in path}
+    if not strays or len(folders) < 2 or len(strays) > FEW_STRAYS * len(paths):
+        return ""
+    lie = "lies" if len(strays) == 1 else "lie"
+    return (
+        f"{len(strays)} of {len(paths)} images {lie} outside its {len(folders)} folders, such as {strays[0]!r}, so "
+        "these are not taken for classes"
+    )
+
+
+class ListSource(FileSource):
+    """A text file that names one image per line, relative to the file's own folder.
+
+    A label may follow after a tab: on every line, or on none. Blank lines and lines that begin with `#` are skipped.
+
+    Raises:
+        UserError: the file is no UTF-8 text, names nothing, or most of a sample of its paths are not there.
+    """
+
+    def __init__(self, file: str | Path, channels: int | None = None) -> None:
+        root = Path(file).parent
+        lines = _list_lines(file)
+        paths = [path for path, _ in lines]
+        sample = [paths[index] for index in evenly(len(paths), 64)]
+        missing = [path for path in sample if not (root / path).is_file()]
+        if len(missing) * 2 > len(sample):
+            raise UserError(
+                f"the list {str(file)!r} names {missing[0][:60]!r}, which is not there "
+                f"({len(missing)} of {len(sample)} looked at are not); "
+                f"give a text file with one image path per line, relative to {str(root)!r}."
+            )
+        labels, classes = named_labels([label for _, label in lines]) if lines[0][1] is not None else (None, None)
+        super().__init__(str(file), root, paths, labels, classes, channels)
+
+
+def _list_lines(file: str | Path) -> list[tuple[str, str | None]]:
+    """(path, label or None) of every line that names an image."""
+    wanted = "give a folder, Parquet files, or a text list with one image path per line"
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{str(file)!r} is neither an image list nor Parquet; {wanted}.") from None
+    except OSError as error:
+        raise UserError(f"{str(file)!r} cannot be read ({error.strerror}); {wanted}.") from error
+    found: list[tuple[str, str | None]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        path, tab, label = line.partition("\t")
+        found.append((path.strip(), label.strip() if tab else None))
+        if (found[-1][1] is None) != (found[0][1] is None):
+            raise UserError(
+                f"line {number} of {str(file)!r} has {'a' if tab else 'no'} label, unlike the lines before; "
+                "put a tab and a label on every line, or on none."
+            )
+    if not found:
+        raise UserError(f"the list {str(file)!r} names no image; write one path per line.")
+    return found

@@ -1,0 +1,260 @@
+"""Images in Parquet files, as Hugging Face writes them or as a plain column of encoded bytes."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from byol.data.sources.base import PARTS, Source, digest, label_digest, named_labels, several_parts
+from byol.data.sources.files import read_file
+from byol.errors import BadImage, UserError
+
+__all__ = ["ParquetSource", "parquet_files"]
+
+# Names that people give these columns; the first one found is taken.
+IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
+PATH_NAMES = ("image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "image_file")
+LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "label_id", "cls", "y")
+
+
+class _Feature(NamedTuple):
+    """What Hugging Face writes of a column."""
+
+    kind: str
+    names: list[str] | None
+
+
+class ParquetSource(Source):
+    """One or more Parquet files with a column of images, and perhaps a column of labels.
+
+    The image column is a struct of `bytes` and `path` (the layout of Hugging Face), plain binary, or a string with
+    paths relative to the file; an empty `bytes` too means that the path is read. Labels are whole numbers, with names
+    where the file's metadata has them, or strings.
+
+    The encoded bytes are held in memory by Arrow, and one image is taken from them at a time.
+
+    Raises:
+        UserError: a file is not Parquet, has no rows or no images, or all together do not fit in memory.
+    """
+
+    def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
+        self.name = name
+        self._files = [Path(file) for file in files]
+        schemas = [_schema(file) for file in self._files]
+        for file, schema in zip(self._files, schemas, strict=True):
+            if schema.names != schemas[0].names:
+                raise UserError(
+                    f"{str(file)!r} has other columns ({', '.join(schema.names)}) than {str(self._files[0])!r} "
+                    f"({', '.join(schemas[0].names)}); give files of one data set."
+                )
+        features = _features(schemas[0])
+        image = _image_column(self._files[0], schemas[0], features)
+        label = _label_column(schemas[0], features, image)
+        _check_memory(name, self._files, image)
+        tables = [_read(file, [image] if label is None else [image, label]) for file in self._files]
+        self._starts = np.cumsum([0] + [len(table) for table in tables])
+        if self._starts[-1] == 0:
+            raise UserError(f"{name!r} has no rows; give Parquet files with images.")
+        # Columns of one kind are put one after the other as they are, without a copy.
+        columns = [chunk for table in tables for chunk in table.column(image).chunks]
+        self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=tables[0].column(image).type))
+        self.labels, self.classes = None, None
+        if label is not None:
+            values = [value for table in tables for value in _label_values(table.column(label))]
+            self.labels, self.classes = _labels(values, features[label].names if label in features else None)
+        self.channels = self._own_channels() if channels is None else channels
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, index: int) -> bytes:
+        blob: bytes | None = None if self._bytes is None else self._bytes[index].as_py()
+        if blob is not None:
+            return blob
+        path: str | None = None if self._paths is None else self._paths[index].as_py()
+        if path is None:
+            raise BadImage("the row is empty")
+        return read_file(self._place(index)[0].parent / path)
+
+    def where(self, index: int) -> str:
+        file, row = self._place(index)
+        return f"{file} row {row}"
+
+    def fingerprint(self) -> str:
+        parts: list[str | bytes] = []
+        if self._bytes is not None:
+            lengths = pc.fill_null(pc.binary_length(self._bytes), -1)
+            parts.append(lengths.to_numpy().astype(np.int64).tobytes())
+        if self._paths is not None:
+            parts += [str(path) for path in self._paths.to_pylist()]
+        return digest([*parts, label_digest(self.labels, self.classes)])
+
+    def _place(self, index: int) -> tuple[Path, int]:
+        """The file that holds an image, and its row there."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._files[number], index - int(self._starts[number])
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files that lie in a folder itself, sorted.
+
+    Raises:
+        UserError: they are several parts of a data set, such as train and test, which nobody should train on together.
+    """
+    files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
+    found = {part: file for part in reversed(PARTS) for file in files if _part(file) == part}
+    if len(found) > 1:
+        first = next(part for part in PARTS if part in found)
+        raise several_parts(folder, (part for part in PARTS if part in found), folder / (first + "*.parquet"))
+    return files
+
+
+def _part(file: Path) -> str | None:
+    stem = file.stem.lower()
+    return next((part for part in PARTS if stem == part or stem.startswith((part + "-", part + "_", part + "."))), None)
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(_unreadable(file, error)) from error
+
+
+def _read(file: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(file, columns=columns, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(_unreadable(file, error)) from error
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:120]
+    return f"{str(file)!r} cannot be read as Parquet ({reason}); it may be cut short: fetch or write it again."
+
+
+def _features(schema: pa.Schema) -> dict[str, _Feature]:
+    """Hugging Face's description of the columns, from the schema's metadata; empty where there is none."""
+    try:
+        described = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: _Feature(str(feature.get("_type")), feature.get("names"))
+            for name, feature in described.items()
+            if isinstance(feature, dict)
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):  # written by something else: the types must do
+        return {}
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_is_image(kind.field(name).type) for name in ("bytes", "path") if kind.get_field_index(name) >= 0)
+    return _is_binary(kind) or _is_string(kind)
+
+
+def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) -> str:
+    """Named as an image by Hugging Face, else by its type and name."""
+    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+    declared = [
+        name for name in kinds if name in features and features[name].kind == "Image" and _is_image(kinds[name])
+    ]
+    stored = [name for name in kinds if _is_binary(kinds[name]) or pa.types.is_struct(kinds[name])]
+    stored = [name for name in stored if _is_image(kinds[name])]
+    paths = [name for name in kinds if _is_string(kinds[name]) and name.lower() in IMAGE_NAMES + PATH_NAMES]
+    for candidates in (declared, stored, paths):
+        if candidates:
+            preferred = [name for known in IMAGE_NAMES for name in candidates if name.lower() == known]
+            return (preferred or candidates)[0]
+    raise UserError(
+        f"{str(file)!r} has no column of images (columns: {', '.join(schema.names)}); "
+        "store encoded images as binary, or as Hugging Face does, in a column 'image'."
+    )
+
+
+def _label_column(schema: pa.Schema, features: dict[str, _Feature], image: str) -> str | None:
+    """The first class label that Hugging Face names, else a column of numbers or strings that is called a label."""
+    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema if field.name != image}
+    declared = [name for name in kinds if name in features and features[name].kind == "ClassLabel"]
+    called = [name for known in LABEL_NAMES for name in kinds if name.lower() == known]
+    for name in [*[name for name in called if name in declared], *declared, *called]:
+        kind = kinds[name].value_type if pa.types.is_dictionary(kinds[name]) else kinds[name]
+        if pa.types.is_integer(kind) or _is_string(kind):
+            return name
+    return None
+
+
+def _bytes_and_paths(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray | None, pa.ChunkedArray | None]:
+    """The encoded bytes, and the paths where they are needed because a row has no bytes."""
+    kind = column.type
+    if _is_string(kind):
+        return None, column
+    if not pa.types.is_struct(kind):
+        return column, None
+    names = [name for name in ("bytes", "path") if kind.get_field_index(name) >= 0]
+    fields = {name: pc.struct_field(column, name) for name in names}
+    blobs, paths = fields.get("bytes"), fields.get("path")
+    if blobs is None or blobs.null_count == len(blobs):
+        return None, paths
+    return blobs, paths if blobs.null_count else None
+
+
+def _label_values(column: pa.ChunkedArray) -> list[int | str | None]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    values: list[int | str | None] = column.to_pylist()
+    return values
+
+
+def _labels(values: list[int | str | None], names: list[str] | None) -> tuple[list[int] | None, list[str] | None]:
+    """Labels only where every row has one; -1 is Hugging Face's word for none."""
+    if any(value is None or value == -1 for value in values):
+        return None, None
+    if any(isinstance(value, str) for value in values):
+        return named_labels([str(value) for value in values])
+    numbers = [int(value) for value in values if value is not None]
+    return numbers, list(names) if names and max(numbers) < len(names) else None
+
+
+def _check_memory(name: str, files: list[Path], image: str) -> None:
+    """Refuse files whose images would fill the memory before reading them."""
+    needed = 0
+    for file in files:
+        metadata = pq.read_metadata(file)
+        for group in range(metadata.num_row_groups):
+            columns = (metadata.row_group(group).column(number) for number in range(metadata.num_columns))
+            needed += sum(
+                part.total_uncompressed_size for part in columns if part.path_in_schema.split(".")[0] == image
+            )
+    free = _free_memory()
+    if free is not None and needed > free:
+        raise UserError(
+            f"{name!r} holds {needed / 2**30:.1f} GiB of images where {free / 2**30:.1f} GiB of memory are free; "
+            "give fewer files, or unpack the images into a folder."
+        )
+
+
+def _free_memory() -> int | None:
+    """Bytes of memory that can be had without swapping, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+        if "SC_PHYS_PAGES" not in names:
+            return None
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None

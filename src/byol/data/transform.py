@@ -1,0 +1,58 @@
+"""How an evaluation looks at an image: one deterministic crop, then the normalization of training."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from byol.augment.apply import as_float, normalize_images
+from byol.augment.crop import EVALUATION_SHARE, center_window
+
+SMALL_SIDE = 64
+"""Images up to this size are looked at whole; larger ones through the protocol's central crop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """How an evaluation looks at an image: one deterministic crop, then the normalization of training."""
+
+    image_size: int
+    """Side of what the encoder sees, in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    region: Literal["center", "short-side"] = "center"
+    """`center`: the central 7/8 of the shorter side, the paper's "shorter side to 256, center 224" (Appendix C.1).
+    `short-side`: the central square of the whole shorter side, as linear transfer resizes (Appendix D.2)."""
+
+    @property
+    def decode_side(self) -> int:
+        """Shortest side that a JPEG may be decoded to without losing detail."""
+        return self.image_size if self.region == "short-side" else math.ceil(self.image_size / EVALUATION_SHARE)
+
+    def crop(self, image: Tensor) -> Tensor:
+        """(C, H, W) -> (C, S, S), uint8 staying uint8, by an antialiased bicubic filter.
+
+        Images of at most 64 px are taken whole, as they are small because someone cropped them already.
+        """
+        height, width = image.shape[1:]
+        if (height, width) == (self.image_size, self.image_size):
+            return image
+        if max(height, width) > SMALL_SIDE:
+            top, left, side = self._window(height, width)
+            image = image[:, top : top + side, left : left + side]
+        size = (self.image_size, self.image_size)
+        resized = F.interpolate(image.unsqueeze(0), size=size, mode="bicubic", antialias=True, align_corners=False)[0]
+        return resized if resized.dtype == torch.uint8 else resized.clamp_(0, 1)
+
+    def _window(self, height: int, width: int) -> tuple[int, int, int]:
+        if self.region == "center":
+            return center_window(height, width)
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) uint8 or float in [0, 1] -> normalized float32."""
+        return normalize_images(as_float(images), self.mean, self.std)

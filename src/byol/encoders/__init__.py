@@ -1,0 +1,1 @@
+"""Encoders: built from a spec, loaded, saved and exported."""

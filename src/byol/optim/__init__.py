@@ -1,0 +1,1 @@
+"""LARS, and the schedules of the learning rate and of tau."""

@@ -1,0 +1,1 @@
+"""One pretraining run, from stored images to a trained encoder."""

@@ -1,0 +1,118 @@
+"""How many epochs fit in a budget of time: measured on this machine, with this data, before the run."""
+
+import copy
+import math
+import re
+import time
+from contextlib import AbstractContextManager
+
+from byol.config.run import PretrainConfig
+from byol.data.loader import Loader
+from byol.errors import UserError
+from byol.pretraining.train import State, parallel, runner, train_step, unrecorded
+from byol.runtime import distributed
+
+WARM_STEPS = 2
+"""Steps that are not timed: memory is taken and kernels are chosen in them."""
+ENOUGH_STEPS = 50
+"""Timed steps that are enough, if they took the shorter of the next two times."""
+UNWAITED_STEPS = 10
+"""Steps that a GPU is told of before it is waited for."""
+REHEARSAL_SHARE = 0.02
+"""Part of the budget that the rehearsal may take, within the next two limits."""
+REHEARSAL_SECONDS = (2.0, 30.0)
+RESERVE = 0.06
+"""Part of the budget kept for checkpoints, readings, and a machine that slows down as it warms up."""
+
+LEAST_UPDATES = 20
+"""Updates below which a run is not worth starting."""
+
+UNITS = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
+
+
+def minutes(text: str) -> float:
+    """Minutes in a budget such as `90s`, `20m`, `2h`, `1h30m` or `1d`.
+
+    Raises:
+        UserError: it is no such thing, or no time at all.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text.strip().lower())
+    if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", text.lower()):
+        raise UserError(f"The budget {text!r} is no time; write 90s, 20m, 2h, 1h30m or 1d.")
+    total = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise UserError(f"The budget {text!r} is no time at all; give at least a minute.")
+    return total
+
+
+def in_words(minutes: float) -> str:
+    """`5 seconds`, `1 minute`, `20 minutes`, `2.5 hours`."""
+    number, unit = (minutes, "minute") if minutes < 120 else (minutes / 60, "hour")
+    if minutes < 2 and minutes != 1:
+        number, unit = 60 * minutes, "second"
+    text = f"{number:.3g}"
+    return f"{text} {unit}{'' if text == '1' else 's'}"
+
+
+def rehearsal_seconds(budget_minutes: float) -> float:
+    """What measuring the speed may take."""
+    low, high = REHEARSAL_SECONDS
+    return min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
+
+
+def seconds_per_step(
+    state: State,
+    loader: Loader,
+    config: PretrainConfig,
+    autocast: AbstractContextManager[object],
+    budget_minutes: float,
+) -> float:
+    """Time of one update, pipeline included, measured on a copy of the state that is thrown away.
+
+    A GPU, which is told of updates ahead, is waited for every few only, as a run does, after the first two. What was
+    decoded ahead in the first, slow steps is not counted.
+    """
+    rehearsal = copy.deepcopy(state)
+    rehearsal.optimizer._warned_capturable_if_run_uncaptured = True  # a copy forgets, and warns
+    model = parallel(rehearsal.method, loader.device, config.optim.compile)
+    model.train()
+    run = runner(config.optim, loader.device)
+    warm = WARM_STEPS + unrecorded(config.optim)
+    least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
+    every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
+    started = began = time.perf_counter()
+    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - warm - loader.decodes_ahead):
+        loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast, run=run)
+        if timed < 0 or (timed > 2 and timed % every):
+            continue
+        loss.item()  # wait for the device
+        now = time.perf_counter()
+        if timed == 0:
+            began = now
+            started = now if config.optim.compile else started  # compiling is no rehearsing
+        # all processes stop at the same step: every step has reductions in it
+        elif distributed.any_rank(now - started > (limit if timed < ENOUGH_STEPS else least), loader.device):
+            break
+    return (now - began) / timed
+
+
+def epochs_within(
+    budget_minutes: float, spent_seconds: float, step_seconds: float, config: PretrainConfig, images: int
+) -> float:
+    """Epochs whose whole schedule ends in time.
+
+    Raises:
+        UserError: not even a few updates fit in.
+    """
+    left = budget_minutes * 60 * (1 - RESERVE) - spent_seconds
+    updates = left / step_seconds
+    if updates < LEAST_UPDATES:
+        needed = (LEAST_UPDATES * step_seconds + spent_seconds) / 60 / (1 - RESERVE)
+        enough = math.ceil(60 * needed) / 60 if needed < 2 else math.ceil(needed)
+        raise UserError(
+            f"An update takes {step_seconds:.2g} s here after {spent_seconds:.0f} s of preparation, so the budget of "
+            f"{in_words(budget_minutes)} is too short to learn anything; give {in_words(enough)} or more, or a "
+            "smaller --encoder, --image-size or --batch-size."
+        )
+    # six digits, not three places: of many images a few updates are a small part of an epoch
+    return float(f"{updates * config.batch_size / images:.6g}")

@@ -1,0 +1,172 @@
+"""k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from byol.config.run import PretrainConfig
+from byol.data.loader import generator_of
+from byol.data.sources.open import Source
+from byol.data.transform import Transform
+from byol.encoders.build import make_encoder
+from byol.errors import UserError
+from byol.evals.features import Features, extract
+from byol.evals.knn import knn_accuracy
+
+HELD_OUT_SHARE = 0.1
+"""Part of labeled training data that is kept aside where no --monitor is given."""
+HELD_OUT_MOST, HELD_OUT_LEAST = 2000, 10
+SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
+"""Images of a reading during training; the last reading takes all, up to the next number."""
+FULL_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One k-NN reading."""
+
+    accuracy: float
+    bank: int
+    """Labeled images that vote."""
+    queries: int
+    """Images that are asked about."""
+    k: int = 20
+
+
+def gain_in_words(reading: Reading, untrained: Reading) -> str:
+    """What training brought: points, and whether that is much, little, or no more than chance.
+
+    Chance is two standard errors of the difference of two shares. They are taken as of different images; of the same
+    ones, as here, it is rather less.
+    """
+    variance = sum(one.accuracy * (1 - one.accuracy) / one.queries for one in (reading, untrained))
+    gain, chance = 100 * (reading.accuracy - untrained.accuracy), 200 * math.sqrt(variance)
+    if abs(gain) <= chance:
+        return f"{gain:+.1f} points, but on {reading.queries} images anything below {chance:.1f} may be chance"
+    worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
+    return f"{gain:+.1f} points, {worth}"
+
+
+@dataclass
+class Monitor:
+    """A bank of labeled images, and queries that the encoder has not seen."""
+
+    bank: Source
+    queries: Source
+    transform: Transform
+    device: torch.device
+    workers: int
+    autocast: bool
+
+    def read(self, encoder: nn.Module, *, full: bool) -> Reading:
+        """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
+        bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
+        queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
+        assert bank.labels is not None
+        assert queries.labels is not None
+        accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
+        return Reading(accuracy, len(bank.values), len(queries.values))
+
+    def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
+        """The reading on the fixed sample, from one of all images where the sample is all of them."""
+        small = everything.bank <= SAMPLE_BANK and everything.queries <= SAMPLE_QUERIES
+        return everything if small else self.read(encoder, full=False)
+
+    def seconds(self, encoder: nn.Module) -> float:
+        """What the readings of a run will take: four samples, and twice everything at the end; from one sample."""
+        began = time.perf_counter()
+        sample = self.read(encoder, full=False)
+        each = (time.perf_counter() - began) / (sample.bank + sample.queries)
+        everything = min(len(self.bank), FULL_MOST) + min(len(self.queries), FULL_MOST)
+        return each * (3 * (sample.bank + sample.queries) + 2 * everything)  # one of the four is done
+
+    def read_untrained(self, config: PretrainConfig) -> Reading:
+        """The same for an encoder that has learned nothing: what the architecture alone is worth."""
+        network = config.network
+        torch.manual_seed(0)
+        encoder = make_encoder(
+            config.encoder,
+            width=network.width,
+            stem=network.stem,
+            in_chans=self.bank.channels,
+            init=network.init,
+            zero_init_last=network.zero_init_last,
+        )
+        return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
+
+    def _features(self, encoder: nn.Module, source: Source, most: int) -> Features:
+        if len(source) > most:
+            chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
+            source = source.subset(sorted(chosen.tolist()))
+        return extract(
+            encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
+        )
+
+
+def held_out(data: Source, monitor: Source | None) -> int:
+    """Images of the training data that are kept out of training for readings."""
+    if monitor is not None or data.labels is None or len(set(data.labels)) < 2:
+        return 0
+    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
+    return count if count >= HELD_OUT_LEAST else 0
+
+
+def split(
+    data: Source, monitor: Source | None, seed: int
+) -> tuple[list[int] | None, Source | None, Source | None, str]:
+    """Decide which images are kept out of training, and who votes about whom.
+
+    Returns:
+        The numbers of the images to train on (None: all), the bank, the queries (None: no labels), and a sentence.
+
+    Raises:
+        UserError: monitor data without labels, or with other classes or channels than the training data.
+    """
+    if monitor is not None:
+        if monitor.channels != data.channels:
+            raise UserError(
+                f"The images of {data.name!r} and of the monitor data {monitor.name!r} have {data.channels} and "
+                f"{monitor.channels} channels; give images of the same kind."
+            )
+        if monitor.labels is None:
+            raise UserError(
+                f"The monitor data {monitor.name!r} has no labels; give a folder with a sub-folder per class, "
+                "or Parquet with a label column."
+            )
+        if data.labels is not None:
+            _same_classes(data, monitor)
+            return None, data, monitor, f"20-NN on {monitor.name}: {len(monitor)} images that training never sees"
+        order = torch.randperm(len(monitor), generator=generator_of(seed, "monitor halves")).tolist()
+        half = len(order) // 2
+        bank, queries = monitor.subset(sorted(order[:half])), monitor.subset(sorted(order[half:]))
+        return None, bank, queries, f"20-NN on {monitor.name}: one half votes about the other"
+    if data.labels is None or len(set(data.labels)) < 2:
+        return None, None, None, "no labels: the verdict rests on the health measures"
+    count = held_out(data, monitor)
+    if count == 0:
+        return None, None, None, "too few labeled images to keep some aside: the verdict rests on the health measures"
+    order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
+    queries_at, rest = sorted(order[:count]), sorted(order[count:])
+    sentence = f"20-NN on {count} labeled images kept out of training"
+    return rest, data.subset(rest), data.subset(queries_at), sentence
+
+
+def _same_classes(data: Source, monitor: Source) -> None:
+    if data.classes is not None and monitor.classes is not None:
+        if data.classes != monitor.classes:
+            only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
+            raise UserError(
+                f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "
+                f"{only_one}; give both the same class folders."
+            )
+        return
+    assert data.labels is not None
+    assert monitor.labels is not None
+    if not set(monitor.labels) <= set(data.labels):
+        strange = sorted(set(monitor.labels) - set(data.labels))[:3]
+        raise UserError(
+            f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}."
+        )

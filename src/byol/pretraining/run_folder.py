@@ -1,0 +1,176 @@
+"""What a run leaves on the disk, and how to come back to it.
+
+config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safetensors, encoder.json.
+"""
+
+import json
+import re
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from byol.config.run import PretrainConfig, from_json, to_json
+from byol.errors import UserError
+from byol.runtime import distributed
+from byol.runtime.checkpoint import write_atomically
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings, data and machine."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last two checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def bad_images(self) -> Path:
+        """A line for each image that could not be read: where it is, a tab, why."""
+        return self.path / "bad_images.txt"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """What is written from the first moment on."""
+        return self.metrics, self.bad_images, self.path / "log.txt"
+
+    def discard(self) -> None:
+        """Remove what a run that never began has written, and the folder if nothing else is in it."""
+        for file in self.written:
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            with suppress(OSError):  # not empty: somebody else's files
+                folder.rmdir()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run was started with: enough to go on with it, or to make it again."""
+
+    config: PretrainConfig
+    """Every setting, `auto` resolved."""
+    recipe: str
+    data: str
+    monitor: str | None
+    images: int
+    """Images that are trained on."""
+    fingerprint: str
+    """Of the images that are trained on: a resumed run must find the same ones."""
+    monitor_fingerprint: str | None = None
+    """Of the images of `monitor`, or its readings could not be compared; None of a run that did not note it."""
+
+
+def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
+    """Make an empty run folder; without `out`, `runs/NAME`, `runs/NAME-2`, ... after the data.
+
+    Raises:
+        UserError: the folder holds a run already, or cannot be made.
+    """
+    if out is None:
+        name = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem).strip("-").lower() or "run"
+        path = Path("runs") / name
+        number = 2
+        while path.exists():
+            path = Path("runs") / f"{name}-{number}"
+            number += 1
+    else:
+        path = Path(out).expanduser()
+    folder = RunFolder(path)
+    if folder.config.exists():
+        raise UserError(
+            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
+        )
+    there = [file.name for file in folder.written if file.exists()]
+    if there:
+        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
+    try:
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the folder {path}: {error.strerror}. Choose another --out.") from error
+    return folder
+
+
+def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> None:
+    """Write config.json."""
+    content = {
+        "recipe": plan.recipe,
+        "data": plan.data,
+        "monitor": plan.monitor,
+        "images": plan.images,
+        "fingerprint": plan.fingerprint,
+        "monitor_fingerprint": plan.monitor_fingerprint,
+        "config": to_json(plan.config),
+        "machine": machine,
+    }
+    write_atomically(folder.config, json.dumps(content, indent=2) + "\n")
+
+
+def change_plan(folder: RunFolder, changes: dict[str, str]) -> None:
+    """Write config.json anew with some of its values changed; nothing where none are."""
+    if changes:
+        write_atomically(
+            folder.config, json.dumps({**json.loads(folder.config.read_text()), **changes}, indent=2) + "\n"
+        )
+
+
+def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
+    """Read the config.json of a run.
+
+    Raises:
+        UserError: the folder holds no run, or its config.json was changed into something else.
+    """
+    folder = RunFolder(Path(path).expanduser())
+    if not folder.config.is_file():
+        raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
+    try:
+        content: dict[str, Any] = json.loads(folder.config.read_text())
+        return folder, RunPlan(
+            config=from_json(PretrainConfig, content["config"]),
+            recipe=content["recipe"],
+            data=content["data"],
+            monitor=content["monitor"],
+            images=content["images"],
+            fingerprint=content["fingerprint"],
+            monitor_fingerprint=content.get("monitor_fingerprint"),
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
+
+
+class BadImages:
+    """The list of images that could not be read; the file appears with the first one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known = set(path.read_text().splitlines()) if path is not None and path.exists() else set[str]()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, line: str) -> None:
+        """Note one image, once; called from decoding threads."""
+        if line in self._known:
+            return
+        self._known.add(line)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(line + "\n")
+
+    def share(self) -> None:
+        """Add what the other processes have met; all of them must call this at the same step."""
+        for line in distributed.gather_lines(self._known):
+            self.add(line)

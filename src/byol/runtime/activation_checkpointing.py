@@ -1,0 +1,71 @@
+"""Less memory for more work, a third at most: activations computed again in the backward pass, not kept."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import MethodType
+
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from byol.errors import UserError
+
+
+def recompute(encoder: nn.Module, name: str) -> None:
+    """Have an encoder keep its stem and the inputs of its blocks; what it learns stays the same.
+
+    Args:
+        encoder: a ResNet, or another timm model without batch norm that can do so by itself.
+        name: what a message calls it.
+
+    Raises:
+        UserError: an encoder of neither kind.
+    """
+    blocks = [module for module in encoder.modules() if isinstance(module, BasicBlock | Bottleneck)]
+    if blocks:
+        for block in blocks:
+            # bound to its block, so that a copy of the encoder calls its own
+            block.forward = MethodType(_forward, block)
+        return
+    error_text = UserError(
+        f"optim.recompute is for ResNets and for timm's encoders without batch norm, not for {name!r}; leave it out, "
+        "or take more micro-batches (--optim.accumulate)."
+    )
+    if _batch_norms(encoder) or not hasattr(encoder, "set_grad_checkpointing"):
+        raise error_text
+    try:
+        encoder.set_grad_checkpointing(True)  # type: ignore[operator]
+    except AssertionError as error:  # how timm says that a family cannot
+        raise error_text from error
+
+
+def _forward(block: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = checkpoint(
+        partial(type(block).forward, block), x, use_reentrant=False, context_fn=partial(_first_and_again, block)
+    )
+    return out
+
+
+def _first_and_again(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _apart_from_running_statistics(block)
+
+
+@contextmanager
+def _apart_from_running_statistics(block: nn.Module) -> Iterator[None]:
+    """A batch that passes a second time must not count twice in batch norm's moving averages: copies take it."""
+    held = [(norm, dict(norm.named_buffers(recurse=False))) for norm in _batch_norms(block)]
+    for norm, buffers in held:
+        for name, value in buffers.items():
+            setattr(norm, name, value.clone())
+    try:
+        yield
+    finally:
+        for norm, buffers in held:
+            for name, value in buffers.items():
+                setattr(norm, name, value)
+
+
+def _batch_norms(module: nn.Module) -> list[nn.Module]:
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
