@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
-from byol.config.run import NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.config.optim import OptimConfig
+from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.values import replace
 from byol.data.loader import Loader
 from byol.data.memory import decode_all
 from byol.data.sources.open import TensorSource, open_source

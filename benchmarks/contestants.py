@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import taken
-from byol.config.run import ViewConfig
+from byol.config.views import ViewConfig
 from byol.encoders.build import make_encoder
 from byol.runtime import device as machine
 from workloads import Images, Ours, Workload, load

@@ -26,7 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from byol.bench.limits import on_paper
 from byol.bench.measure import Subject
 from byol.bench.scaling import traffic_of
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Loader
 from byol.data.sources.embedded import embedded_photos
 from byol.errors import UserError

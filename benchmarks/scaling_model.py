@@ -12,7 +12,7 @@ from pathlib import Path
 
 from byol.bench.limits import limit_of, on_paper
 from byol.bench.scaling import OVERLAP, Cluster, scaled, traffic_of
-from byol.config.run import replace
+from byol.config.values import replace
 from byol.recipes.presets import official
 from byol.runtime.checkpoint import write_atomically
 from results_file import RESULTS

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 import taken
 from byol.bench.ceilings import synchronize
 from byol.bench.measure import LR, TAU
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Batch
 from byol.pretraining.train import build, parallel, train_step
 from byol.runtime import device as machine

@@ -9,7 +9,8 @@ The three are measured in turn, several rounds, on the same data; what is judged
 
 import dataclasses
 
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
 from workloads import PIPELINES, WORKLOADS, Ours, Workload, load

@@ -10,16 +10,10 @@ from torch import Tensor
 
 from byol.bench.measure import Subject, pipeline, timed
 from byol.bench.profile import begun
-from byol.config.run import (
-    AugmentConfig,
-    DataConfig,
-    NetworkConfig,
-    OptimConfig,
-    PretrainConfig,
-    TargetConfig,
-    ViewConfig,
-    replace,
-)
+from byol.config.optim import OptimConfig
+from byol.config.run import DataConfig, NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.values import replace
+from byol.config.views import AugmentConfig, ViewConfig
 from byol.data.loader import AHEAD, Loader, shrink_side
 from byol.data.memory import decode_all
 from byol.data.sources.open import Source, open_source

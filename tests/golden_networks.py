@@ -13,7 +13,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from byol.config.run import AugmentConfig
+from byol.config.views import AugmentConfig
 from byol.encoders.build import MLP, make_encoder
 from golden_names import Arrays, batch_norm_states
 

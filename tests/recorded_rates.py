@@ -5,10 +5,11 @@ from contextlib import nullcontext
 import torch
 
 from byol.config.run import PretrainConfig
-from byol.data.loader import Loader, generator_of
+from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
 from byol.pretraining.train import build, train_step
 from byol.runtime.cuda_graph import Halves
+from byol.runtime.seeds import generator_of
 
 STEPS = 8
 

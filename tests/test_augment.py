@@ -14,7 +14,8 @@ from byol.augment.apply import apply_color, as_float, crop_views, make_view, mak
 from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
 from byol.augment.crop import center_window, crop_window
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
-from byol.config.run import AugmentConfig, ViewConfig, replace
+from byol.config.values import replace
+from byol.config.views import AugmentConfig, ViewConfig
 
 T, T_PRIME = AugmentConfig().view1, AugmentConfig().view2
 NOTHING = ViewConfig(

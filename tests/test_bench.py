@@ -19,7 +19,8 @@ from byol.bench.run import Report, bench
 from byol.bench.synthetic import COUNT, HEIGHT, WIDTH, SyntheticPhotos
 from byol.bench.words import words
 from byol.cli.main import main
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Loader
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource

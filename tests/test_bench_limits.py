@@ -7,7 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings, measure_ceilings
 from byol.bench.limits import Limit, Work, count, limit_of, moments, on_paper
-from byol.config.run import OptimConfig, PretrainConfig, replace
+from byol.config.optim import OptimConfig
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.encoders.build import MLP, parameter_count
 from byol.methods.byol import BYOL
 

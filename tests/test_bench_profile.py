@@ -17,7 +17,8 @@ from byol.augment import apply
 from byol.bench import profile as profiling
 from byol.bench.profile import PARTS, Profile, profile
 from byol.bench.stopwatch import Stopwatch
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data import loader as loading
 from byol.data.loader import Loader
 from byol.data.sources.embedded import embedded_photos

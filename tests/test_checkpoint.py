@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from byol.config.run import OptimConfig
+from byol.config.optim import OptimConfig
 from byol.encoders.build import MLP
 from byol.errors import UserError
 from byol.pretraining.train import build_optimizer

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from byol.bench.profile import ONLINE, TARGET, profile
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Batch, Loader
 from byol.data.sources.open import TensorSource
 from byol.pretraining.train import build, parallel, train_step

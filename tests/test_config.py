@@ -10,24 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byol.config.optim import OptimConfig
 from byol.config.run import (
     TEMPERATURES,
-    AugmentConfig,
     DataConfig,
     LoggingConfig,
     LossConfig,
     Method,
     MoCoConfig,
     NetworkConfig,
-    OptimConfig,
     PretrainConfig,
     TargetConfig,
-    ViewConfig,
-    from_json,
     overrule,
-    replace,
-    to_json,
 )
+from byol.config.values import from_json, replace, to_json
+from byol.config.views import AugmentConfig, ViewConfig
 from byol.errors import UserError
 
 IMAGENET = 1_281_167

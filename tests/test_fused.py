@@ -13,7 +13,8 @@ from byol.augment import fused
 from byol.augment.apply import make_views
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
-from byol.config.run import AugmentConfig, ViewConfig, replace
+from byol.config.values import replace
+from byol.config.views import AugmentConfig, ViewConfig
 
 AGREE = {"atol": 2e-5, "rtol": 0.0}
 """In units of a normalized view: a few roundings of values in [0, 1], divided by the smallest deviation."""

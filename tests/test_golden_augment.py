@@ -23,7 +23,7 @@ from byol.augment.color import (
     to_grayscale,
 )
 from byol.augment.draw import ViewParams, draw_view
-from byol.config.run import AugmentConfig, ViewConfig
+from byol.config.views import AugmentConfig, ViewConfig
 
 ARRAYS = golden.load("augment")
 PIXEL = 1e-5

@@ -12,7 +12,7 @@ import golden_names as golden
 from byol.augment.apply import crop_views
 from byol.augment.crop import center_window, crop_resize, crop_size, crop_window, resize_matrix
 from byol.augment.draw import ViewParams, draw_view
-from byol.config.run import AugmentConfig
+from byol.config.views import AugmentConfig
 
 ARRAYS = golden.load("crop")
 RESIZES = sorted({key.partition("/")[0] for key in ARRAYS if key.startswith("resize")})

@@ -12,13 +12,16 @@ from torch import Tensor
 from byol.augment.apply import make_view, make_views
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
-from byol.config.run import AugmentConfig, PretrainConfig, replace
-from byol.data.loader import Batch, Loader, generator_of
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
+from byol.config.views import AugmentConfig
+from byol.data.loader import Batch, Loader
 from byol.data.sources.open import TensorSource
 from byol.data.upload import Upload
 from byol.methods.byol import distance
 from byol.pretraining.train import State, build, parallel, runner, train_step
 from byol.runtime.cuda_graph import Recorded
+from byol.runtime.seeds import generator_of
 from golden_names import load
 from recorded_rates import check_rates
 

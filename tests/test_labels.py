@@ -10,7 +10,8 @@ from PIL import Image
 
 import byol
 from byol.cli.main import main
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Loader
 from byol.data.memory import decode_all
 from byol.data.sources.open import TensorSource, open_source

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from byol.config.run import OptimConfig
+from byol.config.optim import OptimConfig
 from byol.encoders.build import MLP, make_encoder
 from byol.optim.lars import LARS, parameter_groups
 from byol.pretraining.train import build_optimizer

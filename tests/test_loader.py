@@ -13,10 +13,12 @@ from torch import Tensor
 
 from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.formats.decode import BadImage
-from byol.data.loader import Batch, Loader, crop_one, generator_of, order_of_epoch, seed_of, shrink_side
+from byol.data.loader import Batch, Loader, crop_one, order_of_epoch, shrink_side
 from byol.data.sources.open import FolderSource, TensorSource, open_source
+from byol.runtime.seeds import generator_of, seed_of
 
 CPU = torch.device("cpu")
 CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5)

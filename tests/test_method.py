@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from byol.augment.draw import ViewParams, draw_view
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Batch
 from byol.encoders.build import MLP, make_encoder
 from byol.methods.byol import BYOL, distance

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import byol
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.errors import UserError

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byol.cli.main import main
-from byol.config.run import replace, to_json
+from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.blocks import Grid, Items, Paragraph, markdown, page
 from byol.paper.catalog import TABLES

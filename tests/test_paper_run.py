@@ -13,7 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from byol.config.run import replace
+from byol.config.values import replace
 from byol.data.sources.base import digest
 from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder

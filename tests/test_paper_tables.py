@@ -7,7 +7,8 @@ import pytest
 import tyro
 
 from byol.cli.main import Pretrain, explicit
-from byol.config.run import PretrainConfig, overrule, replace, to_json
+from byol.config.run import PretrainConfig, overrule
+from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.catalog import TABLES, chosen, table_named
 from byol.paper.commands import commands

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol.config.run import PretrainConfig, from_json
+from byol.config.run import PretrainConfig
+from byol.config.values import from_json
 from byol.data.transform import Transform
 from byol.encoders.file import read_card
 from byol.runtime.metrics import read_metrics

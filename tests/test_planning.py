@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from byol.config.run import LoggingConfig, PretrainConfig, replace
+from byol.config.run import LoggingConfig, PretrainConfig
+from byol.config.values import replace
 from byol.data.sources.open import TensorSource
 from byol.data.survey import survey
 from byol.pretraining import planner as planning

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byol.config.run import IMAGENET_MEAN, PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
+from byol.config.views import IMAGENET_MEAN
 from byol.data.survey import Survey
 from byol.encoders.build import MLP, make_encoder
 from byol.errors import UserError

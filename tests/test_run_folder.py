@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from byol.config.run import LoggingConfig, PretrainConfig, replace
+from byol.config.run import LoggingConfig, PretrainConfig
+from byol.config.values import replace
 from byol.errors import UserError
 from byol.pretraining.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.runtime import device as machine

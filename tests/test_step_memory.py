@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Batch
 from byol.encoders.build import make_encoder
 from byol.errors import UserError

@@ -8,7 +8,7 @@ import torch
 
 from byol.augment.apply import LARGE_BYTES, make_view, make_views
 from byol.augment.draw import draw_view
-from byol.config.run import AugmentConfig
+from byol.config.views import AugmentConfig
 from byol.runtime.threads import parallel_for, single_threaded_pool
 
 

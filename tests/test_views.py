@@ -12,11 +12,14 @@ from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
 from byol.cli.main import main
 from byol.cli.views import write_views
-from byol.config.run import PretrainConfig, ViewConfig, replace
-from byol.data.loader import crop_one, generator_of
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
+from byol.config.views import ViewConfig
+from byol.data.loader import crop_one
 from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
 from byol.recipes.auto import small_views
+from byol.runtime.seeds import generator_of
 
 NOTHING = {
     f"augment__view{n}__{name}": value

@@ -10,7 +10,7 @@ from byol.augment.color import blur_taps, gaussian_blur, solarize, to_grayscale
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import Drawn, ViewParams
 from byol.augment.jitter import first_turns, jitter, jitter_one, last_turns
-from byol.config.run import AugmentConfig, ViewConfig
+from byol.config.views import AugmentConfig, ViewConfig
 from byol.runtime.threads import parallel_for
 
 CHUNK_BYTES = 16 << 20

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from byol.config.run import ViewConfig
+from byol.config.views import ViewConfig
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """Codes of the four color operations in `ViewParams.order`, and their columns in `ViewParams.factors`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from byol.augment import apply
 from byol.augment.color import adjust_hue, adjust_saturation, solarize, to_grayscale
 from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
-from byol.config.run import AugmentConfig, ViewConfig
+from byol.config.views import AugmentConfig, ViewConfig
 
 Numbers = Tensor
 """(N, 13) float32, what was drawn for each image, as one tensor that travels to the device at once: whether it is

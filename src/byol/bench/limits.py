@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings
-from byol.config.run import OptimConfig, PretrainConfig, replace
+from byol.config.optim import OptimConfig
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.encoders.build import parameter_count
 from byol.errors import UserError
 from byol.methods.byol import BYOL

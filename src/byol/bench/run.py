@@ -14,7 +14,8 @@ from byol.bench.limits import Limit, limit_of
 from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
-from byol.config.run import PretrainConfig, replace, to_json
+from byol.config.run import PretrainConfig
+from byol.config.values import replace, to_json
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.open import Source, open_source
 from byol.data.survey import Survey, survey

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 from tyro.conf import Positional
 
 from byol.cli.parse import check_place, given
-from byol.config.run import AugmentConfig, DataConfig, Device, NetworkConfig, OptimConfig, Precision
+from byol.config.optim import OptimConfig
+from byol.config.run import DataConfig, Device, NetworkConfig, Precision
+from byol.config.views import AugmentConfig
 
 
 @dataclass(frozen=True, kw_only=True)

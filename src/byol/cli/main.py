@@ -10,8 +10,8 @@ from tyro.conf import Positional, arg
 
 from byol.cli.bench import Bench
 from byol.cli.parse import given, parse
+from byol.config.optim import OptimConfig
 from byol.config.run import (
-    AugmentConfig,
     DataConfig,
     Device,
     LoggingConfig,
@@ -19,10 +19,10 @@ from byol.config.run import (
     Method,
     MoCoConfig,
     NetworkConfig,
-    OptimConfig,
     Precision,
     TargetConfig,
 )
+from byol.config.views import AugmentConfig
 from byol.errors import UserError, memory_is_full, nearest
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.formats.decode import BadImage
-from byol.data.loader import crop_one, generator_of
+from byol.data.loader import crop_one
 from byol.data.sources.base import evenly
 from byol.data.sources.open import Source, open_source
 from byol.data.survey import survey
@@ -22,6 +23,7 @@ from byol.recipes.auto import Facts, visible_settings
 from byol.recipes.presets import recipe_named
 from byol.runtime.checkpoint import write_atomically
 from byol.runtime.device import choose_device
+from byol.runtime.seeds import generator_of
 
 PER_VIEW = 4
 """Views of T, and of T', beside each image."""

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from byol.config.values import from_json as from_json
-from byol.config.values import replace as replace
-from byol.config.values import to_json as to_json
+from byol.config.checks import require
+from byol.config.optim import OptimConfig
+from byol.config.values import replace
+from byol.config.views import AugmentConfig
 from byol.errors import UserError
 
 Method = Literal["byol", "infonce", "simclr", "moco", "supervised", "random"]
@@ -18,83 +19,6 @@ Normalization = Literal["l2", "layer", "none", "batch"]
 TargetKind = Literal["ema", "stop-gradient", "online"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "float32"]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of ImageNet's channels in [0, 1] (official code, utils/dataset.py:63)."""
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of ImageNet's channels in [0, 1] (utils/dataset.py:63)."""
-
-
-def _require(holds: bool, name: str, given: object, allowed: str) -> None:
-    if not holds:
-        raise UserError(f"{name} is {given!r}, but must be {allowed}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewConfig:
-    """How one view is made: T or T' of the paper (arXiv:2006.07733, Appendix B, Table 6).
-
-    Color strengths have the official code's meaning (utils/augmentations.py), which is TensorFlow's, not
-    torchvision's: brightness is added, contrast scales around each channel's mean, saturation scales S of HSV.
-    """
-
-    area: tuple[float, float] = (0.08, 1.0)
-    """Share of the image's area that a crop covers, drawn uniformly."""
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    """Aspect ratio of a crop, drawn uniformly in its logarithm."""
-    flip: float = 0.5
-    """Probability of a horizontal flip."""
-    vertical_flip: float = 0.0
-    """Probability of a vertical flip: not in the paper; for images that have no up, as from above or a microscope."""
-    jitter: float = 0.8
-    """Probability of the four color operations, in random order."""
-    brightness: float = 0.4
-    """Most that is added to or taken from every value."""
-    contrast: float = 0.4
-    """Most that contrast differs from 1."""
-    saturation: float = 0.2
-    """Most that saturation differs from 1."""
-    hue: float = 0.1
-    """Largest turn of the hue, in turns."""
-    gray: float = 0.2
-    """Probability of losing all color."""
-    blur: float = 1.0
-    """Probability of a Gaussian blur."""
-    sigma: tuple[float, float] = (0.1, 2.0)
-    """Width of the blur in pixels, drawn uniformly."""
-    solarize: float = 0.0
-    """Probability of inverting every value from the threshold up."""
-    solarize_threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "vertical_flip", "jitter", "gray", "blur", "solarize"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability from 0 to 1")
-        for name in ("brightness", "contrast", "saturation", "hue"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a strength from 0 to 1")
-        low, high = self.area
-        _require(0 < low <= high <= 1, "area", self.area, "two shares of the area, 0 < low <= high <= 1")
-        low, high = self.aspect
-        _require(0 < low <= high, "aspect", self.aspect, "two ratios, 0 < low <= high")
-        low, high = self.sigma
-        _require(0 < low <= high, "sigma", self.sigma, "two widths in pixels, 0 < low <= high")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """The two views, and the normalization at their end."""
-
-    view1: ViewConfig = ViewConfig()
-    """T: always blurred, never solarized."""
-    view2: ViewConfig = ViewConfig(blur=0.1, solarize=0.2)
-    """T': seldom blurred, solarized one time in five."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel in [0, 1], subtracted at the end."""
-    std: tuple[float, ...] = IMAGENET_STD
-    """Standard deviation of each channel in [0, 1], divided by at the end."""
-
-    def __post_init__(self) -> None:
-        _require(len(self.mean) == len(self.std), "std", self.std, f"as many values as mean has ({len(self.mean)})")
-        _require(all(s > 0 for s in self.std), "std", self.std, "values above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,63 +46,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         for name in ("width", "init_scale"):
-            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
+            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
         for name in ("projector_depth", "hidden", "output"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _require(self.predictor_depth >= 0, "predictor_depth", self.predictor_depth, "0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """LARS as the paper trains with it (arXiv:2006.07733, Section 3.3); SGD and AdamW for small recipes."""
-
-    name: Literal["lars", "sgd", "adamw"] = "lars"
-    """LARS adapts the rate to each tensor; SGD and AdamW are PyTorch's, over the same groups."""
-    lr: float = 0.2
-    """Learning rate per 256 images; the peak rate is `lr * batch_size / 256`.
-    0.2 is for 1000 epochs; the official presets have 0.3 for 300, 0.45 for 100 (configs/byol.py:21)."""
-    weight_decay: float = 1.5e-6
-    """Weight decay; biases and normalization layers have none. 1.5e-6 is for 1000 epochs, 1e-6 for fewer."""
-    momentum: float = 0.9
-    """Momentum of LARS and SGD; the first beta of AdamW."""
-    trust: float = 1e-3
-    """LARS's trust coefficient."""
-    warmup_epochs: float = 10
-    """Epochs over which the rate climbs to its peak; at most a quarter of the run, as in the 40-epoch preset."""
-    accumulate: int = 1
-    """Micro-batches that a batch is split into: memory falls, and batch norm sees the smaller ones (Section 5)."""
-    recompute: bool = False
-    """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for at
-    most a third more work, and the same updates."""
-    compile: bool = False
-    """Have torch.compile fuse what the networks do, and the views' color on a GPU; for GPUs."""
-    cuda_graph: bool = False
-    """Record an update once, its passes and the weights' move after them, and start each half as one operation from
-    then on: for small images on a GPU, where starting operations takes longer than the operations."""
-    clip: float | None = None
-    """Largest norm of the whole gradient; none in the paper."""
-    predictor_lr: float = 1.0
-    """Factor on the learning rate of the predictor: lambda of Tables 21 and 22; 0 leaves it as drawn."""
-    projector_lr: float = 1.0
-    """Factor on the learning rate of the projector: mu of Table 22."""
-
-    def __post_init__(self) -> None:
-        _require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
-        _require(self.trust > 0, "trust", self.trust, "a number above 0")
-        _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
-        _require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
-        for name in ("compile", "cuda_graph"):
-            both = getattr(self, name) and self.recompute
-            _require(not both, name, getattr(self, name), "False with recompute; leave one out")
-        _require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
-        for name in ("predictor_lr", "projector_lr"):
-            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")
-
-    def peak_lr(self, batch_size: int) -> float:
-        """Learning rate at the end of the warm-up, for a global batch of `batch_size` images."""
-        return self.lr * batch_size / 256
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.predictor_depth >= 0, "predictor_depth", self.predictor_depth, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +68,7 @@ class TargetConfig:
     """Begin as a copy of the online network (Appendix J), or with weights of its own (official code)."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.tau <= 1, "tau", self.tau, "from 0 (no memory) to 1 (never moves)")
+        require(0 <= self.tau <= 1, "tau", self.tau, "from 0 (no memory) to 1 (never moves)")
 
 
 TEMPERATURES: dict[Method, float] = {"infonce": 0.1, "simclr": 0.1, "moco": 0.2}
@@ -218,9 +89,9 @@ class LossConfig:
     for moco."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.beta <= 1, "beta", self.beta, "a weight from 0 to 1")
+        require(0 <= self.beta <= 1, "beta", self.beta, "a weight from 0 to 1")
         holds = self.temperature is None or 0 < self.temperature < math.inf
-        _require(holds, "temperature", self.temperature, "a number above 0, or None for the method's own")
+        require(holds, "temperature", self.temperature, "a number above 0, or None for the method's own")
 
     def temperature_of(self, method: Method) -> float:
         """The temperature of a method that has one: its own, unless one is given."""
@@ -240,8 +111,8 @@ class MoCoConfig:
     """Parts that one process splits a batch into for batch norm, for the 8 GPUs of MoCo."""
 
     def __post_init__(self) -> None:
-        _require(self.queue >= 2, "queue", self.queue, "2 keys or more")
-        _require(self.splits >= 1, "splits", self.splits, "1 part or more")
+        require(self.queue >= 2, "queue", self.queue, "2 keys or more")
+        require(self.splits >= 1, "splits", self.splits, "1 part or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,9 +138,9 @@ class LoggingConfig:
 
     def __post_init__(self) -> None:
         for name in ("log_every", "health_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 step or more")
-        _require(self.knn_every_epochs >= 0, "knn_every_epochs", self.knn_every_epochs, "0 or more epochs")
-        _require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0 minutes")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 step or more")
+        require(self.knn_every_epochs >= 0, "knn_every_epochs", self.knn_every_epochs, "0 or more epochs")
+        require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0 minutes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,8 +155,8 @@ class DataConfig:
     """Channels that images are given; by default 1 if they are gray, else 3, or what a .npy or TIFF file has."""
 
     def __post_init__(self) -> None:
-        _require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more threads")
-        _require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more channels")
+        require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more threads")
+        require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more channels")
 
 
 READ_BY: dict[str, tuple[Method, ...]] = {
@@ -335,13 +206,13 @@ class PretrainConfig:
     watch: LoggingConfig = LoggingConfig()
 
     def __post_init__(self) -> None:
-        _require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
-        _require(self.eval_size is None or self.eval_size >= 8, "eval_size", self.eval_size, "8 pixels or more")
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 images or more (batch norm needs them)")
-        _require(0 < self.epochs < math.inf, "epochs", self.epochs, "a number above 0")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.image_size >= 8, "image_size", self.image_size, "8 pixels or more")
+        require(self.eval_size is None or self.eval_size >= 8, "eval_size", self.eval_size, "8 pixels or more")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 images or more (batch norm needs them)")
+        require(0 < self.epochs < math.inf, "epochs", self.epochs, "a number above 0")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
         micro, rest = divmod(self.batch_size, self.optim.accumulate)
-        _require(
+        require(
             rest == 0 and micro >= 2,
             "optim.accumulate",
             self.optim.accumulate,

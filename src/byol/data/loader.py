@@ -4,7 +4,6 @@ Which images a step takes, and every number of their views, is a function of (se
 process and a micro-batch take their part of it. So resume needs no state, and the number of processes changes nothing.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -25,6 +24,7 @@ from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
 from byol.data.sources.open import Source
 from byol.data.upload import Upload
 from byol.runtime.device import free_memory
+from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
 
 AHEAD = 2
@@ -32,17 +32,6 @@ AHEAD = 2
 decoding threads between them cost more than they save (benchmarks/throughput.py, resnet50-224)."""
 TASK_IMAGES = 4
 """Images that one decoding task takes."""
-
-
-def seed_of(*parts: object) -> int:
-    """A seed that is a pure function of its parts: the run's seed, a purpose, a step."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def generator_of(*parts: object) -> torch.Generator:
-    """A CPU generator seeded by `seed_of`."""
-    return torch.Generator().manual_seed(seed_of(*parts))
 
 
 def order_of_epoch(epoch: int, *, seed: int, images: int) -> Tensor:

@@ -10,11 +10,12 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from byol.data.formats.header import Header
-from byol.data.loader import generator_of, order_of_epoch
+from byol.data.loader import order_of_epoch
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
 from byol.runtime.device import cores
+from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
 
 IGNORE = 255

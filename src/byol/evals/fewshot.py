@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from byol.data.loader import seed_of
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
@@ -14,6 +13,7 @@ from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
 from byol.evals.labels import class_names, draw_per_class, hold_out
 from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
+from byol.runtime.seeds import seed_of
 
 FEW_L2 = 0.1
 """Penalty of the fits where labels are too few to choose one. Of 0.001, 0.01, 0.1, 1 and 10 the best or within a point

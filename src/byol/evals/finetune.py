@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.config.run import Precision
-from byol.data.loader import seed_of
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder
@@ -22,6 +21,7 @@ from byol.evals.views import TrainingViews, training_views
 from byol.optim.schedules import learning_rate
 from byol.runtime import device as machine
 from byol.runtime.device import choose_precision, cores
+from byol.runtime.seeds import seed_of
 
 LEAST_DECAY = 0.9
 """Batch norm's statistics keep at least this share of themselves in a step (D.3): max(1 - 10/s, 0.9)."""

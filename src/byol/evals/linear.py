@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.data.loader import generator_of
 from byol.data.sources.open import Source
 from byol.encoders.build import features_of
 from byol.encoders.load import LoadedEncoder
@@ -19,6 +18,7 @@ from byol.evals.views import training_views
 from byol.optim.schedules import learning_rate
 from byol.runtime import device as machine
 from byol.runtime.device import choose_precision
+from byol.runtime.seeds import generator_of
 
 HELD_OUT = 10_009
 """Training images on which the rate is chosen: the last ones of ImageNet's in the paper, about 10 per class."""

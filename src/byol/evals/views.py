@@ -9,14 +9,15 @@ from torch import Tensor
 
 from byol.augment.apply import as_float, make_view
 from byol.augment.draw import ViewParams, draw_view
-from byol.config.run import ViewConfig
-from byol.data.loader import crop_one, generator_of, order_of_epoch, shrink_side
+from byol.config.views import ViewConfig
+from byol.data.loader import crop_one, order_of_epoch, shrink_side
 from byol.data.memory import WHOLE_SIDE, decode_all, fits
 from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
 from byol.runtime.device import cores, free_memory
+from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
 
 SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)

@@ -3,7 +3,8 @@
 import shlex
 from typing import Any
 
-from byol.config.run import PretrainConfig, replace, to_json
+from byol.config.run import PretrainConfig
+from byol.config.values import replace, to_json
 from byol.paper.plan import Job
 from byol.paper.scales import Scale
 

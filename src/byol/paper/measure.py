@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from byol.config.run import Method, PretrainConfig, replace, to_json
+from byol.config.run import Method, PretrainConfig
+from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
 from byol.data.sources.base import digest
 from byol.data.sources.open import Source, TensorSource, open_source

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from byol.config.run import PretrainConfig, from_json, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import from_json, replace
 from byol.errors import UserError
 
 NEEDED: dict[str, type | tuple[type, ...]] = {

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from byol.augment.color import blur_taps
-from byol.config.run import AugmentConfig, NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.config.optim import OptimConfig
+from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.values import replace
+from byol.config.views import AugmentConfig
 from byol.errors import UserError, nearest
 from byol.evals.semi import SemiConfig
 from byol.recipes.auto import small_views

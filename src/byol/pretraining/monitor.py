@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from byol.config.run import PretrainConfig
-from byol.data.loader import generator_of
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
 from byol.errors import UserError
 from byol.evals.features import Features, extract
 from byol.evals.knn import knn_accuracy
+from byol.runtime.seeds import generator_of
 
 HELD_OUT_SHARE = 0.1
 """Part of labeled training data that is kept aside where no --monitor is given."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from byol.config.run import overrule, replace
+from byol.config.run import overrule
+from byol.config.values import replace
 from byol.pretraining import budget
 from byol.pretraining.setup import Run, check
 from byol.pretraining.train import build

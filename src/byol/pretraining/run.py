@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from byol.config.run import overrule, replace
+from byol.config.run import overrule
+from byol.config.values import replace
 from byol.data.sources.open import Source, is_fetched, open_source
 from byol.data.survey import survey
 from byol.encoders.build import parameter_count

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from byol.config.run import PretrainConfig, from_json, to_json
+from byol.config.run import PretrainConfig
+from byol.config.values import from_json, to_json
 from byol.errors import UserError
 from byol.runtime import distributed
 from byol.runtime.checkpoint import write_atomically

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.config.run import PretrainConfig, replace
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Loader, shrink_side
 from byol.data.memory import decode_all, fits
 from byol.data.sources.open import Source, TensorSource

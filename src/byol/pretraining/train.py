@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from byol.config.run import Method, OptimConfig, PretrainConfig
-from byol.data.loader import Batch, Loader, seed_of
+from byol.config.optim import OptimConfig
+from byol.config.run import Method, PretrainConfig
+from byol.data.loader import Batch, Loader
 from byol.methods.byol import BYOL
 from byol.methods.make import AnyMethod, make_method
 from byol.optim import schedules
@@ -22,6 +23,7 @@ from byol.runtime import distributed
 from byol.runtime.activation_checkpointing import recompute
 from byol.runtime.cuda_graph import DIRECT, WARMUP_CALLS, Halves, Recorded
 from byol.runtime.metrics import RunLog
+from byol.runtime.seeds import seed_of
 
 
 @dataclass

@@ -7,18 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from byol.config.run import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    AugmentConfig,
-    LoggingConfig,
-    NetworkConfig,
-    OptimConfig,
-    PretrainConfig,
-    TargetConfig,
-    ViewConfig,
-    replace,
-)
+from byol.config.optim import OptimConfig
+from byol.config.run import LoggingConfig, NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.values import replace
+from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, ViewConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
 from byol.encoders.build import fixed_input_size, unsupported_reason

@@ -6,7 +6,9 @@ A command is a recipe plus what the user gives.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from byol.config.run import NetworkConfig, OptimConfig, PretrainConfig, TargetConfig, replace
+from byol.config.optim import OptimConfig
+from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.values import replace
 from byol.errors import UserError, nearest
 from byol.recipes.auto import Facts, Plan, auto, small_on_cpu, small_views
 
