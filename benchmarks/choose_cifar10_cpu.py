@@ -49,19 +49,19 @@ def both_views(**changes: Any) -> dict[str, Any]:
 
 GENTLE = both_views(brightness=0.2, contrast=0.2, saturation=0.1, hue=0.05)
 SMALLER = {"image_size": 24}
-FAST = {"optim__predictor_lr": 10.0}
+FAST = {"method__predictor_lr": 10.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "start": {},
     "lr-0.004": {"optim__lr": 0.004},
     "size-24": SMALLER,
     "size-20": {"image_size": 20},
-    "size-24-tau-0.97": {**SMALLER, "target__tau": 0.97},
+    "size-24-tau-0.97": {**SMALLER, "method__tau": 0.97},
     "size-24-gentle": {**SMALLER, **GENTLE},
     "size-24-predictor-10": {**SMALLER, **FAST},
-    "size-24-gentle-predictor-30": {**SMALLER, **GENTLE, "optim__predictor_lr": 30.0},
-    "size-24-gentle-predictor-10-tau-0.95": {**SMALLER, **GENTLE, **FAST, "target__tau": 0.95},
-    "the same, batch-128": {**SMALLER, **GENTLE, **FAST, "batch_size": 128, "optim__lr": 2e-3, "target__tau": 0.97},
-    "the same, batch-64": {**SMALLER, **GENTLE, **FAST, "batch_size": 64, "optim__lr": 4e-3, "target__tau": 0.98},
+    "size-24-gentle-predictor-30": {**SMALLER, **GENTLE, "method__predictor_lr": 30.0},
+    "size-24-gentle-predictor-10-tau-0.95": {**SMALLER, **GENTLE, **FAST, "method__tau": 0.95},
+    "the same, batch-128": {**SMALLER, **GENTLE, **FAST, "batch_size": 128, "optim__lr": 2e-3, "method__tau": 0.97},
+    "the same, batch-64": {**SMALLER, **GENTLE, **FAST, "batch_size": 64, "optim__lr": 4e-3, "method__tau": 0.98},
 }
 """By name; a smaller batch keeps the peak rate that AdamW takes, 0.001, and the target its memory in images."""
 HELD_OUT = 5000
@@ -95,7 +95,7 @@ def main() -> None:
 def run(config: PretrainConfig, train: TensorSource, held_out: TensorSource) -> float:
     """20-NN accuracy after a whole schedule."""
     device = torch.device("cpu")
-    transform = Transform(image_size=SEEN_AT, mean=config.augment.mean, std=config.augment.std)
+    transform = Transform(image_size=SEEN_AT, mean=config.encoder.mean, std=config.encoder.std)
     monitor = Monitor(train, held_out, transform, device, workers=1, autocast=True)
     state = build(config, 3, device)
     state.method.train()
@@ -105,7 +105,7 @@ def run(config: PretrainConfig, train: TensorSource, held_out: TensorSource) -> 
     peak = config.optim.peak_lr(config.batch_size)
     for batches in loader.batches(0, total):
         lr = schedules.learning_rate(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
-        tau = schedules.tau(state.step, base=config.target.tau, total_steps=total)
+        tau = schedules.tau(state.step, base=config.method.tau, total_steps=total)
         train_step(state, state.method, batches, config, lr, tau, autocast)
     return monitor.read(state.method.encoder, full=True).accuracy
 

@@ -27,27 +27,27 @@ from byol.runtime import device as machine
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
-START: dict[str, Any] = {"image_size": 24, "optim__predictor_lr": 1.0, "augment": small_views()}
+START: dict[str, Any] = {"image_size": 24, "method__predictor_lr": 1.0, "augment": small_views()}
 """What the scale was before this search: every candidate is a change of it."""
-FAST = {"optim__predictor_lr": 10.0}
+FAST = {"method__predictor_lr": 10.0}
 GENTLE = {"augment": small_views(color=0.5)}
 MANY = {"batch_size": 64, "optim__lr": 4e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "wide": {"network__width": 0.5, "epochs": 8.0},
-    "wide-short": {"network__width": 0.5, "epochs": 5.0},
-    "wide-short-fast": {"network__width": 0.5, "epochs": 5.0, **FAST},
-    "wide-short-many-fast": {"network__width": 0.5, "epochs": 4.0, **FAST, **MANY},
-    "narrow": {"network__width": 0.25, "epochs": 8.0},
-    "narrow-many": {"network__width": 0.25, "epochs": 8.0, **MANY},
-    "narrow-many-fast": {"network__width": 0.25, "epochs": 8.0, **FAST, **MANY},
-    "small-views-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST},
-    "small-views-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **GENTLE},
-    "small-views-fast-gentle": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **GENTLE},
-    "middle-fast-gentle": {"network__width": 0.5, "image_size": 20, "epochs": 6.0, **FAST, **GENTLE},
-    "wide-short-fast-gentle": {"network__width": 0.5, "epochs": 5.0, **FAST, **GENTLE},
-    "small-narrow-long": {"network__width": 0.25, "image_size": 16, "epochs": 20.0},
-    "small-narrow-long-fast": {"network__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
-    "small-views-many-fast": {"network__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **MANY},
+    "wide": {"encoder__width": 0.5, "epochs": 8.0},
+    "wide-short": {"encoder__width": 0.5, "epochs": 5.0},
+    "wide-short-fast": {"encoder__width": 0.5, "epochs": 5.0, **FAST},
+    "wide-short-many-fast": {"encoder__width": 0.5, "epochs": 4.0, **FAST, **MANY},
+    "narrow": {"encoder__width": 0.25, "epochs": 8.0},
+    "narrow-many": {"encoder__width": 0.25, "epochs": 8.0, **MANY},
+    "narrow-many-fast": {"encoder__width": 0.25, "epochs": 8.0, **FAST, **MANY},
+    "small-views-fast": {"encoder__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST},
+    "small-views-gentle": {"encoder__width": 0.5, "image_size": 16, "epochs": 8.0, **GENTLE},
+    "small-views-fast-gentle": {"encoder__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **GENTLE},
+    "middle-fast-gentle": {"encoder__width": 0.5, "image_size": 20, "epochs": 6.0, **FAST, **GENTLE},
+    "wide-short-fast-gentle": {"encoder__width": 0.5, "epochs": 5.0, **FAST, **GENTLE},
+    "small-narrow-long": {"encoder__width": 0.25, "image_size": 16, "epochs": 20.0},
+    "small-narrow-long-fast": {"encoder__width": 0.25, "image_size": 16, "epochs": 20.0, **FAST},
+    "small-views-many-fast": {"encoder__width": 0.5, "image_size": 16, "epochs": 8.0, **FAST, **MANY},
 }
 ROWS = (("targets", "tau-0.99"), ("targets", "tau-1"), ("batch-size", "simclr-4096"))
 HELD_OUT = 5000

@@ -62,13 +62,13 @@ class JpegFolder(Dataset[Any]):
 def encoder_for(workload: Workload) -> tuple[nn.Module, int]:
     """The workload's encoder and the length of its features: torchvision's ResNets, or the narrow net that is ours."""
     config = workload.config
-    if config.network.width != 1 or config.encoder not in ("resnet18", "resnet50"):
-        net = make_encoder(config.encoder, width=config.network.width, stem=config.network.stem)
+    if config.encoder.width != 1 or config.encoder not in ("resnet18", "resnet50"):
+        net = make_encoder(config.encoder, width=config.encoder.width, stem=config.encoder.stem)
         return net, int(net.num_features)  # type: ignore[arg-type]
     net = torchvision.models.get_model(config.encoder, weights=None)
     features = net.fc.in_features
     net.fc = nn.Identity()
-    if config.network.stem == "small":
+    if config.encoder.stem == "small":
         net.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
         net.maxpool = nn.Identity()
     return net, features
@@ -117,7 +117,7 @@ class Lightly:
         if not workload.steps:
             return
         self.backbone, features = encoder_for(workload)
-        hidden, output = config.network.hidden, config.network.output
+        hidden, output = config.method.hidden, config.method.output
         self.projection_head = BYOLProjectionHead(features, hidden, output)
         self.prediction_head = BYOLPredictionHead(output, hidden, output)
         self.backbone_momentum = copy.deepcopy(self.backbone)
@@ -212,8 +212,8 @@ class ByolPytorch:
             net.to(self.device),
             image_size=config.image_size,
             hidden_layer=-1,
-            projection_size=config.network.output,
-            projection_hidden_size=config.network.hidden,
+            projection_size=config.method.output,
+            projection_hidden_size=config.method.hidden,
             use_simplicial_embeddings=False,
         )
         self.optimizer = torch.optim.Adam(self.learner.parameters(), lr=3e-4)

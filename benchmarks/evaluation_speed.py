@@ -72,7 +72,7 @@ def features(name: str, workload: Workload, small: str, jpeg: str, count: int, r
     network = config.network
     encoder = make_encoder(config.encoder, width=network.width, stem=network.stem).eval()
     encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    transform = Transform(image_size=config.image_size, mean=config.augment.mean, std=config.augment.std)
+    transform = Transform(image_size=config.image_size, mean=config.encoder.mean, std=config.encoder.std)
     workers, autocast = min(16, machine.cores()), chosen == "bf16"
 
     def extraction() -> float:

@@ -162,7 +162,7 @@ def _about(name: str, workload: Workload, workers: int) -> dict[str, object]:
         "encoder": config.encoder,
         "image_size": config.image_size,
         "batch_size": config.batch_size,
-        "heads": [config.network.hidden, config.network.output],
+        "heads": [config.method.hidden, config.method.output],
         "precision": precision,
         "channels_last": name == "byol" or helped,
         "workers": workers,

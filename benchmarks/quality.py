@@ -92,7 +92,7 @@ def _about(outcome: Outcome) -> dict[str, object]:
         "recipe": plan.recipe,
         "images": plan.images,
         "encoder": config.encoder,
-        "width": config.network.width,
+        "width": config.encoder.width,
         "batch_size": config.batch_size,
         "epochs": config.epochs,
         "precision": config.precision,

@@ -70,7 +70,7 @@ def setting(name: str) -> tuple[str, dict[str, float]]:
     batch, peak = int(name.partition(":")[0]), float(name.partition(":")[2])
     return f"batch {batch}, rate {peak:g}", {
         **{"batch_size": batch, "epochs": EPOCHS, "image_size": 32},
-        **{"optim__lr": peak * 256 / batch, "optim__warmup_epochs": 0.5, "target__tau": 0.97},
+        **{"optim__lr": peak * 256 / batch, "optim__warmup_epochs": 0.5, "method__tau": 0.97},
     }
 
 

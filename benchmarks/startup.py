@@ -61,7 +61,7 @@ def seconds_to_first_step(folder: Path, run: Path) -> float:
         UserError: the run ended before, with what it said.
     """
     command = [sys.executable, "-m", "byol", "pretrain", str(folder), "--out", str(run)]
-    command += ["--epochs", "2", "--watch.log-every", "1"]
+    command += ["--epochs", "2", "--logging.log-every", "1"]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     metrics = run / "metrics.jsonl"

@@ -92,7 +92,7 @@ def measure(config: PretrainConfig, way: str, least: float) -> tuple[int, float]
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
     bf16 = machine.choose_precision(config.precision, device)[0] == "bf16"
-    config = replace(config, optim__recompute=way == WAYS[2], optim__compile=way == WAYS[4])
+    config = replace(config, optim__activation_checkpointing=way == WAYS[2], optim__compile=way == WAYS[4])
     state = build(config, 3, device)
     model = parallel(state.method, device, config.optim.compile).train()
     if way == WAYS[0]:

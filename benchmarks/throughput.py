@@ -55,11 +55,11 @@ def measure(name: str, workload: Workload, rounds: int, small: str, jpeg: str) -
 
 def quick(workload: Workload) -> Workload:
     """The same work, tiny."""
-    config: PretrainConfig = replace(workload.config, batch_size=4, network__hidden=32, network__output=16)
+    config: PretrainConfig = replace(workload.config, batch_size=4, method__hidden=32, method__output=16)
     if workload.from_files:
-        config = replace(config, image_size=32, encoder="resnet10t", network__stem="standard")
+        config = replace(config, image_size=32, encoder="resnet10t", encoder__stem="standard")
     else:
-        config = replace(config, network__width=0.125)
+        config = replace(config, encoder__width=0.125)
     return dataclasses.replace(workload, config=config, steps=min(workload.steps, 1), pipeline_batches=2, goal=None)
 
 

@@ -14,13 +14,13 @@ from choose_paper_scale import train_all
 
 VARIATIONS: dict[str, dict[str, Any]] = {
     "scale": {},
-    "predictor": {"optim__predictor_lr": 1.0},
+    "predictor": {"method__predictor_lr": 1.0},
     "color": {"augment": small_views()},
     "optimizer": {"optim__name": "sgd", "optim__lr": 0.12, "optim__weight_decay": 5e-4},
     "views": {"image_size": 32},
-    "width": {"network__width": 1.0},
+    "width": {"encoder__width": 1.0},
     "depth": {"encoder": "resnet18"},
-    "stem": {"network__stem": "small"},
+    "stem": {"encoder__stem": "small"},
     "views-long": {"image_size": 32, "epochs": 40.0},
 }
 """What is changed, and to what. SGD's numbers are those of the recipe cifar10; `views-long` asks whether larger views

@@ -18,13 +18,13 @@ TINY: dict[str, Any] = {
     "epochs": 2,
     "device": "cpu",
     "precision": "float32",
-    "network__width": 0.125,
-    "network__stem": "stride2",
-    "network__hidden": 32,
-    "network__output": 16,
+    "encoder__width": 0.125,
+    "encoder__stem": "stride2",
+    "method__hidden": 32,
+    "method__output": 16,
     "data__workers": 2,
-    "watch__log_every": 2,
-    "watch__health_every": 4,
+    "logging__log_every": 2,
+    "logging__health_every": 4,
 }
 """Settings of a run of a few seconds, for `byol.pretrain(..., recipe="cifar10-cpu", **TINY)`."""
 

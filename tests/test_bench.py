@@ -137,7 +137,7 @@ def report() -> Report:
 
 def test_a_report_holds_what_was_measured(report: Report) -> None:
     assert report.config.image_size == 16
-    assert report.config.network.hidden == 32
+    assert report.config.method.hidden == 32
     assert report.config.optim.name == "adamw", "the recipe's"
     assert report.data.startswith("photos:train: 10200 images")
     assert report.held

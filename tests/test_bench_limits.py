@@ -100,7 +100,7 @@ def test_resnet50_takes_the_operations_that_everybody_counts() -> None:
 def test_counting_takes_no_memory_and_leaves_the_random_state() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    method = on_paper(replace(PretrainConfig(), network__width=4.0), 3)
+    method = on_paper(replace(PretrainConfig(), encoder__width=4.0), 3)
     assert all(p.device.type == "meta" for p in method.parameters())
     assert torch.equal(before, torch.get_rng_state())
 

@@ -112,7 +112,7 @@ def test_error_says_what_would_do() -> None:
 def test_rehearsal_leaves_the_run_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "REHEARSAL_SECONDS", (0.05, 0.1))
     config = PretrainConfig(encoder="resnet18", image_size=16, batch_size=8, epochs=1, device="cpu")
-    config = replace(config, network__width=0.125, network__hidden=8, network__output=8)
+    config = replace(config, encoder__width=0.125, method__hidden=8, method__output=8)
     state = build(config, 3, torch.device("cpu"))
     before = {k: v.clone() for k, v in state.method.state_dict().items()}
     images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)

@@ -42,18 +42,18 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "unknown recipe": (["{here}/pictures", "--recipe", "cifar10cpu"], ["no recipe 'cifar10cpu'", "'cifar10-cpu'"]),
     "no ResNet made wide": (
-        ["{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--network.width", "2"],
+        ["{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--encoder.width", "2"],
         ["no ResNet", "width 2"],
     ),
     "encoder of another size": (
         [
             *("{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--image-size", "64"),
-            *("--network.width", "1", "--network.stem", "standard"),
+            *("--encoder.width", "1", "--encoder.stem", "standard"),
         ],
         ["takes no images of 64 px", "give --image-size 224"],
     ),
     "encoder too deep for the size": (
-        [*("{here}/pictures", "--encoder", "vgg11", "--network.width", "1", "--network.stem", "standard")],
+        [*("{here}/pictures", "--encoder", "vgg11", "--encoder.width", "1", "--encoder.stem", "standard")],
         ["takes no images of 16 px", "give a larger --image-size"],
     ),
     "budget": (["{here}/pictures", "--budget", "soon"], ["'soon'", "2h"]),
@@ -62,11 +62,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
             "{here}/pictures",
             "--encoder",
             "mobilenetv3_small_050",
-            "--network.width",
+            "--encoder.width",
             "1",
-            "--network.stem",
+            "--encoder.stem",
             "standard",
-            "--optim.recompute",
+            "--optim.activation-checkpointing",
         ],
         ["optim.recompute is for ResNets", "--optim.accumulate"],
     ),
@@ -133,7 +133,7 @@ def test_wrong_commands_get_one_sentence_and_code_2(
         (["--device", "gpu"], ["--device", "cuda"]),
         (["--optim.name", "adam"], ["adamw"]),
         (["--augment.view1.area", "0.5", "0.2"], ["area", "low <= high"]),
-        (["--target.tau", "1.5"], ["tau is 1.5"]),
+        (["--method.tau", "1.5"], ["tau is 1.5"]),
     ],
 )
 def test_wrong_settings_are_told_what_is_right(
@@ -214,11 +214,11 @@ def test_only_what_was_typed_overrules_a_recipe() -> None:
         "optim__lr": 0.2,  # the default, but typed
         "augment__view1__area": (0.1, 0.9),
     }
-    assert typed("--watch.no-stop-on-collapse", "--target.constant") == {
-        "watch__stop_on_collapse": False,
-        "target__constant": True,
+    assert typed("--logging.no-stop-on-collapse", "--method.constant-tau") == {
+        "logging__stop_on_collapse": False,
+        "method__constant_tau": True,
     }
-    assert typed("--optim.weight-decay=0", "--optim.weight_decay", "0.5") == {"optim__weight_decay": 0.5}
+    assert typed("--optim.weight-decay=0", "--optim.weight-decay", "0.5") == {"optim__weight_decay": 0.5}
 
 
 def test_a_run_ends_with_code_0_and_its_settings_are_kept(
@@ -264,7 +264,7 @@ def test_a_diverged_run_stops_with_code_3(
 
 def test_told_to_go_on_it_goes_on(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said, _ = run(
-        capsys, "pretrain", image_folder, "--out", tmp_path / "run", *SMALL, *DIVERGING, "--watch.no-stop-on-collapse"
+        capsys, "pretrain", image_folder, "--out", tmp_path / "run", *SMALL, *DIVERGING, "--logging.no-stop-on-collapse"
     )
     assert code == 0
     assert "Diverged" in said
@@ -280,6 +280,6 @@ def test_a_collapsed_run_stops_with_code_3(tmp_path: Path, capsys: pytest.Captur
     code, said, _ = run(capsys, "pretrain", tmp_path / "same", "--out", tmp_path / "run", *SMALL, *plain)
     assert code == 3
     assert "Collapsed: the network says the same of every image (spread 0.0" in said
-    assert "--network.predictor-depth" in said
+    assert "--method.predictor-depth" in said
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert max(steps) <= 12, "stopped at the second look"

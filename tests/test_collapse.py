@@ -20,25 +20,25 @@ SHORT: dict[str, Any] = {
     "optim__name": "sgd",
     "optim__lr": 1.0,
     "optim__weight_decay": 1e-4,
-    "target__tau": 0.99,
+    "method__tau": 0.99,
     "augment": small_views(),
-    "watch__health_every": 20,
+    "logging__health_every": 20,
 }
 """160 updates on 2048 patches."""
 
 NOTHING_HOLDS: dict[str, dict[str, Any]] = {
-    "byol": {"network__predictor_depth": 0},
-    "byol, stop-gradient": {"network__predictor_depth": 0, "target__kind": "stop-gradient"},
+    "byol": {"method__predictor_depth": 0},
+    "byol, stop-gradient": {"method__predictor_depth": 0, "method__target": "stop-gradient"},
     "infonce": {
         "method": "infonce",
-        "loss__beta": 0.0,
-        "network__predictor_depth": 0,
-        "target__kind": "stop-gradient",
+        "method__beta": 0.0,
+        "method__predictor_depth": 0,
+        "method__target": "stop-gradient",
     },
 }
 SOMETHING_HOLDS: dict[str, dict[str, Any]] = {
     "byol": {},
-    "negatives": {**NOTHING_HOLDS["infonce"], "loss__beta": 1.0},
+    "negatives": {**NOTHING_HOLDS["infonce"], "method__beta": 1.0},
 }
 
 

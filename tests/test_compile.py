@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet10")
-CONFIG = replace(CONFIG, network__width=0.25, network__hidden=16, network__output=8, optim__name="sgd")
+CONFIG = replace(CONFIG, encoder__width=0.25, method__hidden=16, method__output=8, optim__name="sgd")
 
 
 def test_a_profile_watches_compiled_networks_from_outside() -> None:

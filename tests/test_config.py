@@ -40,17 +40,17 @@ def test_views_are_those_of_table_6() -> None:
         assert (view.sigma, view.solarize_threshold) == ((0.1, 2.0), 0.5)
     assert (first.blur, first.solarize) == (1.0, 0.0)
     assert (second.blur, second.solarize) == (0.1, 0.2)
-    assert PretrainConfig().augment.mean == (0.485, 0.456, 0.406)
-    assert PretrainConfig().augment.std == (0.229, 0.224, 0.225)
+    assert PretrainConfig().encoder.mean == (0.485, 0.456, 0.406)
+    assert PretrainConfig().encoder.std == (0.229, 0.224, 0.225)
 
 
 def test_the_rest_of_the_defaults_is_the_papers() -> None:
     config = PretrainConfig()
     assert (config.encoder, config.image_size, config.batch_size, config.epochs) == ("resnet50", 224, 4096, 1000)
-    assert (config.network.hidden, config.network.output) == (4096, 256)
-    assert (config.network.projector_depth, config.network.predictor_depth) == (2, 2)
+    assert (config.method.hidden, config.method.output) == (4096, 256)
+    assert (config.method.projector_depth, config.method.predictor_depth) == (2, 2)
     assert (config.optim.name, config.optim.momentum, config.optim.trust) == ("lars", 0.9, 1e-3)
-    assert (config.optim.warmup_epochs, config.optim.clip, config.target.start) == (10, None, "copy")
+    assert (config.optim.warmup_epochs, config.optim.clip, config.method.start) == (10, None, "copy")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_impossible_values_are_refused_with_what_is_allowed(cls: type, values: d
 @pytest.mark.parametrize(
     ("method", "setting", "takes"),
     [
-        ("simclr", {"target__kind": "online"}, "byol or infonce"),
-        ("infonce", {"loss__normalization": "batch"}, "byol"),
-        ("byol", {"loss__beta": 0.5}, "infonce"),
-        ("byol", {"loss__temperature": 0.2}, "infonce or simclr or moco"),
-        ("moco", {"optim__predictor_lr": 2.0}, "byol or infonce"),
-        ("supervised", {"optim__projector_lr": 2.0}, "byol or infonce or simclr or moco"),
-        ("byol", {"moco__queue": 128}, "moco"),
+        ("simclr", {"method__target": "online"}, "byol or infonce"),
+        ("infonce", {"method__normalization": "batch"}, "byol"),
+        ("byol", {"method__beta": 0.5}, "infonce"),
+        ("byol", {"method__temperature": 0.2}, "infonce or simclr or moco"),
+        ("moco", {"method__predictor_lr": 2.0}, "byol or infonce"),
+        ("supervised", {"method__projector_lr": 2.0}, "byol or infonce or simclr or moco"),
+        ("byol", {"method__queue": 128}, "moco"),
     ],
 )
 def test_a_setting_that_the_method_does_not_read_is_refused(
@@ -164,10 +164,10 @@ def test_a_setting_that_the_method_does_not_read_is_refused(
     replace(PretrainConfig(), method=takes.split(" or ")[0], **setting)
 
 
-@pytest.mark.parametrize("setting", [{"target__kind": "online"}, {"method": "simclr"}])
+@pytest.mark.parametrize("setting", [{"method__target": "online"}, {"method": "simclr"}])
 def test_only_a_moving_target_starts_apart(setting: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"target\.start is 'apart'"):
-        replace(PretrainConfig(), target__start="apart", **setting)
+        replace(PretrainConfig(), method__start="apart", **setting)
 
 
 def test_temperature_is_the_methods_own_unless_given() -> None:
@@ -186,14 +186,14 @@ def test_whole_images_are_seen_at_least_as_large_as_views(views: int, given: int
 
 
 def test_a_recipe_for_byol_serves_other_methods() -> None:
-    recipe = replace(PretrainConfig(), optim__predictor_lr=10.0, target__tau=0.97)
+    recipe = replace(PretrainConfig(), method__predictor_lr=10.0, method__tau=0.97)
     assert overrule(recipe, {}) == recipe
     assert overrule(recipe, {"epochs": 7.0}) == replace(recipe, epochs=7.0)
-    other = overrule(recipe, {"method": "simclr", "loss__temperature": 0.2})
-    assert (other.method, other.optim.predictor_lr, other.target.tau) == ("simclr", 1.0, 0.97)
-    assert other.loss.temperature == 0.2
+    other = overrule(recipe, {"method": "simclr", "method__temperature": 0.2})
+    assert (other.method, other.method.predictor_lr, other.method.tau) == ("simclr", 1.0, 0.97)
+    assert other.method.temperature == 0.2
     with pytest.raises(UserError, match=r"predictor_lr is 3.0, but the method 'simclr' does not read it"):
-        overrule(recipe, {"method": "simclr", "optim__predictor_lr": 3.0})
+        overrule(recipe, {"method": "simclr", "method__predictor_lr": 3.0})
 
 
 def test_json_and_back() -> None:
@@ -201,11 +201,11 @@ def test_json_and_back() -> None:
         PretrainConfig(),
         epochs=3.5,
         augment__view2__area=(0.3, 0.9),
-        augment__mean=(0.5,),
-        augment__std=(0.2,),
+        encoder__mean=(0.5,),
+        encoder__std=(0.2,),
         optim__clip=1.0,
         data__workers=3,
-        target__constant=True,
+        method__constant_tau=True,
     )
     text = json.dumps(to_json(config))
     assert from_json(PretrainConfig, json.loads(text)) == config

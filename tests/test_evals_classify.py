@@ -87,7 +87,7 @@ def test_random_encoders_follow_their_seed_and_leave_the_global_generator_alone(
 
 
 def test_pixels_are_the_images(run_folder: Path) -> None:
-    encoder = open_encoder("pixels@8", in_chans=1)
+    encoder = open_encoder("pixels@8", channels=1)
     assert encoder.module(torch.zeros(2, 1, 8, 8)).shape == (2, 64)
     with pytest.raises(UserError, match="no weights to train"):
         encoder.copy()

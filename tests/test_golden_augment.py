@@ -361,8 +361,8 @@ def test_statistics_of_one_image_many_times(stats: str, count: int, view: str) -
 
     colors = views.mean(axis=(1, 2))
     covariance = np.cov(colors.T)
-    centerd = colors - colors.mean(axis=0)
-    products = centerd[:, :, None] * centerd[:, None, :]
+    centered = colors - colors.mean(axis=0)
+    products = centered[:, :, None] * centered[:, None, :]
     assert (np.abs(covariance - arrays["image_mean_rgb_covariance"]) <= SIGMAS * errors * products.std(axis=0)).all()
     for channel in range(3):
         # How far our sample lies below each official quantile is a fraction like any other.

@@ -33,10 +33,10 @@ pytestmark = [
 GPU = torch.device("cuda")
 CONFIG = replace(
     PretrainConfig(encoder="resnet18", image_size=32, batch_size=64, epochs=10),
-    network__stem="small",
-    network__width=0.5,
-    network__hidden=256,
-    network__output=64,
+    encoder__stem="small",
+    encoder__width=0.5,
+    method__hidden=256,
+    method__output=64,
     optim__name="sgd",
 )
 
@@ -119,7 +119,7 @@ def test_first_losses_equal_the_cpus() -> None:
 
 
 def test_recomputing_gives_the_same_losses() -> None:
-    again = replace(CONFIG, optim__recompute=True)
+    again = replace(CONFIG, optim__activation_checkpointing=True)
     assert losses(GPU, 5, config=again) == pytest.approx(losses(GPU, 5), rel=1e-4)
 
 
@@ -192,11 +192,11 @@ def test_bf16_follows_float32() -> None:
 WAYS: dict[str, dict[str, Any]] = {
     "lars": {"optim__name": "lars"},
     "sgd": {"optim__name": "sgd"},
-    "adamw": {"optim__name": "adamw", "optim__predictor_lr": 2.0},
-    "batch": {"loss__normalization": "batch", "target__kind": "stop-gradient"},
-    "infonce": {"method": "infonce", "target__kind": "online"},
+    "adamw": {"optim__name": "adamw", "method__predictor_lr": 2.0},
+    "batch": {"method__normalization": "batch", "method__target": "stop-gradient"},
+    "infonce": {"method": "infonce", "method__target": "online"},
     "simclr": {"method": "simclr"},
-    "moco": {"method": "moco", "moco__queue": 512},
+    "moco": {"method": "moco", "method__queue": 512},
     "supervised": {"method": "supervised"},
 }
 

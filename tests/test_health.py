@@ -115,8 +115,8 @@ def test_collapsed(bad: Health) -> None:
     verdict = judge([GOOD, bad, bad], [1.0], [1.0])
     assert verdict.word == "collapsed"
     assert verdict.stops
-    assert "--network.predictor-depth" in verdict.advice
-    assert "--target.tau" in verdict.advice
+    assert "--method.predictor-depth" in verdict.advice
+    assert "--method.tau" in verdict.advice
 
 
 @pytest.mark.parametrize("bad", [FLAT, NARROW])
@@ -154,7 +154,7 @@ def test_weak_is_said_but_does_not_stop() -> None:
 def test_advice_names_what_the_method_has(method: Method, predictor: bool, target: bool) -> None:
     for bad in (FLAT, look(rank=0.9 * SHRUNKEN_RANK)):
         advice = judge([bad, bad], [1.0], [1.0], method).advice
-        assert ("--network.predictor-depth" in advice, "--target.tau" in advice) == (predictor, target)
+        assert ("--method.predictor-depth" in advice, "--method.tau" in advice) == (predictor, target)
         assert advice[0].isupper()
 
 

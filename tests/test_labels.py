@@ -87,7 +87,7 @@ def test_loss_adds_the_cross_entropies_of_both_views() -> None:
 
 
 def test_supervised_learns_its_labels(class_folder: Path, tmp_path: Path) -> None:
-    settings = {**TINY, "epochs": 6, "optim__lr": 0.03, "watch__norms": True, "method": "supervised"}
+    settings = {**TINY, "epochs": 6, "optim__lr": 0.03, "logging__norms": True, "method": "supervised"}
     settings |= {"augment__view1__gray": 0.0, "augment__view2__gray": 0.0}  # what tells the classes apart is color
     outcome = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")

@@ -37,14 +37,14 @@ def test_a_step_that_does_not_fit(
         UserError, match="The memory of cpu is full, with 8 images of 16 px at once on resnet18"
     ) as said:
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, budget=budget, **settings)
-    assert "or start with --optim.recompute, --optim.accumulate 4, a smaller --batch-size" in str(said.value)
+    assert "or start with --optim.activation-checkpointing, --optim.accumulate 4, a smaller --batch-size" in str(said.value)
     assert "go on with" not in str(said.value), "nothing was learned"
 
 
 def test_only_what_would_start_is_offered(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No recomputing of an encoder with batch norm that is no ResNet; no micro-batches of one image."""
     monkeypatch.setattr(BYOL, "forward", too_much)
-    network = {"encoder": "mobilenetv3_small_050", "network__width": 1.0, "network__stem": "standard"}
+    network = {"encoder": "mobilenetv3_small_050", "encoder__width": 1.0, "encoder__stem": "standard"}
     settings = {**TINY, **network, "batch_size": 4, "optim__accumulate": 2}
     with pytest.raises(UserError, match="end what else takes it, or start with a smaller --batch-size"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)

@@ -20,7 +20,7 @@ from byol.optim.lars import LARS
 from byol.pretraining.train import State, build, build_optimizer, train_step
 
 CONFIG = PretrainConfig(image_size=8, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
-CONFIG = replace(CONFIG, network__width=0.125, network__stem="small", network__hidden=16, network__output=8)
+CONFIG = replace(CONFIG, encoder__width=0.125, encoder__stem="small", method__hidden=16, method__output=8)
 
 
 class Dense(nn.Module):
@@ -181,7 +181,7 @@ def test_default_heads_are_the_papers() -> None:
 
 def test_target_starts_as_a_copy_or_apart() -> None:
     def pairs(start: str) -> list[tuple[Tensor, Tensor]]:
-        method = build(replace(CONFIG, target__start=start), 3, torch.device("cpu")).method
+        method = build(replace(CONFIG, method__start=start), 3, torch.device("cpu")).method
         online = [*method.encoder.parameters(), *method.projector.parameters()]
         target = [*method.target_encoder.parameters(), *method.target_projector.parameters()]
         for a, b in zip(online, target, strict=True):
@@ -252,7 +252,7 @@ def test_micro_batches_average_their_gradients_with_batch_norm() -> None:
 
 @pytest.mark.parametrize("normalization", ["l2", "batch"])
 def test_one_direction_after_the_other_is_both_at_once_bit_for_bit(normalization: str) -> None:
-    config = replace(CONFIG, loss__normalization=normalization)
+    config = replace(CONFIG, method__normalization=normalization)
     method = build(config, 3, torch.device("cpu")).method.train()
     other = copy.deepcopy(method)
     v1, v2 = (torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
@@ -273,7 +273,7 @@ def test_one_direction_after_the_other_is_both_at_once_bit_for_bit(normalization
 
 @pytest.mark.parametrize("kind", ["stop-gradient", "online"])
 def test_a_target_that_is_the_online_network_takes_both_directions_at_once(kind: str) -> None:
-    method = build(replace(CONFIG, target__kind=kind), 3, torch.device("cpu")).method
+    method = build(replace(CONFIG, method__target=kind), 3, torch.device("cpu")).method
     v1, v2 = torch.randn(2, 4, 3, 8, 8)
     ((one, two),) = method.ways(v1, v2)
     assert one is v1

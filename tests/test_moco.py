@@ -107,10 +107,10 @@ def test_split_batch_norm_sees_parts_and_keys_sit_in_other_parts_than_queries() 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"moco__queue": 8}, "moco.queue is 8, but must be at least the batch size 16"),
+        ({"method__queue": 8}, "moco.queue is 8, but must be at least the batch size 16"),
         ({}, r"at most the number of images, 160, .* give --moco\.queue 128\."),
-        ({"moco__queue": 64, "moco__splits": 3}, "moco.splits is 3, but must divide a batch of 16"),
-        ({"moco__queue": 64, "optim__accumulate": 2}, "must divide a batch of 8 into parts of 2 images or more"),
+        ({"method__queue": 64, "method__splits": 3}, "moco.splits is 3, but must divide a batch of 16"),
+        ({"method__queue": 64, "optim__accumulate": 2}, "must divide a batch of 8 into parts of 2 images or more"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_starts(

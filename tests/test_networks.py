@@ -73,7 +73,7 @@ def test_stems(stem: str, kernel: int, stride: int, side_at_64: int) -> None:
 @pytest.mark.parametrize("stem", ["standard", "stride2", "small"])
 @pytest.mark.parametrize("channels", [1, 2, 7])
 def test_any_number_of_input_channels(stem: str, channels: int) -> None:
-    encoder = make_encoder("resnet18", width=0.125, stem=stem, in_chans=channels).eval()  # type: ignore[arg-type]
+    encoder = make_encoder("resnet18", width=0.125, stem=stem, channels=channels).eval()  # type: ignore[arg-type]
     image = torch.randn(2, channels, 32, 32)
     output = encoder(image)
     for channel in range(channels):  # every one is looked at
@@ -172,7 +172,7 @@ def test_what_cannot_be_built_is_said(arguments: dict, words: str) -> None:
 
 
 def test_other_families_are_built() -> None:
-    encoder = make_encoder("mobilenetv3_small_050", in_chans=2).eval()
+    encoder = make_encoder("mobilenetv3_small_050", channels=2).eval()
     assert encoder(torch.randn(1, 2, 64, 64)).shape == (1, encoder.num_features)
 
 
@@ -184,8 +184,8 @@ def card(network: nn.Module, **changes: object) -> EncoderCard:
         "stem": "standard",
         "in_chans": 3,
         "image_size": 32,
-        "mean": defaults.augment.mean,
-        "std": defaults.augment.std,
+        "mean": defaults.encoder.mean,
+        "std": defaults.encoder.std,
         "features": network.num_features,
         "method": "byol",
         "epochs": 1.0,
@@ -230,8 +230,8 @@ def test_file_loads_strictly_into_timm_and_torchvision(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("stem", ["stride2", "small"])
 def test_file_of_a_narrow_gray_network_comes_back(stem: str, tmp_path: Path) -> None:
-    encoder = shaken(make_encoder("resnet18", width=0.25, stem=stem, in_chans=1))  # type: ignore[arg-type]
-    written = card(encoder, width=0.25, stem=stem, in_chans=1, mean=(0.5,), std=(0.25,))
+    encoder = shaken(make_encoder("resnet18", width=0.25, stem=stem, channels=1))  # type: ignore[arg-type]
+    written = card(encoder, width=0.25, stem=stem, channels=1, mean=(0.5,), std=(0.25,))
     path = save_encoder(tmp_path, encoder, written)
     for where in (tmp_path, path, str(path)):
         again, read = read_encoder(where)

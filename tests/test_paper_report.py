@@ -390,9 +390,9 @@ def test_the_papers_scale_is_printed(capsys: pytest.CaptureFixture[str]) -> None
     assert code == 0
     lines = out.splitlines()
     assert len(lines) == 8
-    assert all("--watch.no-stop-on-collapse" in line for line in lines[::2]), "a row is the whole schedule"
+    assert all("--logging.no-stop-on-collapse" in line for line in lines[::2]), "a row is the whole schedule"
     assert lines[2].startswith("torchrun --nproc-per-node 8 -m byol pretrain in/train --recipe paper-300 ")
-    assert "--loss.normalization layer" in lines[2]
+    assert "--method.normalization layer" in lines[2]
 
 
 def test_all_at_the_papers_scale_trains_once_and_evaluates_as_every_table_asks(

@@ -34,7 +34,7 @@ FIGURES = ("knn", "linear", "l2", "loss", "health", "verdict", "updates")
 
 
 def tiny_scale(**changes: Any) -> Scale:
-    config = replace(cpu().config, **{**TINY, "epochs": 1, "watch__stop_on_collapse": False, **changes})
+    config = replace(cpu().config, **{**TINY, "epochs": 1, "logging__stop_on_collapse": False, **changes})
     return Scale(
         name="tiny",
         what="a test",
@@ -51,7 +51,7 @@ def tiny_scale(**changes: Any) -> Scale:
 
 
 def taus(scale: Scale) -> list[Cell]:
-    return [Cell(name=f"tau-{tau:g}", row=f"tau {tau:g}", changes={"target__tau": tau}) for tau in (0.99, 0.5)]
+    return [Cell(name=f"tau-{tau:g}", row=f"tau {tau:g}", changes={"method__tau": tau}) for tau in (0.99, 0.5)]
 
 
 def rates(scale: Scale) -> list[Cell]:
@@ -139,7 +139,7 @@ def test_other_settings_other_images_and_other_evaluations_make_results_stale(go
     assert go(TAUS, scale=slower, **only)[0].measured == 0
     assert go(TAUS, **only)[0].measured == 0, "the first line still fits the first scale"
 
-    watched = tiny_scale(watch__health_every=3, data__workers=1)
+    watched = tiny_scale(logging__health_every=3, data__workers=1)
     assert go(TAUS, scale=watched, **only)[0].measured == 0, "how a run is watched changes no result"
     finer = dataclasses.replace(tiny_scale(), penalties=(0.1,))
     assert go(TAUS, scale=finer, **only)[0].measured == 1
@@ -271,7 +271,7 @@ def test_a_folder_is_for_one_process_at_a_time(go: Go, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["supervised", "random", "simclr", "infonce", "moco"])
 def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -> None:
-    changes = {"method": method, **({"moco__queue": 64} if method == "moco" else {})}
+    changes = {"method": method, **({"method__queue": 64} if method == "moco" else {})}
     table = dataclasses.replace(
         TAUS, cells=lambda scale: [Cell(name=method, row=method, changes=changes), *taus(scale)]
     )
@@ -284,7 +284,7 @@ def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -
 
 
 def test_few_labels(go: Go, tmp_path: Path) -> None:
-    fine_tuned = Cell(name="tau-0.5", row="tau 0.5", changes={"target__tau": 0.5}, metric="semi_10%")
+    fine_tuned = Cell(name="tau-0.5", row="tau 0.5", changes={"method__tau": 0.5}, metric="semi_10%")
     table = Table(name="few", title="", source="", claim="", cells=lambda scale: [fine_tuned])
     go(TAUS, only=("tau-0.5",))
     report, _ = go(table, only=("tau-0.5",))

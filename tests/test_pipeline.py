@@ -65,7 +65,7 @@ def trained(messy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         "device": "cpu",
     }
     outcome = byol.pretrain(
-        messy, out=out, quiet=True, seed=3, network__width=1.0, network__stem="standard", watch__log_every=1, **settings
+        messy, out=out, quiet=True, seed=3, encoder__width=1.0, encoder__stem="standard", logging__log_every=1, **settings
     )
     return out, outcome
 
@@ -107,7 +107,7 @@ def test_run_folder_holds_what_it_promises(trained: Any, messy: Path) -> None:
     card = read_card(out / "encoder.json")
     assert (card.encoder, card.stem, card.width, card.in_chans) == ("resnet18", "standard", 1.0, 3)
     assert (card.image_size, card.epochs, card.seed, card.images, card.features) == (32, 2, 3, 31, 512)
-    assert (card.mean, card.std) == (config.augment.mean, config.augment.std)
+    assert (card.mean, card.std) == (config.encoder.mean, config.encoder.std)
 
 
 def test_metrics_follow_the_schedules(trained: Any) -> None:
@@ -122,7 +122,7 @@ def test_metrics_follow_the_schedules(trained: Any) -> None:
         climbing = peak * step / max(warmup, 1)
         falling = peak * 0.5 * (1 + np.cos(np.pi * (step - warmup) / (total - warmup)))
         assert line["lr"] == pytest.approx(climbing if step < warmup else falling)
-        assert line["tau"] == pytest.approx(1 - (1 - config.target.tau) * (np.cos(np.pi * step / total) + 1) / 2)
+        assert line["tau"] == pytest.approx(1 - (1 - config.method.tau) * (np.cos(np.pi * step / total) + 1) / 2)
         assert 0 < line["loss"] < 8
         assert line["gradient_norm"] > 0
         assert line["images_per_second"] > 0
@@ -212,7 +212,7 @@ def test_deep_images_keep_their_range_through_training(tmp_path: Path) -> None:
             pixels = np.asarray(picture(number, 16, 16).convert("L"))
             deep = pixels if kind == "8" else pixels.astype(np.uint16) * 257
             Image.fromarray(deep).save(folder / f"{number:02d}.png")
-        settings = {**TINY, "batch_size": 8, "epochs": 2, "watch__log_every": 1}
+        settings = {**TINY, "batch_size": 8, "epochs": 2, "logging__log_every": 1}
         byol.pretrain(folder, out=tmp_path / f"run{kind}", quiet=True, **settings)
         losses[kind] = [
             line["loss"] for line in read_metrics(tmp_path / f"run{kind}" / "metrics.jsonl") if "loss" in line

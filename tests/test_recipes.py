@@ -54,15 +54,15 @@ def plan(recipe: str = "auto", device: str = "cpu", memory: int = 8 << 30, **cha
 )
 def test_presets(name: str, epochs: int, batch: int, lr: float, peak: float, decay: float, tau: float) -> None:
     config = plan(name, count=IMAGENET, side=400).config
-    assert (config.encoder, config.image_size, config.network.width) == ("resnet50", 224, 1)
+    assert (config.encoder, config.image_size, config.encoder.width) == ("resnet50", 224, 1)
     assert (config.epochs, config.batch_size) == (epochs, batch)
     assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("lars", lr, decay)
     assert config.optim.peak_lr(config.batch_size) == pytest.approx(peak)
     assert (config.optim.momentum, config.optim.trust, config.optim.warmup_epochs) == (0.9, 1e-3, 10)
-    assert (config.target.tau, config.target.constant) == (tau, False)
+    assert (config.method.tau, config.method.constant_tau) == (tau, False)
     assert config.augment == PretrainConfig().augment
-    assert (config.network.hidden, config.network.output, config.network.zero_init_last) == (4096, 256, False)
-    assert config.network.init == "official"
+    assert (config.method.hidden, config.method.output, config.encoder.zero_init_last) == (4096, 256, False)
+    assert config.encoder.init == "official"
     assert config.warmup_steps(IMAGENET) == {4096: 3127, 512: 25_022}[batch]
 
 
@@ -129,7 +129,7 @@ def test_reasons_state_what_was_chosen() -> None:
         assert f"encoder {config.encoder}:" in said
         assert f"batch size {config.batch_size}:" in said
         assert f"epochs {config.epochs:g}" in said
-        assert f"tau from {config.target.tau:g}" in said
+        assert f"tau from {config.method.tau:g}" in said
         assert all(len(reason.split()) > 3 for reason in made.reasons)
         assert config.total_steps(count) >= 8
         assert config.batch_size <= count / 4
@@ -137,7 +137,7 @@ def test_reasons_state_what_was_chosen() -> None:
 
 def test_large_sets_on_a_gpu_get_the_papers_network() -> None:
     made = plan(device="cuda", side=300, count=100_000, memory=80 << 30)
-    assert (made.config.encoder, made.config.network.stem) == ("resnet50", "standard")
+    assert (made.config.encoder, made.config.encoder.stem) == ("resnet50", "standard")
     assert any("the paper's, for 100000 images on a GPU" in reason for reason in made.reasons)
     assert plan(device="cuda", side=300, count=5000, memory=80 << 30).config.encoder == "resnet18"
     assert plan(device="cpu", side=300, count=100_000).config.encoder == "resnet18"
@@ -156,7 +156,7 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
     assert recipe_named("auto").make(facts).config.batch_size == size(8 << 30) // 2
 
 
-@pytest.mark.parametrize(("change", "factor"), [({"target__kind": "online"}, 2), ({"network__stem": "small"}, 8)])
+@pytest.mark.parametrize(("change", "factor"), [({"method__target": "online"}, 2), ({"encoder__stem": "small"}, 8)])
 def test_what_takes_more_memory_gets_smaller_batches(change: dict[str, str], factor: int) -> None:
     facts = Facts(survey=seen(side=300, count=100_000), device="cuda", free_memory=24 << 30)
     given = dataclasses.replace(facts, given=frozenset(change), values=replace(PretrainConfig(), **change))
@@ -187,12 +187,12 @@ def test_short_runs_on_a_processor_get_smaller_batches(epochs: float, batch: int
 @pytest.mark.parametrize("channels", [1, 2, 13])
 def test_other_channels_are_normalized_by_their_own_values(channels: int) -> None:
     made = plan(channels=channels, side=100)
-    assert made.config.augment.mean == (0.312,) * channels
-    assert made.config.augment.std == (0.246,) * channels
+    assert made.config.encoder.mean == (0.312,) * channels
+    assert made.config.encoder.std == (0.246,) * channels
     assert any("no saturation, hue or gray" in reason for reason in made.reasons)
-    assert plan(side=100).config.augment.mean == IMAGENET_MEAN
+    assert plan(side=100).config.encoder.mean == IMAGENET_MEAN
     black = plan(channels=channels, side=100, mean=(0.0,) * channels, std=(0.0,) * channels)
-    assert all(s > 0 for s in black.config.augment.std)
+    assert all(s > 0 for s in black.config.encoder.std)
 
 
 def test_what_was_given_is_kept_and_needs_no_reason() -> None:
@@ -212,7 +212,7 @@ def test_what_was_given_is_kept_and_needs_no_reason() -> None:
 def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
     values = replace(PretrainConfig(), encoder="vit_tiny_patch16_224")
     made = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values))
-    assert (made.config.network.width, made.config.network.stem) == (1.0, "standard")
+    assert (made.config.encoder.width, made.config.encoder.stem) == (1.0, "standard")
     assert (made.config.image_size, made.config.eval_size) == (224, None)
     assert "image size 224: vit_tiny_patch16_224 takes no 32 px" in made.reasons
     free = replace(values, encoder="convnext_atto")
@@ -233,9 +233,9 @@ def test_auto_always_makes_a_config_that_can_run(
     made = auto(Facts(survey=seen(count=count, side=side, channels=channels), device=device, free_memory=memory))
     config = made.config
     assert 2 <= config.batch_size <= count
-    assert len(config.augment.mean) == channels
+    assert len(config.encoder.mean) == channels
     assert config.total_steps(count) >= 8
-    assert config.watch.health_every * 4 <= max(config.total_steps(count), 40), "several looks in every run"
+    assert config.logging.health_every * 4 <= max(config.total_steps(count), 40), "several looks in every run"
 
 
 def test_encoders_of_the_recipes_exist() -> None:

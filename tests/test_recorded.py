@@ -23,10 +23,10 @@ CPU = torch.device("cpu")
 STEPS = 7
 CONFIG = replace(
     PretrainConfig(encoder="resnet18", image_size=8, batch_size=8, epochs=8, device="cpu", precision="float32"),
-    network__width=0.125,
-    network__stem="small",
-    network__hidden=16,
-    network__output=8,
+    encoder__width=0.125,
+    encoder__stem="small",
+    method__hidden=16,
+    method__output=8,
     optim__name="adamw",
 )
 
@@ -91,8 +91,8 @@ def trained(
         {"optim__accumulate": 2, "optim__name": "lars"},
         {"method": "simclr"},
         {"method": "supervised"},
-        {"target__kind": "stop-gradient"},
-        {"optim__name": "sgd", "optim__predictor_lr": 3.0},
+        {"method__target": "stop-gradient"},
+        {"optim__name": "sgd", "method__predictor_lr": 3.0},
         {"optim__name": "lars", "optim__clip": 0.5},
     ],
     ids=str,
@@ -116,7 +116,7 @@ def test_recorded_updates_are_the_plain_ones(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optim__accumulate": 2}, {"method": "simclr"}, {"method": "supervised"}, {"target__kind": "stop-gradient"}],
+    [{}, {"optim__accumulate": 2}, {"method": "simclr"}, {"method": "supervised"}, {"method__target": "stop-gradient"}],
     ids=str,
 )
 def test_recorded_passes_are_the_plain_ones_bit_for_bit(changes: dict[str, Any]) -> None:

@@ -30,8 +30,8 @@ RUN = {
     "epochs": 2,
     "optim__accumulate": 2,
     "data__memory": "always",
-    "watch__checkpoint_minutes": 1e-6,
-    "watch__stop_on_collapse": False,
+    "logging__checkpoint_minutes": 1e-6,
+    "logging__stop_on_collapse": False,
 }
 """18 updates on the images of `class_folder`, 144 of which are trained on."""
 
@@ -124,7 +124,7 @@ def test_a_signal_saves_and_exits_130(
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
         patched.setattr(train, "train_step", step)
-        settings = flags({**RUN, "watch__checkpoint_minutes": 1e6})
+        settings = flags({**RUN, "logging__checkpoint_minutes": 1e6})
         with pytest.raises(SystemExit) as ended:
             main(["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--out", str(out), *settings])
     assert ended.value.code == 130
@@ -160,12 +160,12 @@ def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     "changes",
     [
         {"optim__name": "lars", "data__memory": "never", "optim__accumulate": 1},
-        {"optim__name": "sgd", "precision": "bf16", "target__start": "apart", "network__init": "official"},
-        {"encoder": "test_efficientnet", "image_size": 32, "network__width": 1, "network__stem": "standard"},
-        {"target__kind": "stop-gradient", "loss__normalization": "batch", "optim__predictor_lr": 5.0},
-        {"method": "infonce", "target__kind": "ema", "loss__beta": 0.5, "watch__norms": True},
-        {"method": "simclr", "optim__projector_lr": 0.5, "optim__name": "lars"},
-        {"method": "moco", "moco__queue": 45, "moco__splits": 4},
+        {"optim__name": "sgd", "precision": "bf16", "method__start": "apart", "encoder__init": "official"},
+        {"encoder": "test_efficientnet", "image_size": 32, "encoder__width": 1, "encoder__stem": "standard"},
+        {"method__target": "stop-gradient", "method__normalization": "batch", "method__predictor_lr": 5.0},
+        {"method": "infonce", "method__target": "ema", "method__beta": 0.5, "logging__norms": True},
+        {"method": "simclr", "method__projector_lr": 0.5, "optim__name": "lars"},
+        {"method": "moco", "method__queue": 45, "method__splits": 4},
         {"method": "supervised", "data__memory": "never", "data__workers": 1},
     ],
     ids=["lars, from disk", "sgd, bf16, apart", "another family", "byol", "infonce", "simclr", "moco", "supervised"],
@@ -173,7 +173,7 @@ def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_way_to_train_resumes(
     changes: dict[str, Any], class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**RUN, "epochs": 0.7, "watch__health_every": 2, "watch__log_every": 2, **changes}
+    settings = {**RUN, "epochs": 0.7, "logging__health_every": 2, "logging__log_every": 2, **changes}
     whole = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "whole", quiet=True, **settings)
     with monkeypatch.context() as patched:
         die_after(3, patched)
@@ -184,7 +184,7 @@ def test_every_way_to_train_resumes(
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     assert outcome.reading == whole.reading
     norms = [line["norm/projection"] for line in results(tmp_path / "whole")[1] if "norm/projection" in line]
-    assert bool(norms) == settings.get("watch__norms", False)
+    assert bool(norms) == settings.get("logging__norms", False)
 
 
 def interrupted(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any) -> None:
@@ -219,7 +219,7 @@ def test_without_a_checkpoint_it_starts_over(
     class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untouched: tuple[bytes, list[dict[str, Any]]]
 ) -> None:
     out = tmp_path / "run"
-    interrupted(class_folder, out, monkeypatch, watch__checkpoint_minutes=1e6)
+    interrupted(class_folder, out, monkeypatch, logging__checkpoint_minutes=1e6)
     assert not list((out / "checkpoints").iterdir())
     (out / "metrics.jsonl").write_text((out / "metrics.jsonl").read_text() + '{"step": 6, "lo')  # half a line
     byol.resume(out, quiet=True)
@@ -311,7 +311,7 @@ def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
     monkeypatch.setattr(place, name, write)
     with pytest.raises(UserError) as error:
         byol.pretrain(
-            class_folder, recipe="cifar10-cpu", out=out, quiet=True, **{**RUN, "watch__checkpoint_minutes": 1e-9}
+            class_folder, recipe="cifar10-cpu", out=out, quiet=True, **{**RUN, "logging__checkpoint_minutes": 1e-9}
         )
     assert str(error.value) == (
         "The run cannot write: No space left on device. It is kept up to update 4; go on with: byol pretrain --resume "

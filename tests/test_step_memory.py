@@ -18,7 +18,7 @@ from byol.pretraining.train import State, build, train_step
 from byol.runtime.activation_checkpointing import recompute
 
 CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
-CONFIG = replace(CONFIG, network__width=0.25, network__stem="small", network__hidden=16, network__output=8)
+CONFIG = replace(CONFIG, encoder__width=0.25, encoder__stem="small", method__hidden=16, method__output=8)
 CPU = torch.device("cpu")
 
 
@@ -64,7 +64,7 @@ def test_a_step_keeps_the_activations_of_one_view() -> None:
 @pytest.mark.parametrize("method", ["byol", "simclr"])
 def test_recomputing_changes_no_bit_of_an_update(encoder: str, method: str) -> None:
     plain = replace(CONFIG, encoder=encoder, method=method)
-    again = replace(plain, optim__recompute=True)
+    again = replace(plain, optim__activation_checkpointing=True)
     states = [build(config, 3, CPU) for config in (plain, again)]
     copied = copy.deepcopy(states[1])  # as a rehearsal copies a run
     start = {name: value.clone() for name, value in states[1].method.state_dict().items()}
@@ -86,7 +86,7 @@ def test_recomputing_keeps_the_inputs_of_blocks_alone() -> None:
         state = build(config, 3, CPU)
         return kept(lambda: state.method.encoder(views()[0]).sum().backward(), state.method)
 
-    assert held(replace(CONFIG, optim__recompute=True)) < 0.5 * held(CONFIG)
+    assert held(replace(CONFIG, optim__activation_checkpointing=True)) < 0.5 * held(CONFIG)
 
 
 def test_encoders_without_batch_norm_do_it_by_themselves() -> None:

@@ -22,7 +22,7 @@ from byol.runtime import distributed
 from conftest import TINY
 from small_networks import gradients, online, predictor, views
 
-RUN = {**TINY, "optim__name": "sgd", "watch__log_every": 1, "watch__health_every": 2, "epochs": 1}
+RUN = {**TINY, "optim__name": "sgd", "logging__log_every": 1, "logging__health_every": 2, "epochs": 1}
 SHAPES = {"flat": (12, 5), "maps": (8, 4, 3, 2)}
 
 
@@ -120,9 +120,9 @@ def main(images: str, out: str) -> None:
         values["who"] = torch.tensor([rank, distributed.world_size(), int(distributed.is_first())])
         save_file(values, Path(out) / f"values-{rank}.safetensors")
         byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "run", quiet=True, **RUN)
-        again = {**RUN, "optim__recompute": True}
+        again = {**RUN, "optim__activation_checkpointing": True}
         byol.pretrain(images, recipe="cifar10-cpu", out=Path(out) / "recomputed", quiet=True, **again)
-        streamed = {**RUN, "data__memory": "never", "watch__health_every": 10, "watch__stop_on_collapse": False}
+        streamed = {**RUN, "data__memory": "never", "logging__health_every": 10, "logging__stop_on_collapse": False}
         byol.pretrain(Path(out) / "bad", recipe="cifar10-cpu", out=Path(out) / "bad-run", quiet=True, **streamed)
 
 

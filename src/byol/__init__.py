@@ -6,14 +6,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from byol.config.encoder import EncoderSpec as EncoderSpec
     from byol.data.sources.open import Source as Source
     from byol.data.sources.open import TensorSource as TensorSource
     from byol.data.sources.open import open_source as open_source
-    from byol.encoders.build import MLP as MLP
     from byol.encoders.build import make_encoder as make_encoder
     from byol.encoders.file import load_encoder as load_encoder
     from byol.errors import UserError as UserError
     from byol.methods.byol import BYOL as BYOL
+    from byol.methods.heads import MLP as MLP
     from byol.methods.infonce import InfoNCE as InfoNCE
     from byol.methods.moco import MoCo as MoCo
     from byol.methods.simclr import SimCLR as SimCLR
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
+    "EncoderSpec": "byol.config.encoder",
     "InfoNCE": "byol.methods.infonce",
     "LARS": "byol.optim.lars",
-    "MLP": "byol.encoders.build",
+    "MLP": "byol.methods.heads",
     "MoCo": "byol.methods.moco",
     "SimCLR": "byol.methods.simclr",
     "Source": "byol.data.sources.open",

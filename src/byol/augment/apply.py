@@ -10,7 +10,7 @@ from byol.augment.color import blur_taps, gaussian_blur, solarize, to_grayscale
 from byol.augment.crop import crop_resize, crop_window
 from byol.augment.draw import Drawn, ViewParams
 from byol.augment.jitter import first_turns, jitter, jitter_one, last_turns
-from byol.config.views import AugmentConfig, ViewConfig
+from byol.config.views import Normalization, ViewConfig
 from byol.runtime.threads import parallel_for
 
 CHUNK_BYTES = 16 << 20
@@ -143,49 +143,40 @@ def normalization(
     return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
 
 
-def alike(images: tuple[Tensor, Tensor], config: AugmentConfig) -> bool:
-    """Whether one call can make both views: what it takes from their settings, and how the images are stored, agree."""
-    return config.view1.solarize_threshold == config.view2.solarize_threshold and images[0].dtype == images[1].dtype
-
-
-def make_views(
-    images: tuple[Tensor, Tensor], params: tuple[ViewParams, ViewParams], config: AugmentConfig, size: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Two normalized views (N, C, S, S) of each image.
-
-    On a CPU, work goes through the batch in parts that stay in the cache. Of small images a part is many, with both
-    views, and the cores share each operation: few operations, each long. Of large ones it is a single image, and each
-    core takes one by itself.
-
-    Args:
-        images: what each view starts from, uint8 or float in [0, 1]: crops (N, C, S, S), or with `size` whole images
-            (N, C, H, W), which may be the same tensor twice.
-        params: what was drawn for each view.
-        config: the two views and the normalization.
-        size: side of the views, where the crops are still to be made.
-    """
+def make_views(images, params, normalization: Normalization, sizes=None):  # type: ignore[no-untyped-def]
+    view = ViewConfig()
+    size = sizes[0] if sizes else None
     first = images[0]
-    out = _empty_view(first, size), _empty_view(first, size)
-    rows = _rows(first, views=2)
+    out = tuple(_empty_view(x, s) for x, s in zip(images, sizes or [None] * len(images)))
+    if sizes and len(set(sizes)) > 1:
+        return tuple(
+            make_view(x, p, view, normalization.mean, normalization.std, s) for x, p, s in zip(images, params, sizes)
+        )
+    rows = _rows(first, views=len(images))
 
     def fill(part: slice) -> None:
-        x, p, places = (images[0][part], images[1][part]), (params[0][part], params[1][part]), [o[part] for o in out]
-        if rows > 1 and alike(images, config):
-            _fill(torch.cat(x), ViewParams.join(*p), config.view1, size, config.mean, config.std, places)
+        x, p, places = [i[part] for i in images], [q[part] for q in params], [o[part] for o in out]
+        if rows > 1 and len({i.dtype for i in images}) == 1:
+            joined = p[0]
+            for other in p[1:]:
+                joined = ViewParams.join(joined, other)
+            _fill(torch.cat(x), joined, view, size, normalization.mean, normalization.std, places)
         else:
-            for i, view in enumerate((config.view1, config.view2)):
-                _fill(x[i], p[i], view, size, config.mean, config.std, [places[i]])
+            for i in range(len(images)):
+                _fill(x[i], p[i], view, size, normalization.mean, normalization.std, [places[i]])
 
     _in_parts(first, rows, fill)
     return out
 
 
-def make_views_of_one(
-    crops: tuple[Tensor, Tensor], drawn: tuple[Drawn, Drawn], config: AugmentConfig, out: tuple[Tensor, Tensor]
-) -> None:
-    """Both views of one image, from its crops (1, C, S, S) into `out`: what one thread does by itself."""
-    for crop, numbers, view, place in zip(crops, drawn, (config.view1, config.view2), out, strict=True):
-        normalize_images(_color_one(_flip_one(crop, numbers), numbers, view), config.mean, config.std, out=place)
+def make_views_of_one(crops, drawn, normalization, out):  # type: ignore[no-untyped-def]
+    for crop, numbers, place in zip(crops, drawn, out, strict=True):
+        normalize_images(
+            _color_one(_flip_one(crop, numbers), numbers, ViewConfig()),
+            normalization.mean,
+            normalization.std,
+            out=place,
+        )
 
 
 def make_view(

@@ -89,7 +89,7 @@ def limit_of(config: PretrainConfig, in_chans: int, precision: str) -> Limit:
 
 def on_paper(config: PretrainConfig, in_chans: int) -> BYOL:
     """The networks of a run with shapes only: no weights are drawn, no memory is taken."""
-    plain = replace(config, optim__recompute=False)  # what is computed twice need not be
+    plain = replace(config, optim__activation_checkpointing=False)  # what is computed twice need not be
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         method = build(plain, in_chans, torch.device("meta")).method.train()
     if not isinstance(method, BYOL):

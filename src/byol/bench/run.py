@@ -167,7 +167,7 @@ def _prepared(
         source = SyntheticPhotos()
         config, seen = resolve(source)
     check(config, source)
-    log = RunLog(None, config.watch, quiet=True)
+    log = RunLog(None, config.logging, quiet=True)
     return prepare(config, source, None, seen, device, None, log), seen
 
 

@@ -4,50 +4,32 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from byol.cli.parse import check_place, given
-from byol.config.optim import OptimConfig
-from byol.config.run import DataConfig, Device, NetworkConfig, Precision
-from byol.config.views import AugmentConfig
+from byol.cli.settings import RunFlags, parse_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Bench(RunFlags):
     """How fast this machine trains beside how fast it could, and what holds it back.
 
-    Takes those flags of `byol pretrain` that change what an update of BYOL costs, and measures the run that they would
-    start, were there no budget.
+    Takes the flags of `byol pretrain`, and measures the run that they would start, were there no budget.
     """
 
-    images: Annotated[Positional[str | None], given("DATA", "photographs that come along, or made up")] = None
+    images: Annotated[Positional[str | None], given("DATA", "bundled photographs, or synthetic ones")] = None
     """As for pretrain."""
-    recipe: Annotated[str, given("NAME", "auto")] = "auto"
-    """Starting point; see `byol recipes`."""
-    encoder: Annotated[str | None, given("NAME")] = None
-    """Any timm model name, or resnet10."""
-    image_size: Annotated[int | None, given("PIXELS")] = None
-    """Side of the square views."""
-    batch_size: Annotated[int | None, given("IMAGES")] = None
-    """Images per update."""
-    device: Annotated[Device | None, given("{auto,cpu,cuda,mps}", "auto")] = None
-    """Where; auto takes cuda, then mps, then cpu."""
-    precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
-    """bf16 or float32; auto takes bf16 where it is faster."""
     seconds: float = 60.0
     """Time to measure for, about; at least a few updates are always measured."""
     json: Annotated[str | None, given("FILE", "none")] = None
     """File for the figures, with config, machine and versions."""
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    network: NetworkConfig = NetworkConfig()
-    optim: OptimConfig = OptimConfig()
 
 
-def run(command: Bench, settings: dict[str, Any], arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Measure, print, and write the file that was asked for; the exit code."""
+    command, settings = parse_run(Bench, arguments, "bench", Bench.__doc__ or "")
     from byol.bench.run import bench
     from byol.bench.words import words
     from byol.runtime.checkpoint import write_atomically

@@ -267,13 +267,13 @@ def _open(
     """Data and encoder with the same channels: a trained encoder's, else those of the training images."""
     if encoder.startswith(("timm:", "random:", "pixels")) and not encoder.startswith("random:/"):
         first = open_data(train, channels=3)
-        opened = open_encoder(encoder, in_chans=3)
-        channels = 3 if opened.blueprint is None else opened.blueprint.in_chans
+        opened = open_encoder(encoder, channels=3)
+        channels = 3 if opened.spec is None else opened.spec.channels
         if channels != 3:
             first = open_data(train, channels=channels)
     else:
         opened = open_encoder(encoder)
-        channels = opened.blueprint.in_chans
+        channels = opened.spec.channels
         first = open_data(train, channels=channels)
     return first, None if test is None else open_data(test, channels=channels), opened
 
@@ -293,7 +293,7 @@ def _paper_set(command: Any, config: Any, open_encoder: Callable[..., Any]) -> t
             f"--set {command.set} brings its own parts, so --{given[0]} cannot be given with it; leave it out."
         )
     opened = open_encoder(command.encoder)
-    data = open_transfer(command.set, command.root, 3 if opened.blueprint is None else opened.blueprint.in_chans)
+    data = open_transfer(command.set, command.root, 3 if opened.spec is None else opened.spec.channels)
     return data.train, data.test, opened, as_in_the_paper(config, data), {"valid": data.valid}
 
 

@@ -26,7 +26,7 @@ class OptimConfig:
     """Epochs over which the rate climbs to its peak; at most a quarter of the run, as in the 40-epoch preset."""
     accumulate: int = 1
     """Micro-batches that a batch is split into: memory falls, and batch norm sees the smaller ones (Section 5)."""
-    recompute: bool = False
+    activation_checkpointing: bool = False
     """Compute the encoder's activations again in the backward pass instead of keeping them: less memory for at
     most a third more work, and the same updates."""
     compile: bool = False
@@ -36,10 +36,6 @@ class OptimConfig:
     then on: for small images on a GPU, where starting operations takes longer than the operations."""
     clip: float | None = None
     """Largest norm of the whole gradient; none in the paper."""
-    predictor_lr: float = 1.0
-    """Factor on the learning rate of the predictor: lambda of Tables 21 and 22; 0 leaves it as drawn."""
-    projector_lr: float = 1.0
-    """Factor on the learning rate of the projector: mu of Table 22."""
 
     def __post_init__(self) -> None:
         require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
@@ -49,11 +45,9 @@ class OptimConfig:
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")
         for name in ("compile", "cuda_graph"):
-            both = getattr(self, name) and self.recompute
-            require(not both, name, getattr(self, name), "False with recompute; leave one out")
+            both = getattr(self, name) and self.activation_checkpointing
+            require(not both, name, getattr(self, name), "False with activation_checkpointing; leave one out")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "a number above 0, or None")
-        for name in ("predictor_lr", "projector_lr"):
-            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a factor of 0 or more")
 
     def peak_lr(self, batch_size: int) -> float:
         """Learning rate at the end of the warm-up, for a global batch of `batch_size` images."""

@@ -1,4 +1,4 @@
-"""The settings of the two views: T and T' of the paper, and the normalization at their end."""
+"""The settings of the data augmentation: T and T' of the paper."""
 
 from dataclasses import dataclass
 
@@ -61,17 +61,27 @@ class ViewConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """The two views, and the normalization at their end."""
+    """The data augmentation: how the two views of an image are drawn."""
 
     view1: ViewConfig = ViewConfig()
     """T: always blurred, never solarized."""
     view2: ViewConfig = ViewConfig(blur=0.1, solarize=0.2)
     """T': seldom blurred, solarized one time in five."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    """Mean of each channel in [0, 1], subtracted at the end."""
-    std: tuple[float, ...] = IMAGENET_STD
-    """Standard deviation of each channel in [0, 1], divided by at the end."""
 
-    def __post_init__(self) -> None:
-        require(len(self.mean) == len(self.std), "std", self.std, f"as many values as mean has ({len(self.mean)})")
-        require(all(s > 0 for s in self.std), "std", self.std, "values above 0")
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """One of the views that a batch has."""
+
+    config: ViewConfig
+    """Its operations."""
+    size: int
+    """Its side in pixels."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What is subtracted from each channel in [0, 1], and what it is then divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]

@@ -1,45 +1,22 @@
-"""Networks: any timm encoder, the paper's wider ResNets, small-image stems, and the MLP heads."""
+"""Build an encoder from its spec: any timm model, the paper's wider ResNets, and stems for small images."""
 
-import math
 from functools import cache
-from typing import Literal
+from typing import Any
 
 import timm
 import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
+from byol.config.encoder import EncoderSpec
+from byol.encoders.init import initialize, scale_weights
 from byol.errors import UserError, nearest
-
-Stem = Literal["standard", "stride2", "small"]
-Init = Literal["timm", "official"]
 
 SHALLOW: dict[str, tuple[str, tuple[int, ...]]] = {"resnet10": ("resnet18", (1, 1, 1, 1))}
 """ResNets that timm has no name for: the one they are cut from, and their residual blocks per stage."""
 
-
-class MLP(nn.Sequential):
-    """Projector or predictor: (N, in_features) -> (N, out_features).
-
-    Linear layers with batch norm and ReLU between them (Section 3.3); all but the last have a bias, the last has none
-    (official code, utils/networks.py:41-44). Depth counts linear layers (Appendix F.1); depth 1 is one linear layer.
-
-    Args:
-        in_features: size of the input vectors.
-        hidden: width of each hidden layer, 4096 in the paper.
-        out_features: size of the output vectors, 256 in the paper.
-        depth: number of linear layers, 1 to 3 in the paper's study.
-    """
-
-    def __init__(self, in_features: int, hidden: int, out_features: int, depth: int = 2) -> None:
-        if depth < 1:
-            raise UserError(f"A head of depth {depth} has no layer; give 1 or more (the paper's is 2).")
-        layers: list[nn.Module] = []
-        for _ in range(depth - 1):
-            # momentum 0.1 is the paper's decay rate of 0.9 (Appendix J)
-            layers += [nn.Linear(in_features, hidden), nn.BatchNorm1d(hidden, eps=1e-5, momentum=0.1), nn.ReLU(True)]
-            in_features = hidden
-        super().__init__(*layers, nn.Linear(in_features, out_features, bias=False))
+USUAL_SIZE = 224
+"""Side of the images with which an encoder is tried that is bound to none."""
 
 
 def fixed_input_size(name: str) -> int | None:
@@ -49,77 +26,95 @@ def fixed_input_size(name: str) -> int | None:
 
 
 @cache
-def unsupported_reason(name: str, size: int, *, width: float = 1.0, stem: Stem = "standard", in_chans: int = 3) -> str:
-    """Why an encoder, told as for `make_encoder`, takes no square images of a size; empty where it does."""
+def unsupported_reason(spec: EncoderSpec, size: int) -> str:
+    """Why an encoder takes no square images of a size in pixels; empty where it does."""
     with torch.device("meta"):
-        encoder = make_encoder(name, width=width, stem=stem, in_chans=in_chans).eval()
+        encoder = make_encoder(spec.untrained()).eval()
         try:
-            encoder(torch.empty(2, in_chans, size, size))
+            encoder(torch.empty(2, spec.channels, size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             return " ".join(str(error).split())[:100] or type(error).__name__
     return ""
 
 
-def make_encoder(
-    name: str,
-    *,
-    width: float = 1.0,
-    stem: Stem = "standard",
-    in_chans: int = 3,
-    init: Init = "timm",
-    zero_init_last: bool = False,
-) -> nn.Module:
-    """Build an untrained encoder: images (N, in_chans, H, W) -> features (N, encoder.num_features).
+def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any) -> nn.Module:
+    """Build an encoder: images (N, channels, H, W) -> features (N, encoder.num_features).
+
+    Its weights are fresh; `byol.encoders.file.start_encoder` also loads those that a spec names.
 
     Args:
-        name: any timm model, `resnet50` for example.
-        width: multiplies every channel of a ResNet, its stem too (Section 3.3); other families take 1 only.
-        stem: of a ResNet: `standard` is 7x7 with stride 2 and a max-pool, for photographs; `stride2` is 3x3 with
-            stride 2, no max-pool; `small` is 3x3 with stride 1, no max-pool, for images up to about 64 px.
-        in_chans: channels of the images.
-        init: `timm` leaves the library's own (He et al.); `official` is the released code's (`initialize`).
-        zero_init_last: start every residual block of a ResNet as the identity, by a last batch-norm scale of 0. The
-            released code does so for bottleneck blocks, the paper's results did not (its README), so it is off here.
+        spec: which encoder; or its name, with the other settings of an `EncoderSpec` as keywords.
+        channels: of the images, where `spec` is a name.
 
     Raises:
         UserError: an unknown name, a width or a stem that the family does not have.
     """
-    kwargs: dict[str, object] = {"num_classes": 0, "in_chans": in_chans}
+    if isinstance(spec, str):
+        spec = EncoderSpec.of(spec, channels, **settings)
+    name = spec.name
+    kwargs: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     if name in SHALLOW:
-        name, layers = SHALLOW[name]
-        kwargs["layers"] = layers
+        name, kwargs["layers"] = SHALLOW[name]
     elif not timm.is_model(name):
         raise UserError(
             f"There is no encoder {name!r}.{nearest(name, timm.list_models())} Any name of timm.list_models() will do."
         )
-    is_resnet = issubclass(_entry_class(name), ResNet)
-    if is_resnet:
-        kwargs["zero_init_last"] = zero_init_last
-        if width != 1:
-            kwargs["channels"] = tuple(_scaled(c, width) for c in (64, 128, 256, 512))
-    elif width != 1 or stem != "standard":
-        given = f"width {width:g}" if width != 1 else f"the stem {stem!r}"
+    if issubclass(_entry_class(name), ResNet):
+        kwargs["zero_init_last"] = spec.zero_init_last
+        if spec.width != 1:
+            kwargs["channels"] = tuple(_scaled(c, spec.width) for c in (64, 128, 256, 512))
+    elif spec.width != 1 or spec.stem != "standard":
+        given = f"width {spec.width:g}" if spec.width != 1 else f"the stem {spec.stem!r}"
         raise UserError(f"Encoder {name!r} is no ResNet, so {given} means nothing for it; leave it at its default.")
     try:
         encoder: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
         raise UserError(
-            f"timm cannot build {name!r} with {in_chans} input channels and width {width:g}: {error}"
+            f"timm cannot build {name!r} with {spec.channels} input channels and width {spec.width:g}: {error}"
         ) from error
-    # what comes out: some families (MobileNet, VGG) widen the pooled features once more
-    encoder.num_features = getattr(encoder, "head_hidden_size", None) or encoder.num_features
     if isinstance(encoder, ResNet):
-        if width != 1:
-            _widen_stem(encoder, _scaled(64, width))
-        if stem != "standard":
-            _replace_stem(encoder, stride=2 if stem == "stride2" else 1)
-    if init == "official":
+        if spec.width != 1:
+            _widen_stem(encoder, _scaled(64, spec.width))
+        if spec.stem != "standard":
+            _replace_stem(encoder, stride=2 if spec.stem == "stride2" else 1)
+    if spec.init == "official":
         initialize(encoder)
-        if isinstance(encoder, ResNet) and zero_init_last:
+        if isinstance(encoder, ResNet) and spec.zero_init_last:
             for block in encoder.modules():
                 if hasattr(block, "zero_init_last"):
                     block.zero_init_last()
+    if not isinstance(encoder, ResNet) and (count := _returned_features(spec.untrained())):
+        encoder.num_features = count  # type: ignore[assignment]
+    if spec.init_scale != 1:
+        scale_weights(encoder, spec.init_scale)
     return encoder
+
+
+@cache
+def _returned_features(spec: EncoderSpec) -> int | None:
+    """Length of the vectors that `forward` really returns: some families widen the pooled features once more.
+
+    None where the encoder does not take images of the size that was tried.
+    """
+    kwargs: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
+    size = fixed_input_size(spec.name) or spec.input_size or USUAL_SIZE
+    with torch.device("meta"), torch.no_grad():
+        encoder = timm.create_model(spec.name, pretrained=False, **kwargs).eval()
+        try:
+            shape = tuple(encoder(torch.empty(2, spec.channels, size, size)).shape)
+        except (AssertionError, RuntimeError, ValueError, AttributeError):
+            return None
+    if len(shape) != 2:
+        raise UserError(
+            f"The encoder {spec.name!r} returns features of shape (N, {', '.join(map(str, shape[1:]))}) instead of one "
+            "vector per image; give another --encoder."
+        )
+    return int(shape[1])
+
+
+def feature_count(encoder: nn.Module) -> int:
+    """Length of the feature vectors that an encoder gives."""
+    return int(encoder.num_features)  # type: ignore[arg-type]
 
 
 def _entry_class(name: str) -> type[nn.Module]:
@@ -180,31 +175,6 @@ def _conv_like(
     )
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")  # as timm starts a ResNet
     return new
-
-
-@torch.no_grad()
-def initialize(module: nn.Module) -> None:
-    """Draw a network's weights as the released code does, by dm-haiku's defaults.
-
-    Convolutions and linear layers come from a normal of standard deviation 1/sqrt(fan_in) cut at two standard
-    deviations; biases are 0, batch-norm scales 1 and offsets 0.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            sigma = 1 / math.sqrt(layer.weight[0].numel())
-            nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
-            if layer.bias is not None:
-                layer.bias.zero_()
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.reset_parameters()
-
-
-@torch.no_grad()
-def scale_weights(module: nn.Module, factor: float) -> None:
-    """Multiply the weights of a network's convolutions and linear layers."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.weight.mul_(factor)
 
 
 def parameter_count(module: nn.Module) -> int:

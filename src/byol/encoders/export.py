@@ -5,15 +5,16 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torchvision
 from torch import nn
 
+from byol.config.values import to_json
 from byol.encoders.file import EncoderCard, read_card, read_encoder
 from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
@@ -55,7 +56,9 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
         raise UserError(f"Writing ONNX takes {' and '.join(missing)}; run: pip install 'byol[onnx]'.")
     import onnx
 
-    example = torch.zeros(2, card.in_chans, card.image_size, card.image_size)  # of 1, N would be taken for fixed
+    example = torch.zeros(
+        2, card.encoder.channels, card.image_size, card.image_size
+    )  # of 1, N would be taken for fixed
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what the exporter will do differently some day
@@ -74,14 +77,14 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
         )
         graph = onnx.load(file)
     onnx.checker.check_model(graph)
-    for key, value in asdict(card).items():
+    for key, value in _described(card).items():
         graph.metadata_props.add(key=key, value=json.dumps(value))
     write_atomically(path, graph.SerializeToString())
 
 
 def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     try:
-        plain = timm.create_model(card.encoder, pretrained=False, num_classes=0, in_chans=card.in_chans)
+        plain = timm.create_model(card.encoder.name, pretrained=False, num_classes=0, in_chans=card.encoder.channels)
         plain.load_state_dict(encoder.state_dict(), strict=True)
     except RuntimeError as error:
         raise _no_plain_model(card, "timm") from error
@@ -90,7 +93,7 @@ def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     try:
-        plain = torchvision.models.get_model(card.encoder, weights=None)
+        plain = torchvision.models.get_model(card.encoder.name, weights=None)
         plain.fc = nn.Identity()
         plain.load_state_dict(encoder.state_dict(), strict=True)
     except (RuntimeError, ValueError) as error:
@@ -107,14 +110,22 @@ def _weights(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
             raise UserError(
                 f"{beside}, where the encoder's description would stand, is another file; choose another --out."
             ) from None
-    write_atomically(beside, json.dumps(asdict(card), indent=2) + "\n")
+    write_atomically(beside, json.dumps(to_json(card), indent=2) + "\n")
     save_tensors(path, dict(encoder.state_dict()), {"format": "pt"})
 
 
+def _described(card: EncoderCard) -> dict[str, Any]:
+    """The card without its levels: metadata of an ONNX file are pairs of strings."""
+    spec = to_json(card.encoder)
+    size = {"encoder": spec.pop("name"), "image_size": spec.pop("input_size"), "channels": card.encoder.channels}
+    return {**size, **spec, **{key: value for key, value in to_json(card).items() if key != "encoder"}}
+
+
 def _no_plain_model(card: EncoderCard, library: str) -> UserError:
+    spec = card.encoder
     return UserError(
-        f"{library} has no plain model for {card.encoder} with width {card.width:g}, the {card.stem} stem and "
-        f"{card.in_chans} channels; export onnx, or train with --network.width 1 --network.stem standard."
+        f"{library} has no plain model for {spec.name} with width {spec.width:g}, the {spec.stem} stem and "
+        f"{spec.channels} channels; export onnx, or train with --encoder.width 1 --encoder.stem standard."
     )
 
 

@@ -4,16 +4,20 @@ With the standard stem and width 1 the keys are timm's, and for ResNets torchvis
 """
 
 import json
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from byol.encoders.build import Stem, make_encoder
-from byol.errors import UserError
+from byol.config.encoder import EncoderSpec
+from byol.config.values import from_json, to_json
+from byol.encoders.build import make_encoder
+from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
 WEIGHTS = "encoder.safetensors"
@@ -22,19 +26,10 @@ CARD = "encoder.json"
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderCard:
-    """What must be known to use an encoder's weights."""
+    """What must be known to use an encoder's weights, and how they were trained."""
 
-    encoder: str
-    """timm name, or resnet10."""
-    width: float
-    stem: Stem
-    in_chans: int
-    image_size: int
-    """Side of the images that it is meant to look at, in pixels."""
-    mean: tuple[float, ...]
-    """Subtracted from each channel of an image in [0, 1]."""
-    std: tuple[float, ...]
-    """What each channel is divided by after that."""
+    encoder: EncoderSpec
+    """The network, and the images that it takes."""
     features: int
     """Length of its output."""
     method: str
@@ -43,11 +38,17 @@ class EncoderCard:
     images: int
     """How many it was trained on."""
 
+    @property
+    def image_size(self) -> int:
+        """Side of the images that it is meant to look at, in pixels."""
+        assert self.encoder.input_size is not None, "a card states the size"
+        return self.encoder.input_size
+
 
 def save_encoder(folder: Path, encoder: nn.Module, card: EncoderCard) -> Path:
     """Write an encoder and its card into a folder, atomically; returns the path of the weights."""
     path = folder / WEIGHTS
-    write_atomically(folder / CARD, json.dumps(asdict(card), indent=2) + "\n")
+    write_atomically(folder / CARD, json.dumps(to_json(card), indent=2) + "\n")
     save_tensors(path, dict(encoder.state_dict()), {"format": "pt"})  # last: where it lies, all is there
     return path
 
@@ -81,7 +82,7 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
             hint = " Is the run still training? Its encoder is written at the end." if path.is_dir() else ""
             raise UserError(f"There is no {file} ({what}); give a run's folder or its {WEIGHTS}.{hint}")
     card = read_card(card_path)
-    encoder = make_encoder(card.encoder, width=card.width, stem=card.stem, in_chans=card.in_chans)
+    encoder = make_encoder(card.encoder)
     try:
         encoder.load_state_dict(load_file(weights), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -97,6 +98,63 @@ def read_card(path: Path) -> EncoderCard:
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-        return EncoderCard(**{**content, "mean": tuple(content["mean"]), "std": tuple(content["std"])})
+        return from_json(EncoderCard, _nested(content) if isinstance(content["encoder"], str) else content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not describe an encoder: {error}") from error
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """The card of version 0.1's first months, in which the encoder's settings stood beside the others."""
+    about = {key: flat[key] for key in ("features", "method", "epochs", "seed", "images")}
+    spec = {key: flat[key] for key in ("width", "stem", "mean", "std")}
+    return {"encoder": {"name": flat["encoder"], "input_size": flat["image_size"], **spec}, **about}
+
+
+def start_encoder(spec: EncoderSpec) -> nn.Module:
+    """Build an encoder with the weights that its spec names, or fresh ones.
+
+    Raises:
+        UserError: as `make_encoder`; or weights that cannot be had, or belong to another network.
+    """
+    encoder = make_encoder(spec)
+    if spec.weights is None:
+        return encoder
+    if spec.weights == TIMM:
+        state = pretrained_timm(spec.name, spec.channels).state_dict()
+    else:
+        trained, card = read_encoder(spec.weights)
+        state = trained.state_dict()
+        if (card.encoder.name, card.encoder.width, card.encoder.stem) != (spec.name, spec.width, spec.stem):
+            raise UserError(
+                f"{spec.weights} holds a {card.encoder.name} of width {card.encoder.width:g} with the stem "
+                f"{card.encoder.stem}; give the same --encoder, --encoder.width and --encoder.stem."
+            )
+    try:
+        encoder.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"The weights {spec.weights!r} do not fit the encoder {spec.name!r}: {error}") from error
+    return encoder
+
+
+TIMM = "timm"
+"""`EncoderSpec.weights` of the weights that timm has under the encoder's name."""
+
+
+def pretrained_timm(name: str, channels: int) -> nn.Module:
+    """A timm model with its pretrained weights, without its classifier.
+
+    Raises:
+        UserError: no such model, no weights, or no network to fetch them through.
+    """
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a warning for each of six attempts
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=channels)
+    except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way
+        reason = " ".join(str(error).split())[:120].rstrip(" .")
+        raise UserError(
+            f"The pretrained weights of {name!r} cannot be reached ({reason}); check the network, or give "
+            f"random:{name} for the same network untrained."
+        ) from error
+    return module

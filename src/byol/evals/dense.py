@@ -10,7 +10,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from byol.data.formats.header import Header
-from byol.data.loader import order_of_epoch
+from byol.data.order import order_of_epoch
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
@@ -153,8 +153,8 @@ class Maps(nn.Module):
         if frozen:
             self.encoder.requires_grad_(False)
         forward = getattr(self.encoder, "forward_features", None)
-        assert opened.blueprint is not None, "copy() has seen to it"
-        probe = torch.zeros(1, opened.blueprint.in_chans, opened.transform.image_size, opened.transform.image_size)
+        assert opened.spec is not None, "copy() has seen to it"
+        probe = torch.zeros(1, opened.spec.channels, opened.transform.image_size, opened.transform.image_size)
         with torch.no_grad():
             answer = self.encoder.eval().forward_features(probe) if callable(forward) else None  # type: ignore[operator]
         if not isinstance(answer, Tensor) or answer.ndim != 4:

@@ -165,10 +165,10 @@ def faster_rcnn(opened: LoadedEncoder, classes: int, config: DetectionConfig) ->
     if not isinstance(encoder, ResNet):
         raise UserError(f"The encoder {opened.name} is no ResNet, so it cannot be split for C4; give a ResNet.")
     size = opened.transform.image_size
-    assert opened.blueprint is not None, "copy() has seen to it"
+    assert opened.spec is not None, "copy() has seen to it"
     trunk = Trunk(encoder, out_channels=0)
     with torch.no_grad():
-        trunk.out_channels = trunk.eval()(torch.zeros(1, opened.blueprint.in_chans, size, size)).shape[1]
+        trunk.out_channels = trunk.eval()(torch.zeros(1, opened.spec.channels, size, size)).shape[1]
     head = BoxHead(encoder.layer4)
     ratios = (0.5, 1.0, 2.0)
     model = FasterRCNN(

@@ -46,7 +46,7 @@ def make_record(
             "name": opened.name,
             "fingerprint": opened.fingerprint,
             "transform": dataclasses.asdict(opened.transform),
-            "blueprint": None if opened.blueprint is None else dataclasses.asdict(opened.blueprint),
+            "spec": None if opened.spec is None else dataclasses.asdict(opened.spec),
         },
         "data": {
             role: {"name": source.name, "images": len(source), "fingerprint": source.fingerprint()}

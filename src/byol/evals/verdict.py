@@ -135,14 +135,14 @@ def evaluate(
     if len(counts) < len(config.per_class):
         notes.append(f"Larger numbers of labels were left out: the rarest class has {rarest} images.")
 
-    rows = {RUN: opened, PIXELS: open_encoder("pixels", in_chans=train.channels)}
-    if opened.blueprint is not None:
+    rows = {RUN: opened, PIXELS: open_encoder("pixels", channels=train.channels)}
+    if opened.spec is not None:
         rows[RANDOM] = opened.untrained(config.seed)
-    if config.imagenet and opened.blueprint is not None:
-        name = opened.blueprint.encoder
+    if config.imagenet and opened.spec is not None:
+        name = opened.spec.name
         known, _ = SHALLOW.get(name, (name, ()))
         try:
-            rows[IMAGENET] = open_encoder(f"timm:{known}", in_chans=opened.blueprint.in_chans)
+            rows[IMAGENET] = open_encoder(f"timm:{known}", channels=opened.spec.channels)
             if known != name:
                 notes.append(f"The ImageNet weights are those of {known}, as there are none of {name}.")
         except UserError as error:
@@ -151,7 +151,7 @@ def evaluate(
     table: dict[str, dict[str, Score]] = {}
     for row, encoder in rows.items():
         table[row] = dict(zip(columns, bench.probe(encoder, row), strict=True))
-    if config.scratch and opened.blueprint is not None:
+    if config.scratch and opened.spec is not None:
         table[SCRATCH] = dict(zip(columns, bench.from_scratch(opened), strict=True))
 
     labels = dict(zip(columns, [*map(float, counts), len(train) / len(names)], strict=True))

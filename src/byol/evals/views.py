@@ -10,8 +10,9 @@ from torch import Tensor
 from byol.augment.apply import as_float, make_view
 from byol.augment.draw import ViewParams, draw_view
 from byol.config.views import ViewConfig
-from byol.data.loader import crop_one, order_of_epoch, shrink_side
+from byol.data.crop import crop_one, shrink_side
 from byol.data.memory import WHOLE_SIDE, decode_all, fits
+from byol.data.order import order_of_epoch
 from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
 from byol.data.transform import Transform

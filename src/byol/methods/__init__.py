@@ -1,1 +1,1 @@
-"""Pretraining methods, one file each: `forward(view1, view2) -> loss` and `update_target(tau)`."""
+"""Pretraining methods, one file each; `base.py` has their protocol, `table.py` all of them."""

@@ -1,11 +1,16 @@
 """Bootstrap Your Own Latent, alone and whole."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
-from byol.config.run import Normalization, TargetKind
-from byol.encoders.build import MLP
-from byol.methods.ema import ema_update, make_target
+from byol.config.methods import BYOLConfig, Normalization, TargetKind
+from byol.encoders.build import feature_count
+from byol.methods.base import Batch, Ingredients, Method, Progress
+from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
+from byol.methods.heads import MLP
 from byol.methods.normalization import NORMALIZATIONS
 
 
@@ -18,7 +23,7 @@ def distance(prediction: Tensor, target: Tensor, normalization: Normalization = 
     return (normalize(prediction) - normalize(target)).square().sum(-1)
 
 
-class BYOL(nn.Module):
+class BYOL(Method):
     """Bootstrap Your Own Latent (arXiv:2006.07733, Section 3.1).
 
     The online network learns to predict, from one view of an image, the target network's
@@ -34,6 +39,8 @@ class BYOL(nn.Module):
             at every step does; `online` lets the gradient through (Section 5, Table 5b). Both need no target network.
         normalization: how the loss scales predictions and targets (Table 20).
 
+        tau: the schedule of the moving average in `byol pretrain`; a loop of your own gives tau to `update_target`.
+
     With a loop of your own, a step is::
 
         loss = method(view1, view2)
@@ -42,6 +49,11 @@ class BYOL(nn.Module):
         optimizer.step()
         method.update_target(tau)
     """
+
+    advice = (
+        "check that the predictor is there and learns (--method.predictor-depth 2, --method.predictor-lr 10)",
+        "keep tau from 0.9 up (--method.tau)",
+    )
 
     def __init__(
         self,
@@ -52,25 +64,37 @@ class BYOL(nn.Module):
         *,
         kind: TargetKind = "ema",
         normalization: Normalization = "l2",
+        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         if projector is None:
-            projector = MLP(int(encoder.num_features), 4096, 256)  # type: ignore[arg-type]
+            projector = MLP(feature_count(encoder), 4096, 256)
         if predictor is None:
             size = [layer.out_features for layer in projector.modules() if isinstance(layer, nn.Linear)][-1]
             predictor = MLP(size, 4096, size)
         self.projector = projector
         self.predictor = predictor
-        self.kind, self.normalization = kind, normalization
+        self.kind, self.normalization, self.tau = kind, normalization, tau
         if kind == "ema":
             self.target_encoder, self.target_projector = make_target(encoder, projector, target)
+
+    @classmethod
+    def build(cls, config: BYOLConfig, ingredients: Ingredients) -> Self:
+        """The networks of a run; see `Method.build`."""
+        target = ingredients.make_online(config) if config.start == "apart" else None
+        encoder, projector = ingredients.make_online(config)
+        predictor = ingredients.make_head(config.output, config.hidden, config.output, config.predictor_depth)
+        kinds: dict[str, Any] = {"kind": config.target, "normalization": config.normalization}
+        method = cls(encoder, projector, predictor, target, **kinds, tau=TauSchedule.of(config))
+        method.lr_factors = {"projector": config.projector_lr, "predictor": config.predictor_lr}
+        return method
 
     def forward(self, view1: Tensor, view2: Tensor, target2: Tensor | None = None) -> Tensor:
         """Mean loss of a batch (Eq. 2), in [0, 8] with `l2`; each view is (N, C, H, W).
 
         With `target2`, the target's projection of view 2 (N, D), only what view 1 predicts of it counts: one of the two
-        directions that `ways` gives.
+        directions that `terms` gives.
         """
         if target2 is not None:
             return self._one_way(self.predictor(self.projector(self.encoder(view1))), target2)
@@ -84,12 +108,12 @@ class BYOL(nn.Module):
             target = [z.detach() for z in projections]
         return self._one_way(online[0], target[1]) + self._one_way(online[1], target[0])
 
-    def ways(self, view1: Tensor, view2: Tensor) -> list[tuple[Tensor, ...]]:
-        """Arguments of `forward` whose losses add up to that of both views.
+    def terms(self, batch: Batch) -> Sequence[tuple[Tensor, ...]]:
+        """The two directions of the loss where the target is a network, else the whole of it.
 
-        Where the target is a network they are the two directions: whoever goes back through one before the other is
-        computed keeps the activations of one view at a time, half as many.
+        Running backward on each direction separately halves peak activation memory.
         """
+        view1, view2 = batch.views
         if self.kind != "ema":
             return [(view1, view2)]
         target1, target2 = self._targets(view1, view2)
@@ -106,3 +130,11 @@ class BYOL(nn.Module):
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
             ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+
+    def scheduled(self, progress: Progress) -> dict[str, float]:
+        """tau of this step."""
+        return {"tau": self.tau.at(progress)}
+
+    def after_step(self, scheduled: Mapping[str, float | Tensor]) -> None:
+        """Move the target network."""
+        self.update_target(scheduled["tau"])

@@ -1,9 +1,38 @@
-"""The target network: a copy that moves after the online one (arXiv:2006.07733, Section 3.1)."""
+"""The target network: an exponential moving average of the online one (arXiv:2006.07733, Section 3.1)."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from byol.config.methods import EMAConfig
+from byol.methods.base import Progress
+from byol.optim import schedules
+
+
+@dataclass(frozen=True)
+class TauSchedule:
+    """Share of itself that the target keeps, step by step."""
+
+    base: float = 0.996
+    """At the first step."""
+    constant: bool = False
+    """Whether it stays there instead of climbing to 1."""
+
+    @classmethod
+    def of(cls, config: EMAConfig) -> "TauSchedule":
+        """The schedule of a method's settings."""
+        return cls(config.tau, config.constant_tau)
+
+    def at(self, progress: Progress) -> float:
+        """tau of one step."""
+        return self.base if self.constant else schedules.tau(progress.step, base=self.base, total_steps=progress.total)
+
+
+LONGEST_RUN = TauSchedule()
+"""That of the paper's 1000 epochs (Section 3.3)."""
 
 
 def make_target(
@@ -23,9 +52,9 @@ def ema_update(target: tuple[nn.Module, nn.Module], online: tuple[nn.Module, nn.
     """
     targets: list[Tensor] = [p for module in target for p in module.parameters()]
     sources: list[Tensor] = [p for module in online for p in module.parameters()]
-    if isinstance(tau, Tensor):
-        ways = torch._foreach_sub(sources, targets)
-        torch._foreach_mul_(ways, (1 - tau).to(targets[0].dtype))
-        torch._foreach_add_(targets, ways)
+    if isinstance(tau, Tensor):  # no public function takes it without reading it back
+        steps = torch._foreach_sub(sources, targets)
+        torch._foreach_mul_(steps, (1 - tau).to(targets[0].dtype))
+        torch._foreach_add_(targets, steps)
     else:
-        torch._foreach_lerp_(targets, sources, 1 - tau)
+        get_ema_multi_avg_fn(tau)(targets, sources, 0)  # type: ignore[no-untyped-call]

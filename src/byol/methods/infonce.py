@@ -1,10 +1,15 @@
 """The InfoNCE family between BYOL and SimCLR: negatives weighed by beta, with or without predictor and target."""
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from byol.config.run import TargetKind
-from byol.methods.ema import ema_update, make_target
+from byol.config.methods import InfoNCEConfig, TargetKind
+from byol.methods.base import Ingredients, Method, Progress
+from byol.methods.byol import BYOL
+from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
 from byol.methods.normalization import normalize
 from byol.runtime.distributed import gather, rank
 
@@ -37,7 +42,7 @@ def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, 
     return 2 * (agreement - beta * alpha * log_sum).mean()
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(Method):
     """The family of Table 5b and Appendix F.4: BYOL at beta 0 with predictor and moving target, SimCLR at beta 1
     without either.
 
@@ -55,7 +60,10 @@ class InfoNCE(nn.Module):
         kind: what is predicted, as for `BYOL`.
         beta: weight of the negatives, from 0 to 1.
         temperature: alpha; 0.1 is that of Tables 5b and 19.
+        tau: the schedule of the moving average in `byol pretrain`.
     """
+
+    advice = BYOL.advice
 
     def __init__(
         self,
@@ -67,12 +75,29 @@ class InfoNCE(nn.Module):
         kind: TargetKind = "ema",
         beta: float = 1.0,
         temperature: float = 0.1,
+        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
-        self.kind, self.beta, self.temperature = kind, beta, temperature
+        self.kind, self.beta, self.temperature, self.tau = kind, beta, temperature, tau
         if kind == "ema":
             self.target_encoder, self.target_projector = make_target(encoder, projector, target)
+
+    @classmethod
+    def build(cls, config: InfoNCEConfig, ingredients: Ingredients) -> Self:
+        """The networks of a run; see `Method.build`."""
+        target = ingredients.make_online(config) if config.start == "apart" else None
+        encoder, projector = ingredients.make_online(config)
+        predictor = ingredients.make_head(config.output, config.hidden, config.output, config.predictor_depth)
+        method = cls(
+            *(encoder, projector, predictor, target),
+            kind=config.target,
+            beta=config.beta,
+            temperature=config.temperature,
+            tau=TauSchedule.of(config),
+        )
+        method.lr_factors = {"projector": config.projector_lr, "predictor": config.predictor_lr}
+        return method
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """-J both ways; each view is (N, C, H, W). In [-4, 4] at beta 0."""
@@ -93,3 +118,11 @@ class InfoNCE(nn.Module):
         """Move the target's weights to `tau * target + (1 - tau) * online` (Eq. 1), where there is such a target."""
         if self.kind == "ema":
             ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+
+    def scheduled(self, progress: Progress) -> dict[str, float]:
+        """tau of this step."""
+        return {"tau": self.tau.at(progress)}
+
+    def after_step(self, scheduled: Mapping[str, float | Tensor]) -> None:
+        """Move the target network."""
+        self.update_target(scheduled["tau"])

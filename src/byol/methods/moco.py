@@ -1,15 +1,22 @@
 """MoCo v2: a query must find its key among the keys of many earlier batches."""
 
+from collections.abc import Mapping
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.methods.ema import ema_update, make_target
+from byol.config.methods import MoCoConfig
+from byol.config.run import PretrainConfig
+from byol.errors import UserError
+from byol.methods.base import Ingredients, Method, Progress, TrainingSet
+from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
 from byol.methods.normalization import normalize
 from byol.runtime.distributed import gather, rank, shared_order, world_size
 
 
-class MoCo(nn.Module):
+class MoCo(Method):
     """Momentum Contrast v2 (arXiv:1911.05722, Algorithm 1; arXiv:2003.04297).
 
     View 1 gives queries, view 2 gives keys from a moving average of the query network, which is what `update_target`
@@ -30,7 +37,11 @@ class MoCo(nn.Module):
         temperature: 0.2 in MoCo v2.
         shuffle: batch norm as above.
         splits: parts of a batch on one process; they must divide it.
+        tau: the schedule of the moving average in `byol pretrain`.
     """
+
+    advice = ("keep tau from 0.9 up (--method.tau)",)
+    capturable = False  # the queue's rows move on with every step
 
     queue: Tensor
     oldest: Tensor
@@ -45,14 +56,49 @@ class MoCo(nn.Module):
         temperature: float = 0.2,
         shuffle: bool = True,
         splits: int = 8,
+        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder, self.projector = encoder, projector
         self.target_encoder, self.target_projector = make_target(encoder, projector)
-        self.temperature, self.shuffle, self.splits = temperature, shuffle, splits
+        self.temperature, self.shuffle, self.splits, self.tau = temperature, shuffle, splits, tau
+        self.shared_batch_norm = not shuffle  # shuffled batch norm is each process's own
         self.register_buffer("queue", F.normalize(torch.randn(queue, size), dim=1))  # as MoCo starts it
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
         """Row of the queue that the next key replaces."""
+
+    @classmethod
+    def check(cls, config: PretrainConfig, data: TrainingSet) -> None:
+        """A queue between a batch and the images, and parts of two images or more."""
+        moco, images = config.method, data.images
+        assert isinstance(moco, MoCoConfig)
+        fitting = max(config.batch_size, 2 ** (min(images, 65536).bit_length() - 1))
+        if not config.batch_size <= moco.queue <= images:
+            raise UserError(
+                f"method.queue is {moco.queue}, but must be at least the batch size {config.batch_size}, and at most "
+                f"the number of images, {images}, or an image meets its own former keys; give --method.queue {fitting}."
+            )
+        micro = config.batch_size // config.optim.accumulate
+        if data.world_size == 1 and moco.shuffle and (micro % moco.splits or micro // moco.splits < 2):
+            raise UserError(
+                f"method.splits is {moco.splits}, but must divide a batch of {micro} into parts of 2 images or more; "
+                "give another --method.splits, or --method.no-shuffle."
+            )
+
+    @classmethod
+    def build(cls, config: MoCoConfig, ingredients: Ingredients) -> Self:
+        """The networks of a run; see `Method.build`."""
+        method = cls(
+            *ingredients.make_online(config),
+            config.output,
+            queue=config.queue,
+            temperature=config.temperature,
+            shuffle=config.shuffle,
+            splits=config.splits,
+            tau=TauSchedule.of(config),
+        )
+        method.lr_factors = {"projector": config.projector_lr}
+        return method
 
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """InfoNCE of the queries over one key and the queue; each view is (N, C, H, W). 0 or more."""
@@ -68,6 +114,14 @@ class MoCo(nn.Module):
     def update_target(self, tau: float | Tensor) -> None:
         """Move the key network's weights to `tau * key + (1 - tau) * query`; tau is 0.999 throughout in MoCo."""
         ema_update((self.target_encoder, self.target_projector), (self.encoder, self.projector), tau)
+
+    def scheduled(self, progress: Progress) -> dict[str, float]:
+        """tau of this step."""
+        return {"tau": self.tau.at(progress)}
+
+    def after_step(self, scheduled: Mapping[str, float | Tensor]) -> None:
+        """Move the key network."""
+        self.update_target(scheduled["tau"])
 
     def _parts(self, images: Tensor) -> list[Tensor]:
         """What batch norm sees at once, on this process."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from byol.config.run import Normalization
+from byol.config.methods import Normalization
 from byol.runtime.distributed import all_reduce_mean
 
 NORM_FLOOR = 1e-12
@@ -36,9 +36,9 @@ def by_batch(x: Tensor) -> Tensor:
     becomes 0, not infinite.
     """
     x = to_float32(x)
-    centerd = x - all_reduce_mean(x.mean(0))
-    variance = all_reduce_mean(centerd.square().mean(0))
-    return centerd * (variance.clamp_min(NORM_FLOOR) * x.shape[1]).rsqrt()
+    centered = x - all_reduce_mean(x.mean(0))
+    variance = all_reduce_mean(centered.square().mean(0))
+    return centered * (variance.clamp_min(NORM_FLOOR) * x.shape[1]).rsqrt()
 
 
 NORMALIZATIONS: dict[Normalization, Callable[[Tensor], Tensor]] = {

@@ -1,9 +1,13 @@
 """SimCLR: each view must find the other view of its image among all views of the batch."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol.config.methods import SimCLRConfig
+from byol.methods.base import Ingredients, Method
 from byol.methods.normalization import to_float32
 from byol.runtime.distributed import gather, rank
 
@@ -26,7 +30,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     return 2 * F.cross_entropy(logits, torch.cat([two, one]))
 
 
-class SimCLR(nn.Module):
+class SimCLR(Method):
     """SimCLR (arXiv:2002.05709), as the BYOL paper reproduces it: the same encoder, views and optimizer.
 
     The projector is BYOL's, without the batch norm that SimCLR has after its last layer; `--network.hidden` and
@@ -43,11 +47,15 @@ class SimCLR(nn.Module):
         super().__init__()
         self.encoder, self.projector, self.temperature = encoder, projector, temperature
 
+    @classmethod
+    def build(cls, config: SimCLRConfig, ingredients: Ingredients) -> Self:
+        """The networks of a run; see `Method.build`."""
+        method = cls(*ingredients.make_online(config), temperature=config.temperature)
+        method.lr_factors = {"projector": config.projector_lr}
+        return method
+
     def forward(self, view1: Tensor, view2: Tensor) -> Tensor:
         """NT-Xent, both directions added; each view is (N, C, H, W). 2 ln(2N - 1) where all views look the same."""
         # one pass per view, so that batch norm sees the views as it does in BYOL
         z1, z2 = (self.projector(self.encoder(v)) for v in (view1, view2))
         return nt_xent(z1, z2, self.temperature)
-
-    def update_target(self, tau: float | Tensor) -> None:
-        """There is none."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from byol.config.run import PretrainConfig, overrule
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.paper.numbers import PaperNumber
 from byol.paper.scales import Scale
 
@@ -27,7 +28,7 @@ class Cell:
     paper: PaperNumber | None = None
     """None where the paper prints no number for it."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings in which the row differs from the scale's, as `byol.config.run.replace` takes them."""
+    """Settings in which the row differs from the scale's, as `byol.config.values.replace` takes them."""
     group: str = ""
     """The method whose rows belong together, where a table compares two."""
     metric: Metric = "linear"
@@ -46,7 +47,7 @@ class Cell:
 
     def config(self, scale: Scale) -> PretrainConfig:
         """Every setting of the row at a scale, with seed 0; what its method does not read of the scale falls away."""
-        return overrule(scale.config, self.changes)
+        return replace(scale.config, **self.changes)
 
 
 @dataclass(frozen=True, kw_only=True)

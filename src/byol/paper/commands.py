@@ -16,7 +16,9 @@ GPUS = 8
 
 def flags(config: PretrainConfig, start: PretrainConfig) -> list[str]:
     """What `byol pretrain` must be told so that its recipe's config becomes another one."""
-    return _flags(to_json(config), to_json(start), "--")
+    method = config.method.name
+    chosen = [] if method == start.method.name else ["--method", method]
+    return chosen + _flags(to_json(config), to_json(replace(start, method=method)), "--")
 
 
 def _flags(values: dict[str, Any], start: dict[str, Any], prefix: str) -> list[str]:
@@ -24,7 +26,7 @@ def _flags(values: dict[str, Any], start: dict[str, Any], prefix: str) -> list[s
     for name, value in values.items():
         if value == start[name]:
             continue
-        flag = prefix + name.replace("_", "-")
+        flag = "--encoder" if (prefix, name) == ("--encoder.", "name") else prefix + name.replace("_", "-")
         if isinstance(value, dict):
             typed += _flags(value, start[name], flag + ".")
         elif isinstance(value, bool):
@@ -41,7 +43,7 @@ def commands(job: Job, scale: Scale, train: str, test: str) -> list[str]:
     folder = f"runs/paper/{job.name}"
     pretrain = ["torchrun", "--nproc-per-node", str(GPUS), "-m", "byol", "pretrain", train, "--recipe", RECIPE]
     evaluations = dict.fromkeys("semi" if cell.fine_tunes else "linear" for _, cell in job.rows)
-    recipe = replace(scale.config, watch=PretrainConfig().watch)
+    recipe = replace(scale.config, logging=PretrainConfig().logging)
     return [
         shlex.join([*pretrain, "--out", folder, *flags(job.config, recipe)]),
         *(

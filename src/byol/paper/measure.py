@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from byol.config.run import Method, PretrainConfig
+from byol.config.methods import MethodConfig
+from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
 from byol.data.sources.base import digest
@@ -28,6 +29,7 @@ from byol.evals.knn import K, knn_accuracy
 from byol.evals.labels import class_names, hold_out
 from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
+from byol.methods.table import method_class
 from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
 from byol.pretraining.health import Health, judge
@@ -150,9 +152,9 @@ def _short(name: str) -> str:
 
 def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
     """Train to the end in a folder, from where an earlier try has come to."""
-    by_labels = config.method == "supervised"
+    by_labels = "labels" in method_class(config.method).needs
     if by_labels:  # with test images to watch on, no training image is kept aside; one reading, at the end
-        config = replace(config, watch__knn_every_epochs=2 * config.epochs)
+        config = replace(config, logging__knn_every_epochs=2 * config.epochs)
     monitor = data.test if by_labels else None
     # without labels nothing is kept aside either, and no time goes into readings
     source = data.train if by_labels else TensorSource(data.train.images, name=data.train.name)
@@ -227,7 +229,7 @@ def evaluate(opened: LoadedEncoder, data: Data, scale: Scale, *, fine_tunes: boo
     }
 
 
-def _seen(folder: Path, method: Method) -> dict[str, Any]:
+def _seen(folder: Path, method: MethodConfig) -> dict[str, Any]:
     """Loss, speed, health and verdict of a finished run, from its metrics."""
     lines = read_metrics(folder / "metrics.jsonl")
     health = [_health(line) for line in lines if "health/spread" in line]
@@ -238,7 +240,7 @@ def _seen(folder: Path, method: Method) -> dict[str, Any]:
         "loss": _or_none(losses[-1]) if losses else None,
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "health": last,
-        "verdict": judge(health, losses, norms, method).word if losses else "untrained",
+        "verdict": judge(health, losses, norms, method_class(method)).word if losses else "untrained",
         "updates": lines[-1]["step"] if lines else 0,
     }
 

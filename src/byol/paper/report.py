@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from byol.config.methods import BYOLConfig
 from byol.errors import UserError
 from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
 from byol.paper.catalog import TABLES
@@ -177,13 +178,15 @@ def _sentence(text: str) -> str:
 def _setting(gathered: Gathered) -> str:
     config = gathered.scale.config
     line = gathered.lines()[0]
-    faster = config.optim.predictor_lr
+    method = config.method
+    assert isinstance(method, BYOLConfig), "a scale's own row is BYOL's"
+    faster = method.predictor_lr
     predictor = f", the predictor's {faster:g} times as much" if faster != 1 else ""
     return (
-        f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; {config.encoder} at "
-        f"{config.image_size} px, width {config.network.width:g}; {config.epochs:g} epochs at batch "
+        f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; "
+        f"{config.encoder.name} at {config.image_size} px, width {config.encoder.width:g}; {config.epochs:g} epochs at batch "
         f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
-        f"tau {config.target.tau:g}. The same for every table, but for what its rows say."
+        f"tau {method.tau:g}. The same for every table, but for what its rows say."
     )
 
 

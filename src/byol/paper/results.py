@@ -149,8 +149,10 @@ def alone(folder: Path) -> Iterator[None]:
 def result_config(config: PretrainConfig) -> PretrainConfig:
     """A config without what changes no result: where and how an update is computed, and how a run is watched."""
     plain = PretrainConfig()
-    apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "watch": plain.watch}
-    return replace(config, **apart, optim__recompute=False, optim__compile=False, optim__cuda_graph=False)
+    apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "logging": plain.logging}
+    return replace(
+        config, **apart, optim__activation_checkpointing=False, optim__compile=False, optim__cuda_graph=False
+    )
 
 
 def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:

@@ -18,9 +18,9 @@ from byol.paper.cells import Table
 from byol.paper.measure import Data, Interrupted, measure, open_data
 from byol.paper.plan import Job, ResultStore, part_of, plan
 from byol.paper.scales import Scale
-from byol.pretraining.callbacks import signals
 from byol.runtime import device as machine
 from byol.runtime import distributed
+from byol.runtime.signals import noted_signals
 
 Say = Callable[[str], None]
 
@@ -180,7 +180,7 @@ def _side_by_side(
         context.Process(target=_work, args=(number, jobs, scale, where, threads, waiting, results), daemon=True)
         for number in range(processes)
     ]
-    with signals() as stopping:
+    with noted_signals() as stopping:
         for worker in workers:
             worker.start()
         _restore("OMP_NUM_THREADS", before)

@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from byol.augment.color import blur_taps
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import AugmentConfig
 from byol.errors import UserError, nearest
 from byol.evals.semi import SemiConfig
-from byol.recipes.auto import small_views
 from byol.recipes.presets import official, small_on_gpu
+from byol.recipes.small import small_views
 
 LOOKS = 20
 """Health measures over a cell's training: the verdict wants two in a row."""
@@ -63,14 +65,12 @@ def cpu() -> Scale:
     """
     images = 20_000
     config = PretrainConfig(
-        encoder="resnet10",
+        encoder=EncoderSpec(name="resnet10", width=0.5, stem="stride2", input_size=32),
         image_size=16,
-        eval_size=32,
         batch_size=128,
         epochs=10,
-        network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=256),
-        optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1, predictor_lr=10.0),
-        target=TargetConfig(tau=0.99),
+        method=BYOLConfig(hidden=1024, output=256, tau=0.99, predictor_lr=10.0),
+        optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
         augment=small_views(color=0.5),
     )
     return Scale(
@@ -104,7 +104,7 @@ def cpu_long() -> Scale:
 def small() -> Scale:
     """CIFAR-10 and ResNet-18 on one GPU."""
     images = 50_000
-    config = replace(small_on_gpu(epochs=50), target__tau=0.99)
+    config = replace(small_on_gpu(epochs=50), method__tau=0.99)
     return Scale(
         name="small",
         what="CIFAR-10 and ResNet-18 with the small stem; minutes a cell on one GPU",
@@ -133,7 +133,7 @@ def paper() -> Scale:
     return Scale(
         name="paper",
         what="ImageNet, ResNet-50, 300 epochs; printed as torchrun commands",
-        config=replace(config, watch__stop_on_collapse=False),
+        config=replace(config, logging__stop_on_collapse=False),
         images=None,
         everything=config.augment,
         encoders={(name, width): (name.lower().replace("-", ""), float(width)) for name, width in architectures},
@@ -162,7 +162,7 @@ def with_everything(augment: AugmentConfig, side: int) -> AugmentConfig:
 def watched(config: PretrainConfig, images: int) -> PretrainConfig:
     """Measures over the whole run; a collapsed one runs on, since the row is what the whole schedule makes of it."""
     every = max(1, config.total_steps(images) // LOOKS)
-    return replace(config, watch__health_every=every, watch__log_every=every, watch__stop_on_collapse=False)
+    return replace(config, logging__health_every=every, logging__log_every=every, logging__stop_on_collapse=False)
 
 
 SCALES: dict[str, Callable[[], Scale]] = {"cpu": cpu, "cpu-long": cpu_long, "small": small, "paper": paper}

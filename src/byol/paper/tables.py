@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from byol.config.methods import BYOLConfig
 from byol.paper.cells import Cell
 from byol.paper.numbers import PaperNumber, number, paper_tables
 from byol.paper.scales import Scale
@@ -12,11 +13,11 @@ MOCO_QUEUE = 4096
 
 def targets(scale: Scale) -> list[Cell]:
     """What the target is and how fast it moves (Table 5a), and tau = 0 with a faster predictor (Table 21)."""
-    hard = {"target__tau": 0.0, "target__constant": True}
+    hard = {"method__tau": 0.0, "method__constant_tau": True}
     # the paper's predictor learns as fast as the rest; a scale whose own learns faster must not rescue this row
-    rows: dict[float, dict[str, Any]] = {1: {}, 0.999: {}, 0.99: {}, 0.9: {}, 0: {**hard, "optim__predictor_lr": 1.0}}
+    rows: dict[float, dict[str, Any]] = {1: {}, 0.999: {}, 0.99: {}, 0.9: {}, 0: {**hard, "method__predictor_lr": 1.0}}
     at_zero = "5.5 in Tables 19 and 21, 3.2 ± 2.9 in Table 22"
-    if scale.config.optim.predictor_lr != 1:
+    if isinstance(scale.config.method, BYOLConfig) and scale.config.method.predictor_lr != 1:
         at_zero += "; its predictor learns as fast as the rest, unlike the scale's own"
     words: dict[float, str] = {1: "constant random network", 0: "stop-gradient of online"}
     cells = [
@@ -24,7 +25,7 @@ def targets(scale: Scale) -> list[Cell]:
             name=f"tau-{tau:g}",
             row=f"tau {tau:g}: {words.get(tau, 'moving average of online')}",
             paper=number("ablation_target", tau_base=tau),
-            changes={"target__tau": float(tau), **more},
+            changes={"method__tau": float(tau), **more},
             note=at_zero if tau == 0 else "",
         )
         for tau, more in rows.items()
@@ -34,7 +35,7 @@ def targets(scale: Scale) -> list[Cell]:
             name=f"tau-0-predictor-x{factor}",
             row=f"tau 0, predictor's rate x {factor}",
             paper=number("no_ema_predictor_lr", **{"lambda": factor}),
-            changes={**hard, "optim__predictor_lr": float(factor)},
+            changes={**hard, "method__predictor_lr": float(factor)},
             note="a predictor that never learns" if factor == 0 else "",
         )
         for factor in (0, 2, 10, 20)
@@ -42,7 +43,7 @@ def targets(scale: Scale) -> list[Cell]:
 
 
 KINDS = {"xi": "ema", "sg(theta)": "stop-gradient", "theta": "online"}
-"""Table 19's parameters of the target, as `target.kind` has them."""
+"""Table 19's parameters of the target, as `method.target` has them."""
 
 
 def bridge(scale: Scale) -> list[Cell]:
@@ -51,11 +52,11 @@ def bridge(scale: Scale) -> list[Cell]:
     for row in paper_tables()["infonce_bridge_full"]["rows"]:
         kind, beta = KINDS[row["target_parameters"]], float(row["beta"])
         parts = ("predictor" if row["predictor"] else "plain", kind, f"beta-{beta:g}")
-        changes: dict[str, Any] = {"method": "infonce", "loss__beta": beta, "loss__temperature": 0.1}
-        changes |= {} if kind == "ema" else {"target__kind": kind}
-        changes |= {} if row["predictor"] else {"network__predictor_depth": 0}
+        changes: dict[str, Any] = {"method": "infonce", "method__beta": beta, "method__temperature": 0.1}
+        changes |= {} if kind == "ema" else {"method__target": kind}
+        changes |= {} if row["predictor"] else {"method__predictor_depth": 0}
         if row["predictor"] and kind == "stop-gradient":  # as in Table 5a: a faster predictor would stand in for xi
-            changes["optim__predictor_lr"] = 1.0
+            changes["method__predictor_lr"] = 1.0
         is_byol = row["method"] == "BYOL"
         keys = {name: row[name] for name in ("predictor", "target_parameters", "beta")}
         words = f"predictor {'yes' if row['predictor'] else 'no'}, target {kind}, beta {beta:g}"
@@ -77,7 +78,7 @@ def temperature(scale: Scale) -> list[Cell]:
     cells = []
     for row in paper_tables()["infonce_beta_temperature"]["rows"]:
         beta, alpha = float(row["beta"]), float(row["alpha"])
-        changes = {"method": "infonce", "loss__beta": beta, "loss__temperature": alpha}
+        changes = {"method": "infonce", "method__beta": beta, "method__temperature": alpha}
         cells.append(
             Cell(
                 name=f"beta-{beta:g}-alpha-{alpha:g}" if beta else "byol",
@@ -96,7 +97,7 @@ def heads(scale: Scale) -> list[Cell]:
             name=f"projector-{projector}-predictor-{predictor}",
             row=f"projector {projector}, predictor {predictor}",
             paper=number("ablation_depth", projector_depth=projector, predictor_depth=predictor),
-            changes={"network__projector_depth": projector, "network__predictor_depth": predictor},
+            changes={"method__projector_depth": projector, "method__predictor_depth": predictor},
         )
         for projector in (1, 2, 3)
         for predictor in (1, 2, 3)
@@ -110,7 +111,7 @@ def projection(scale: Scale) -> list[Cell]:
             name=f"{size}",
             row=f"{size}",
             paper=number("ablation_projection_dim", projection_dim=size),
-            changes={"network__output": size},
+            changes={"method__output": size},
         )
         for size in (16, 32, 64, 128, 256, 512)
     ]
@@ -155,7 +156,7 @@ def normalization(scale: Scale) -> list[Cell]:
             name=name,
             row=row,
             paper=number("ablation_loss_normalization", normalization=row),
-            changes={"loss__normalization": name},
+            changes={"method__normalization": name},
         )
         for name, row in rows.items()
     ]
@@ -165,30 +166,30 @@ def init(scale: Scale) -> list[Cell]:
     """Initial weights: the paper says only that results stay above 72 when the scale of He's changes (Section 5), not
     by how much; and what the released code says besides."""
     bound = number("text_numbers", quantity="changed initialization scaling factor, lower bound")
-    other = "official" if scale.config.network.init == "timm" else "timm"
+    other = "official" if scale.config.encoder.init == "timm" else "timm"
     names = {"timm": "He et al. (timm's)", "official": "truncated normal (the released code's)"}
     return [
-        Cell(name=scale.config.network.init, row=names[scale.config.network.init], paper=number_of_byol()),
+        Cell(name=scale.config.encoder.init, row=names[scale.config.encoder.init], paper=number_of_byol()),
         *(
             Cell(
                 name=f"scale-x{factor:g}",
                 row=f"the same, times {factor:g}",
-                changes={"network__init_scale": factor},
+                changes={"encoder__init_scale": factor},
                 note=f"above {bound.value:g} (Section 5; the factor is ours)",
             )
             for factor in (0.5, 2.0)
         ),
-        Cell(name=other, row=names[other], changes={"network__init": other}),
+        Cell(name=other, row=names[other], changes={"encoder__init": other}),
         Cell(
             name="zero-last",
             row="residual blocks start as the identity",
-            changes={"network__zero_init_last": True},
+            changes={"encoder__zero_init_last": True},
             note="more stable, no difference for ResNet-50 (README of the released code)",
         ),
         Cell(
             name="target-apart",
             row="target starts with weights of its own",
-            changes={"target__start": "apart"},
+            changes={"method__start": "apart"},
             note="no significant difference (a comment in the released code)",
         ),
     ]
@@ -203,7 +204,7 @@ def mean_teacher(scale: Scale) -> list[Cell]:
             name="no-predictor",
             row="no predictor (unsupervised Mean Teacher)",
             paper=number("infonce_bridge_full", **key),
-            changes={"network__predictor_depth": 0},
+            changes={"method__predictor_depth": 0},
         ),
     ]
 
@@ -226,7 +227,7 @@ def encoders(scale: Scale) -> list[Cell]:
                 name=f"{architecture.lower()}-x{width}",
                 row=f"{architecture} x {width}" + ("" if scale.printed else f" ({here} here)"),
                 paper=number("linear_large_encoders", "byol_top1", architecture=architecture, width_multiplier=width),
-                changes={"encoder": encoder, "network__width": own_width},
+                changes={"encoder": encoder, "encoder__width": own_width},
             )
         )
     return cells
@@ -235,8 +236,8 @@ def encoders(scale: Scale) -> list[Cell]:
 def methods(scale: Scale) -> list[Cell]:
     """BYOL beside the other methods, labels, and nothing (Tables 1a and 9; Section 3)."""
     keys = min(MOCO_QUEUE, 2 ** (scale.train_images.bit_length() - 1))
-    moco = {"method": "moco", "target__tau": 0.999, "target__constant": True}  # arXiv:1911.05722, Section 3.3
-    moco |= {} if scale.printed else {"moco__queue": keys}
+    moco = {"method": "moco", "method__tau": 0.999, "method__constant_tau": True}  # arXiv:1911.05722, Section 3.3
+    moco |= {} if scale.printed else {"method__queue": keys}
     table = "linear_imagenet_resnet50"
     return [
         Cell(name="byol", row="BYOL", paper=number(table, method="BYOL (ours)")),
@@ -252,7 +253,7 @@ def methods(scale: Scale) -> list[Cell]:
             name="random",
             row="untrained",
             paper=number("text_numbers", quantity="randomly initialized encoder, linear evaluation"),
-            changes={"method": "random"},
+            changes={"epochs": 0.0},
         ),
     ]
 
@@ -262,7 +263,7 @@ def label_efficiency(scale: Scale) -> list[Cell]:
     rows: dict[str, tuple[str, dict[str, Any]]] = {
         "byol": ("BYOL (ours)", {}),
         "simclr": ("SimCLR", {"method": "simclr"}),
-        "supervised": ("Supervised", {"method": "random"}),
+        "supervised": ("Supervised", {"epochs": 0.0}),
     }
     return [
         Cell(

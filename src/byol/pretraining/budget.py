@@ -1,15 +1,15 @@
 """How many epochs fit in a budget of time: measured on this machine, with this data, before the run."""
 
-import copy
 import math
 import re
 import time
-from contextlib import AbstractContextManager
 
 from byol.config.run import PretrainConfig
 from byol.data.loader import Loader
 from byol.errors import UserError
-from byol.pretraining.train import State, parallel, runner, train_step, unrecorded
+from byol.methods.base import Progress
+from byol.pretraining.state import TrainState
+from byol.pretraining.train import TrainStep
 from byol.runtime import distributed
 
 WARM_STEPS = 2
@@ -17,7 +17,7 @@ WARM_STEPS = 2
 ENOUGH_STEPS = 50
 """Timed steps that are enough, if they took the shorter of the next two times."""
 UNWAITED_STEPS = 10
-"""Steps that a GPU is told of before it is waited for."""
+"""Steps between two synchronizations with a GPU."""
 REHEARSAL_SHARE = 0.02
 """Part of the budget that the rehearsal may take, within the next two limits."""
 REHEARSAL_SECONDS = (2.0, 30.0)
@@ -60,29 +60,21 @@ def rehearsal_seconds(budget_minutes: float) -> float:
     return min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
 
 
-def seconds_per_step(
-    state: State,
-    loader: Loader,
-    config: PretrainConfig,
-    autocast: AbstractContextManager[object],
-    budget_minutes: float,
-) -> float:
-    """Time of one update, pipeline included, measured on a copy of the state that is thrown away.
+def seconds_per_step(state: TrainState, loader: Loader, budget_minutes: float) -> float:
+    """Time of one update, pipeline included, measured on a state that is thrown away afterwards.
 
-    A GPU, which is told of updates ahead, is waited for every few only, as a run does, after the first two. What was
-    decoded ahead in the first, slow steps is not counted.
+    On a GPU, synchronize only every 10 steps, as in training, after the first two. What was prefetched during the
+    first, slow steps is not counted.
     """
-    rehearsal = copy.deepcopy(state)
-    rehearsal.optimizer._warned_capturable_if_run_uncaptured = True  # a copy forgets, and warns
-    model = parallel(rehearsal.method, loader.device, config.optim.compile)
-    model.train()
-    run = runner(config.optim, loader.device)
-    warm = WARM_STEPS + unrecorded(config.optim)
+    config = loader.config
+    train_step = TrainStep(state, config)
+    scheduled = state.method.scheduled(Progress(1, 1))
+    warm = WARM_STEPS + train_step.warmup_steps
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()
-    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - warm - loader.decodes_ahead):
-        loss, _ = train_step(rehearsal, model, batches, config, lr=0.0, tau=1.0, autocast=autocast, run=run)
+    for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - warm - loader.prefetches):
+        loss, _ = train_step(batches, 0.0, scheduled)
         if timed < 0 or (timed > 2 and timed % every):
             continue
         loss.item()  # wait for the device

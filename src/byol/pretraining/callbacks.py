@@ -1,135 +1,166 @@
-"""While a run goes on: checkpoints by the clock, k-NN readings by the epoch, an ear for signals."""
+"""What watches the loop: metrics, health measures, k-NN readings, checkpoints, signals; each after a step, in order."""
 
+import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from types import FrameType
-from typing import Any, Literal
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
-from byol.pretraining.health import Health
-from byol.pretraining.setup import Run
-from byol.pretraining.train import History, State
+from byol.data.transform import Transform
+from byol.evals.features import extract
+from byol.methods.base import Features
+from byol.methods.table import method_class
+from byol.pretraining.health import Verdict, measure, norms, represent_with
+from byol.pretraining.history import History
+from byol.pretraining.setup import Run, probe
+from byol.pretraining.state import TrainState
 from byol.runtime import checkpoint, distributed
-from byol.runtime.metrics import RunLog
+from byol.runtime.signals import Stopping
 
-REPEAT_SECONDS = 2.0
-"""A second signal sooner than this is the first one told twice, by a scheduler and by torchrun."""
+log = logging.getLogger(__name__)
 
 
 class Callbacks:
-    """After each update: checkpoints by the clock, k-NN readings by the epoch, and an ear for signals."""
+    """Called after every step; says whether to go on.
 
-    def __init__(self, run: Run, state: State, watch: History, log: RunLog, total: int) -> None:
-        self.run, self.state, self.watch, self.log, self.total = run, state, watch, log, total
+    Args:
+        run: what stays the same.
+        state: what training changes.
+        history: what was seen so far; grows.
+        stopping: whether a signal asked for an end.
+    """
+
+    def __init__(self, run: Run, state: TrainState, history: History, stopping: Stopping) -> None:
+        self.run, self.state, self.history, self.stopping = run, state, history, stopping
+        self.method = method_class(run.config.method)
+        self.config = run.config.logging
+        self.total, self.warmup = run.config.total_steps(run.images), run.config.warmup_steps(run.images)
+        every = self.config.knn_every_epochs
+        self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(self.total / 4))
+        self.represent = represent_with(state.method.encoder, state.method.projector)
+        self.probe = tuple(view.contiguous(memory_format=torch.channels_last) for view in probe(run))
+        self.history.sums = self.history.sums.to(run.device)
+        self.verdict: Verdict | None = None
+        """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
         self.saved_at, self.saved_step = time.monotonic(), state.step
-        self.stopping: dict[Literal["signal"], int] = {}
-        every = run.config.watch.knn_every_epochs
-        self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(total / 4))
+        self.since, self.timed = time.perf_counter(), 0
+        run.bar.start(self.total, state.step)
 
-    def __call__(self, step: int) -> bool:
-        """Whether to go on."""
-        ended = step == self.total
-        if self.run.monitor is not None and step % self.read_every == 0 and not ended:
-            reading = self.run.monitor.read(self.state.method.encoder, full=False)
-            self.log.metrics(step, {"knn/sample_accuracy": reading.accuracy, "knn/sample_images": reading.queries})
-            self.log.say(f"after {step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})")
-        if step % self.run.config.watch.health_every == 0:
-            self.run.bad.share()
-        asked = bool(self.stopping)
-        if distributed.world_size() > 1:  # all processes must stop at the same step
-            # on GPUs, whose steps are short, only now and then: asking waits for the device
-            due = self.run.device.type == "cpu" or step % self.run.config.watch.log_every == 0
-            asked = due and distributed.any_rank(asked, self.run.device)
-        if not ended and not asked and time.monotonic() - self.saved_at > 60 * self.run.config.watch.checkpoint_minutes:
-            self.save()
-        if asked and not ended:
-            self.log.say("stopping, as asked; the state is being kept")
-        return ended or not asked
+    def __call__(self, loss: Tensor, gradient_norm: Tensor, hyperparameters: Mapping[str, float]) -> bool:
+        """Watch one step. Nothing is read from the device until it is logged."""
+        self.history.sums += torch.stack([loss, gradient_norm])
+        self.history.counted, self.timed = self.history.counted + 1, self.timed + 1
+        ended = self.state.step == self.total
+        if self._due(self.config.log_every) or ended:
+            self._log(hyperparameters)
+            if self._stops_by("diverged"):
+                return False
+        else:
+            self.run.bar.advance(self.state.step)
+        looked = time.perf_counter()
+        if self._ends_epoch():
+            self.state.method.after_epoch(self._features)
+        if self._due(self.config.health_every) or ended:
+            self._measure_health()
+            stops = self._verdict().stops and self.config.stop_on_collapse and self.state.step > self.warmup
+            if distributed.any_rank(stops, self.run.device):
+                self.verdict = self._verdict()
+                return False
+        if ended:
+            self.verdict = self._verdict()
+            return False
+        goes_on = self._read_save_listen()
+        self.since += time.perf_counter() - looked  # looks, readings and checkpoints are no training
+        return goes_on
 
     def save(self) -> None:
         """Write a checkpoint."""
         if self.run.folder is not None:
             tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
-            checkpoint.save_checkpoint(
-                self.run.folder.checkpoints, self.state.step, tensors, history_as_json(self.watch)
-            )
+            checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, self.history.to_json())
         self.saved_at, self.saved_step = time.monotonic(), self.state.step
 
+    def _due(self, every: int) -> bool:
+        return self.state.step % every == 0
 
-ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that ask for an end; Windows has no SIGHUP, which a terminal sends when it is closed."""
+    def _verdict(self) -> Verdict:
+        return self.history.verdict(self.method)
 
+    def _stops_by(self, word: str) -> bool:
+        verdict = self._verdict()
+        if verdict.word == word and self.config.stop_on_collapse:
+            self.verdict = verdict
+            return True
+        return False
 
-Handlers = dict[signal.Signals, Any]
+    def _log(self, hyperparameters: Mapping[str, float]) -> None:
+        """Write the means since the last time."""
+        history, step = self.history, self.state.step
+        loss, norm = (distributed.mean(history.sums) / history.counted).tolist()
+        rate = self.timed * self.run.config.batch_size / (time.perf_counter() - self.since)
+        history.losses.append(loss)
+        history.gradient_norms.append(norm)
+        history.images_per_second = rate
+        history.sums.zero_()
+        history.counted = 0
+        values = {"loss": loss, "gradient_norm": norm, **hyperparameters}
+        if self.config.norms:
+            with self._autocast():
+                values |= norms(self.represent, self.probe[0])
+        self.run.metrics.write(step, {**values, "images_per_second": rate})
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in hyperparameters.items())
+        self.run.bar.advance(step, f"loss {loss:.3f}  {numbers}  {rate:.0f} img/s")
+        self.since, self.timed = time.perf_counter(), 0
 
+    def _measure_health(self) -> None:
+        with self._autocast():
+            health = measure(self.represent, *self.probe)
+        self.history.health.append(health)
+        self.run.metrics.write(self.state.step, {f"health/{k}": v for k, v in health.as_dict().items()})
 
-def _heard() -> list[signal.Signals]:
-    """Those that this process was not told to ignore: nohup has it ignore the end of its terminal."""
-    return [name for name in ENDING if signal.getsignal(name) is not signal.SIG_IGN]
+    def _read_save_listen(self) -> bool:
+        """k-NN by the epoch, checkpoints by the clock, signals; whether to go on."""
+        if self.run.monitor is not None and self._due(self.read_every):
+            reading = self.run.monitor.read(self.state.method.encoder, full=False)
+            values = {"knn/sample_accuracy": reading.accuracy, "knn/sample_images": reading.queries}
+            self.run.metrics.write(self.state.step, values)
+            log.info(
+                f"after {self.state.step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of "
+                f"{reading.queries})"
+            )
+        if self._due(self.config.health_every):
+            self.run.bad.share()
+        stopping = bool(self.stopping)
+        if distributed.world_size() > 1:  # all processes must stop at the same step
+            # on GPUs, whose steps are short, only now and then: asking waits for the device
+            due = self.run.device.type == "cpu" or self._due(self.config.log_every)
+            stopping = due and distributed.any_rank(stopping, self.run.device)
+        if stopping:
+            log.info("stopping, as asked; the state is being kept")
+        elif time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+            self.save()
+        return not stopping
 
+    def _ends_epoch(self) -> bool:
+        """Whether the step that was just made is the last of an epoch."""
+        images, seen = self.run.images, self.state.step * self.run.config.batch_size
+        return seen // images > (seen - self.run.config.batch_size) // images
 
-@contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None], names: list[signal.Signals]) -> Iterator[Handlers]:
-    """Have signals handled so for the time of a `with`, which gets the handlers before."""
-    before: Handlers = {}
-    try:
-        for name in names:
-            before[name] = signal.signal(name, handler)
-    except ValueError:  # not the main thread: whoever started us listens
-        before.clear()
-    try:
-        yield before
-    finally:
-        for name, earlier in before.items():
-            signal.signal(name, earlier)
+    def _features(self) -> Features:
+        """Features of all training images, in every process."""
+        config = self.run.config
+        spec = config.trained_encoder()
+        return extract(
+            self.state.method.encoder,
+            self.run.loader.storage.source,
+            Transform(image_size=config.inference_size(), mean=spec.mean, std=spec.std),
+            device=self.run.device,
+            workers=self.run.loader.storage.workers,
+            autocast=config.precision == "bf16",
+        )
 
-
-@contextmanager
-def tidy_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave by way of every `finally`, as SIGINT does, with the exit code of a shell."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    with _handled_by(leave, [name for name in _heard() if name != signal.SIGINT]):
-        yield
-
-
-@contextmanager
-def signals() -> Iterator[dict[Literal["signal"], int]]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them; another one, later, kills as usual."""
-    seen: dict[Literal["signal"], int] = {}
-    first = 0.0
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if "signal" not in seen:
-            seen["signal"], first = number, time.monotonic()
-        elif time.monotonic() - first > REPEAT_SECONDS:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-            signal.raise_signal(number)
-
-    with _handled_by(note, _heard()) as before:
-        yield seen
-
-
-def history_as_json(watch: History) -> dict[str, Any]:
-    return {
-        "losses": watch.losses[-100:],
-        "gradient_norms": watch.gradient_norms[-100:],
-        "health": [asdict(h) for h in watch.health[-10:]],
-        "since": watch.sums.tolist(),
-        "counted": watch.counted,
-    }
-
-
-def restore_history(watch: History, extra: dict[str, Any]) -> None:
-    watch.losses, watch.gradient_norms = list(extra["losses"]), list(extra["gradient_norms"])
-    watch.health = [Health(**values) for values in extra["health"]]
-    watch.sums, watch.counted = torch.tensor(extra["since"]), extra["counted"]
+    def _autocast(self) -> AbstractContextManager[object]:
+        return self.run.autocast

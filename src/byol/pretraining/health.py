@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.config.run import READ_BY, Method
+from byol.methods.base import Method
+from byol.methods.byol import BYOL
 
 PROBE_IMAGES = 256
 """Images whose two views are looked at, always the same ones."""
 
 COLLAPSED_SPREAD = 0.1
 """Spread of the projections below which they all say the same. Runs that learned stayed above 0.4; on the embedded
-photographs, a run without a predictor (--network.predictor-depth 0) falls below 0.1 within some 120 updates."""
+photographs, a run without a predictor (--method.predictor-depth 0) falls below 0.1 within some 120 updates."""
 COLLAPSED_RANK = 1.5
 """Effective rank of the representation below which it is a single number."""
 WEAK_MATCH = 5.0
@@ -93,11 +94,11 @@ def spread(unit: Tensor) -> float:
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp(entropy) of the normalized singular values of the centerd features (N, D); 1 where all rows are equal."""
-    centerd = features - features.mean(dim=0)
-    if not torch.isfinite(centerd).all():
+    """exp(entropy) of the normalized singular values of the centered features (N, D); 1 where all rows are equal."""
+    centered = features - features.mean(dim=0)
+    if not torch.isfinite(centered).all():
         return math.nan
-    values = torch.linalg.svdvals(centerd.cpu().double())
+    values = torch.linalg.svdvals(centered.cpu().double())
     total = values.sum()
     if total <= 1e-12 * max(1.0, features.abs().max().item()):
         return 1.0
@@ -138,13 +139,15 @@ class Verdict:
 
 
 def judge(
-    health: Sequence[Health], losses: Sequence[float], gradient_norms: Sequence[float], method: Method = "byol"
+    health: Sequence[Health],
+    losses: Sequence[float],
+    gradient_norms: Sequence[float],
+    method: type[Method] = BYOL,
 ) -> Verdict:
     """The verdict on a run so far, from its measures in the order they were taken (the last counts most).
 
-    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps. Learning
-    by labels may well leave as few directions as there are classes, with images of a class all alike: of a supervised
-    run only a collapse and divergence are told.
+    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps. A method
+    under which views of an image need not become alike is judged by collapse and divergence only.
     """
     if any(not math.isfinite(v) for v in [*losses[-1:], *gradient_norms[-1:]]):
         return Verdict(
@@ -161,24 +164,16 @@ def judge(
             "collapsed",
             f"Collapsed: the network says the same of every image (spread {last.spread:.3f} of 1, effective rank "
             f"{last.rank:.1f}, views find their partner {last.match:.0%} of the time).",
-            _advice(
-                method,
-                "check that the predictor is there and learns (--network.predictor-depth 2)",
-                "raise the learning rate if it is very low, or the batch size if it is below 32",
-            ),
+            _advice(method, "raise the learning rate if it is very low, or the batch size if it is below 32"),
         )
     words = _in_words(last)
-    if method == "supervised":
+    if not method.views_agree:
         return Verdict("healthy", f"Healthy: {words}.", "")
     if last.rank < SHRUNKEN_RANK and last.chance <= 1 / RANKED_IMAGES:
         return Verdict(
             "weak",
             f"Weak, and nearly collapsed: the representation has shrunk to a few directions; {words}.",
-            _advice(
-                method,
-                "check that the predictor learns (--network.predictor-depth 2, --optim.predictor-lr 10)",
-                "see whether the images differ at all (byol views)",
-            ),
+            _advice(method, "see whether the images differ at all (byol views)"),
         )
     if last.match < WEAK_MATCH * last.chance:
         return Verdict(
@@ -191,11 +186,9 @@ def judge(
     return Verdict("healthy", f"Healthy: {words}.", "")
 
 
-def _advice(method: Method, predictor: str, rest: str) -> str:
-    """One sentence, of what the method has."""
-    ways = [predictor] if method in READ_BY["optim.predictor_lr"] else []
-    ways += ["keep tau from 0.9 up (--target.tau)"] if method in (*READ_BY["target.kind"], "moco") else []
-    sentence = ", ".join([*ways, rest])
+def _advice(method: type[Method], rest: str) -> str:
+    """One sentence: what the method advises, and what holds for all."""
+    sentence = ", ".join([*method.advice, rest])
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from byol.config.run import PretrainConfig
+from byol.data.holdout import held_out
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
@@ -16,9 +17,6 @@ from byol.evals.features import Features, extract
 from byol.evals.knn import knn_accuracy
 from byol.runtime.seeds import generator_of
 
-HELD_OUT_SHARE = 0.1
-"""Part of labeled training data that is kept aside where no --monitor is given."""
-HELD_OUT_MOST, HELD_OUT_LEAST = 2000, 10
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
 """Images of a reading during training; the last reading takes all, up to the next number."""
 FULL_MOST = 100_000
@@ -85,16 +83,8 @@ class Monitor:
 
     def read_untrained(self, config: PretrainConfig) -> Reading:
         """The same for an encoder that has learned nothing: what the architecture alone is worth."""
-        network = config.network
         torch.manual_seed(0)
-        encoder = make_encoder(
-            config.encoder,
-            width=network.width,
-            stem=network.stem,
-            in_chans=self.bank.channels,
-            init=network.init,
-            zero_init_last=network.zero_init_last,
-        )
+        encoder = make_encoder(config.encoder.untrained())
         return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
 
     def _features(self, encoder: nn.Module, source: Source, most: int) -> Features:
@@ -104,14 +94,6 @@ class Monitor:
         return extract(
             encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
         )
-
-
-def held_out(data: Source, monitor: Source | None) -> int:
-    """Images of the training data that are kept out of training for readings."""
-    if monitor is not None or data.labels is None or len(set(data.labels)) < 2:
-        return 0
-    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
-    return count if count >= HELD_OUT_LEAST else 0
 
 
 def split(

@@ -58,6 +58,10 @@ class RunFolder:
                 folder.rmdir()
 
 
+DRAWS = 2
+"""How the numbers of augmentations are drawn: operation by operation since 2. A run goes on by what it began with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """What a run was started with: enough to go on with it, or to make it again."""
@@ -114,6 +118,7 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
         "images": plan.images,
         "fingerprint": plan.fingerprint,
         "monitor_fingerprint": plan.monitor_fingerprint,
+        "draws": DRAWS,
         "config": to_json(plan.config),
         "machine": machine,
     }
@@ -139,6 +144,11 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
         raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
     try:
         content: dict[str, Any] = json.loads(folder.config.read_text())
+        if content.get("draws") != DRAWS:
+            raise UserError(
+                f"The run in {folder.path} was started by an older version, whose augmentations drew other numbers; "
+                "start a new run."
+            )
         return folder, RunPlan(
             config=from_json(PretrainConfig, content["config"]),
             recipe=content["recipe"],

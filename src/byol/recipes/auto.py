@@ -3,99 +3,19 @@
 import itertools
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import LoggingConfig, NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.run import LoggingConfig, PretrainConfig
 from byol.config.values import replace
-from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, ViewConfig
+from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
 from byol.encoders.build import fixed_input_size, unsupported_reason
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a recipe may look at: the images, the machine, and what the user gave."""
-
-    survey: Survey
-    """Its count is that of the images that are trained on."""
-    device: str = "cpu"
-    """cpu, cuda or mps."""
-    free_memory: int = 8 << 30
-    """Bytes at hand on the device."""
-    given: frozenset[str] = frozenset()
-    """Settings that the user typed, which need no reason."""
-    values: PretrainConfig = PretrainConfig()
-    """Carries the values of the settings in `given`."""
-    hurried: bool = False
-    """Whether the time was found to allow few updates with the usual views."""
-
-
-LOOKED_AT = ("data__", "network__stem", "target__kind")
-"""Beginnings of the nested settings whose values a recipe looks at; the others overrule what it chose."""
-
-
-def visible_settings(settings: Mapping[str, Any]) -> PretrainConfig:
-    """The values that a recipe may look at, of settings as `replace` takes them.
-
-    Raises:
-        UserError: as `replace`.
-    """
-    flat = {key: value for key, value in settings.items() if "__" not in key or key.startswith(LOOKED_AT)}
-    return replace(PretrainConfig(), **flat)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A config, and a reason for each choice in it."""
-
-    config: PretrainConfig
-    reasons: tuple[str, ...] = ()
-    budget_minutes: float | None = None
-    """Time that the run should take where the user gives neither epochs nor a budget."""
-
-
-def small_views(*, blur: bool = False, color: float = 1.0) -> AugmentConfig:
-    """Views of small images: crops of at least a fifth of the area, color `color` times as strong as in the paper, no
-    solarizing.
-
-    At 32 px a blur of up to 2 pixels leaves nothing, and 8 % of the area are 9 x 9 pixels: SimCLR left blur out on
-    CIFAR-10 (arXiv:2002.05709, Appendix B.9), and the smallest crop was chosen on held-out training images
-    (docs/recipes.md).
-    """
-    view = ViewConfig(
-        area=(0.2, 1.0),
-        brightness=0.4 * color,
-        contrast=0.4 * color,
-        saturation=0.2 * color,
-        hue=0.1 * color,
-        blur=0.5 if blur else 0.0,
-        sigma=(0.1, 1.0),
-    )
-    return AugmentConfig(view1=view, view2=view)
-
-
-def small_on_cpu(epochs: float) -> PretrainConfig:
-    """A shallow, narrow ResNet for small images, 1.2 M parameters: about a thousand images per second on two cores.
-
-    Chosen on held-out training images of CIFAR-10 (docs/recipes.md): many updates of small batches, a predictor that
-    learns ten times as fast as the rest (the paper's lambda, Table 21) and a target that follows as fast, color at
-    half strength, and views smaller than the images, in which objects look as large as in whole images.
-    """
-    return PretrainConfig(
-        encoder="resnet10",
-        image_size=24,
-        eval_size=32,
-        batch_size=128,
-        epochs=epochs,
-        network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=128),
-        optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1, predictor_lr=10.0),
-        target=TargetConfig(tau=0.97),
-        augment=small_views(color=0.5),
-    )
+from byol.recipes.facts import Facts
+from byol.recipes.plan import Plan
+from byol.recipes.small import small_on_cpu, small_views
 
 
 def auto(facts: Facts) -> Plan:
@@ -106,42 +26,43 @@ def auto(facts: Facts) -> Plan:
 
     def choose(name: str, value: object, why: str) -> object:
         if name in given:
-            return getattr(asked, name)
+            return asked.encoder.name if name == "encoder" else getattr(asked, name)
         reasons.append(f"{name.replace('_', ' ')} {value}: {why}")
         return value
 
     size = _image_size(seen.short_side_median, on_gpu)
-    bound = _bound_to(asked.encoder, size[0], seen.channels) if "encoder" in given else None
+    bound = _bound_to(asked.encoder.name, size[0], seen.channels) if "encoder" in given else None
     if bound is not None:
-        size = bound, f"{asked.encoder} takes no {size[0]} px"
+        size = bound, f"{asked.encoder.name} takes no {size[0]} px"
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
-    eval_size = None
-    if not on_gpu and image_size <= 64 and bound is None and not {"image_size", "eval_size"} & given:
-        eval_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
+    input_size = None
+    if not on_gpu and image_size <= 64 and bound is None and not {"image_size", "encoder__input_size"} & given:
+        input_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
         reasons.append(
-            f"views of {image_size} px, looked at in {eval_size} px when trained: so short a run learns more from more "
-            "updates of smaller views (docs/recipes.md)"
+            f"views of {image_size} px, whole images of {input_size} px when trained: so short a run learns more from "
+            "more updates of smaller views (docs/recipes.md)"
             if facts.hurried
-            else f"views of {image_size} px: crops show objects larger than whole images do, at which the trained "
-            f"encoder looks in {eval_size} px; and smaller views cost less"
+            else f"views of {image_size} px: crops show objects larger than whole images do, which the trained encoder "
+            f"takes in {input_size} px; and smaller views cost less"
         )
-    encoder = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
-    network = _network(encoder, image_size, on_gpu, reasons)
-    stem = asked.network.stem if "network__stem" in given else network.stem
-    batch_size = int(choose("batch_size", *_batch_size(seen.count, encoder, stem, image_size, facts)))  # type: ignore[call-overload]
+    name = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
+    encoder, method = _networks(name, image_size, on_gpu, reasons)
+    stem = asked.encoder.stem if "encoder__stem" in given else encoder.stem
+    batch_size = int(choose("batch_size", *_batch_size(seen.count, replace(encoder, stem=stem), image_size, facts)))  # type: ignore[call-overload]
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
     steps = max(1, int(epochs * seen.count) // batch_size)
+    optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
+    method = replace(method, tau=_tau(steps, reasons))
+    augment, normalization = _augment(image_size, seen, on_gpu, given, reasons)
     config = PretrainConfig(
-        encoder=encoder,
+        encoder=replace(encoder, input_size=input_size, **normalization),
         image_size=image_size,
-        eval_size=eval_size,
         batch_size=batch_size,
         epochs=epochs,
-        network=network,
-        optim=_optim(batch_size, epochs, on_gpu, reasons),
-        target=_target(steps, reasons),
-        augment=_augment(image_size, seen, on_gpu, given, reasons),
-        watch=LoggingConfig(health_every=max(10, min(200, steps // 20))),
+        method=method,
+        optim=optim,
+        augment=augment,
+        logging=LoggingConfig(health_every=max(10, min(200, steps // 20))),
     )
     budget = None if on_gpu or "epochs" in given else 30.0
     return Plan(config, tuple(reasons), budget)
@@ -169,7 +90,7 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
 def _bound_to(encoder: str, size: int, channels: int) -> int | None:
     """The size of images that an encoder is made for, where it takes no others."""
     side = fixed_input_size(encoder)
-    return side if side is not None and unsupported_reason(encoder, size, in_chans=channels) else None
+    return side if side is not None and unsupported_reason(EncoderSpec.of(encoder, channels), size) else None
 
 
 def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
@@ -185,29 +106,29 @@ PLAIN_RESNET = re.compile("resnet(10|18|34|50|101|152|200)")
 """Encoders that have a width and a stem to choose."""
 
 
-def _network(encoder: str, image_size: int, on_gpu: bool, reasons: list[str]) -> NetworkConfig:
-    if not PLAIN_RESNET.fullmatch(encoder.partition(".")[0]):
-        reasons.append(f"stem and width as timm has them: {encoder} is no plain ResNet")
-        return NetworkConfig()
+def _networks(name: str, image_size: int, on_gpu: bool, reasons: list[str]) -> tuple[EncoderSpec, BYOLConfig]:
+    """The encoder's width and stem, and the heads."""
+    if not PLAIN_RESNET.fullmatch(name.partition(".")[0]):
+        reasons.append(f"stem and width as timm has them: {name} is no plain ResNet")
+        return EncoderSpec(name=name), BYOLConfig()
     if on_gpu:
         if image_size <= 64:
             reasons.append(
                 "stem small (3x3, stride 1, no max-pool): the standard one would leave little of such images"
             )
-            return NetworkConfig(stem="small", hidden=2048)
-        return NetworkConfig()
+            return EncoderSpec(name=name, stem="small"), BYOLConfig(hidden=2048)
+        return EncoderSpec(name=name), BYOLConfig()
+    heads = BYOLConfig(hidden=1024, output=128)
     if image_size <= 64:
         reasons.append("stem stride2 and half width: sixteen times less work for a processor than the small stem")
-        return NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=128)
+        return EncoderSpec(name=name, width=0.5, stem="stride2"), heads
     reasons.append("half width: four times less work for a processor")
-    return NetworkConfig(width=0.5, hidden=1024, output=128)
+    return EncoderSpec(name=name, width=0.5), heads
 
 
 GPU_BYTES_PER_PIXEL = {"resnet50": 1400, "resnet18": 380}
 """Memory of BYOL's bf16 training step per pixel of a batch, with the standard stem: the tensors of one view that are
 kept for its backward pass (counted: 875 and 240), and what lives beside them."""
-BOTH_VIEWS_COST = 2
-"""Times as much where both views' are kept at a time: by all but MoCo and BYOL with a target network (`BYOL.ways`)."""
 SMALL_STEM_COST = 10
 """Times as much with the small stem, whose first stage has sixteen times the pixels (counted: 10 and 14)."""
 
@@ -219,7 +140,7 @@ SMALLEST_BATCH = 64
 """What a run that would have fewer takes; smaller batches were not found to pay for their cost per image."""
 
 
-def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Facts) -> tuple[int, str]:
+def _batch_size(count: int, encoder: EncoderSpec, image_size: int, facts: Facts) -> tuple[int, str]:
     wanted = 512 if facts.device == "cuda" else 256
     why = "what small recipes train with"
     per_epoch = 2 ** math.floor(math.log2(max(2, count // 8)))
@@ -232,11 +153,9 @@ def _batch_size(count: int, encoder: str, stem: str, image_size: int, facts: Fac
         if enough < wanted:
             wanted, why = enough, "so short a run learns more from more updates (docs/recipes.md)"
     if facts.device == "cuda":
-        per_image = GPU_BYTES_PER_PIXEL.get(encoder, GPU_BYTES_PER_PIXEL["resnet50"]) * image_size**2
-        method, target = facts.values.method, facts.values.target.kind
-        one_view = method == "moco" or (method == "byol" and target == "ema")
-        per_image *= 1 if one_view else BOTH_VIEWS_COST
-        per_image *= SMALL_STEM_COST if stem == "small" else 1
+        per_image = GPU_BYTES_PER_PIXEL.get(encoder.name, GPU_BYTES_PER_PIXEL["resnet50"]) * image_size**2
+        per_image *= facts.values.method.views_in_memory
+        per_image *= SMALL_STEM_COST if encoder.stem == "small" else 1
         free = (0.9 - SHARE_OF_FREE) * facts.free_memory  # images may be held there too
         fitting = 2 ** math.floor(math.log2(max(2, free / per_image)))
         if fitting < wanted:
@@ -255,33 +174,35 @@ def _epochs(count: int, batch_size: int, on_gpu: bool) -> tuple[int, str]:
     return bounded, f"about {max(1, bounded * count // batch_size)} updates, between {least} and {most} passes"
 
 
-def _optim(batch_size: int, epochs: float, on_gpu: bool, reasons: list[str]) -> OptimConfig:
+def _optim(
+    batch_size: int, epochs: float, on_gpu: bool, method: BYOLConfig, reasons: list[str]
+) -> tuple[OptimConfig, BYOLConfig]:
+    """The optimizer, and the method with its predictor's rate."""
     if batch_size >= 1024:
         lr, decay = next((lr, wd) for limit, lr, wd in PRESET_RATES if epochs >= limit)
         reasons.append(f"LARS, lr {lr} per 256: the longest official preset that is not longer than {epochs:g} epochs")
-        return OptimConfig(lr=lr, weight_decay=decay)
+        return OptimConfig(lr=lr, weight_decay=decay), method
     reasons.append("AdamW: LARS is made for batches of thousands; this is what the small recipes were measured with")
     small = small_on_cpu(1)
     # AdamW's rate goes with the square root of the batch (arXiv:2205.10287), and this one is per 256 images
     lr = small.optim.lr * math.sqrt(small.batch_size / batch_size)
-    predictor_lr = 1.0
     if not on_gpu:
-        predictor_lr = small.optim.predictor_lr
-        reasons.append(f"the predictor's rate times {predictor_lr:g}: short runs learn more (docs/recipes.md)")
-    changes = {"lr": float(f"{lr:.3g}"), "warmup_epochs": min(10.0, epochs / 20), "predictor_lr": predictor_lr}
-    return replace(small.optim, **changes)
+        assert isinstance(small.method, BYOLConfig)
+        method = replace(method, predictor_lr=small.method.predictor_lr)
+        reasons.append(f"the predictor's rate times {method.predictor_lr:g}: short runs learn more (docs/recipes.md)")
+    return replace(small.optim, lr=float(f"{lr:.3g}"), warmup_epochs=min(10.0, epochs / 20)), method
 
 
 PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
 """From how many epochs on, learning rate and weight decay (configs/byol.py:21)."""
 
 
-def _target(steps: int, reasons: list[str]) -> TargetConfig:
+def _tau(steps: int, reasons: list[str]) -> float:
     tau = tau_for(steps)
     reasons.append(
         f"tau from {tau:g}: an average over {1 / (1 - tau):.0f} of about {steps} updates, in the presets' proportion"
     )
-    return TargetConfig(tau=tau)
+    return tau
 
 
 def tau_for(steps: int) -> float:
@@ -314,7 +235,10 @@ BRIGHTNESS = ("view1__brightness", "view2__brightness")
 """What goes with the range that images use, of both views."""
 
 
-def _augment(image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str], reasons: list[str]) -> AugmentConfig:
+def _augment(
+    image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str], reasons: list[str]
+) -> tuple[AugmentConfig, dict[str, tuple[float, ...]]]:
+    """The views, and the mean and deviation that they are normalized by."""
     if image_size <= 64:
         augment = small_views(color=1.0 if on_gpu else 0.5)
         reasons.append("crops of a fifth of the area and more, no blur: small images hold too little for the paper's")
@@ -332,12 +256,12 @@ def _augment(image_size: int, seen: Survey, on_gpu: bool, given: frozenset[str],
             f"by {spread:.2g} of it), which the usual change would leave"
         )
     if seen.channels == 3:
-        return replace(augment, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return augment, {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     reasons.append(
         f"{seen.channels} channel{'s' if seen.channels > 1 else ''}: no saturation, hue or gray, which need color; "
         "normalized by the mean and spread of these images"
     )
-    return replace(augment, mean=rounded(seen.mean), std=rounded(seen.std, least=0.01))
+    return augment, {"mean": rounded(seen.mean), "std": rounded(seen.std, least=0.01)}
 
 
 def rounded(values: tuple[float, ...], least: float = 0.0) -> tuple[float, ...]:

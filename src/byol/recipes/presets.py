@@ -6,11 +6,16 @@ A command is a recipe plus what the user gives.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.errors import UserError, nearest
-from byol.recipes.auto import Facts, Plan, auto, small_on_cpu, small_views
+from byol.recipes.auto import auto
+from byol.recipes.facts import Facts
+from byol.recipes.plan import Plan
+from byol.recipes.small import small_on_cpu, small_views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +32,12 @@ class Recipe:
 def official(epochs: float, lr: float, weight_decay: float, tau: float) -> PretrainConfig:
     """ResNet-50 on ImageNet at batch 4096: the paper's networks, augmentation and optimizer (Section 3)."""
     return PretrainConfig(
-        encoder="resnet50",
+        encoder=EncoderSpec(name="resnet50", init="official"),
         image_size=224,
         batch_size=4096,
         epochs=epochs,
-        network=NetworkConfig(init="official"),
+        method=BYOLConfig(tau=tau),
         optim=OptimConfig(lr=lr, weight_decay=weight_decay),
-        target=TargetConfig(tau=tau),
     )
 
 
@@ -65,13 +69,12 @@ def paper_batch_512(facts: Facts) -> Plan:
 def small_on_gpu(epochs: float) -> PretrainConfig:
     """ResNet-18 with the small stem for CIFAR-10 on one GPU."""
     return PretrainConfig(
-        encoder="resnet18",
+        encoder=EncoderSpec(name="resnet18", stem="small"),
         image_size=32,
         batch_size=512,
         epochs=epochs,
-        network=NetworkConfig(stem="small", hidden=2048),
+        method=BYOLConfig(hidden=2048, tau=0.99),
         optim=OptimConfig(name="sgd", lr=0.12, weight_decay=5e-4),  # lightly's CIFAR-10 setting: 0.06 per 128
-        target=TargetConfig(tau=0.99),
         augment=small_views(),
     )
 
@@ -88,7 +91,7 @@ def cifar10_cpu(facts: Facts) -> Plan:
 
 def photos(facts: Facts) -> Plan:
     """The demo: patches of the embedded photographs, two minutes on two cores."""
-    return Plan(replace(small_on_cpu(epochs=12), watch__health_every=100))
+    return Plan(replace(small_on_cpu(epochs=12), logging__health_every=100))
 
 
 RECIPES: dict[str, Recipe] = {

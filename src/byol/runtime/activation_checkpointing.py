@@ -1,4 +1,4 @@
-"""Less memory for more work, a third at most: activations computed again in the backward pass, not kept."""
+"""Activation checkpointing: the backward pass computes activations again, for less memory and a third more work."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -7,13 +7,15 @@ from types import MethodType
 
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from byol.errors import UserError
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+"""Layers with running statistics."""
 
-def recompute(encoder: nn.Module, name: str) -> None:
+
+def checkpoint_activations(encoder: nn.Module, name: str) -> None:
     """Have an encoder keep its stem and the inputs of its blocks; what it learns stays the same.
 
     Args:
@@ -29,16 +31,16 @@ def recompute(encoder: nn.Module, name: str) -> None:
             # bound to its block, so that a copy of the encoder calls its own
             block.forward = MethodType(_forward, block)
         return
-    error_text = UserError(
-        f"optim.recompute is for ResNets and for timm's encoders without batch norm, not for {name!r}; leave it out, "
-        "or take more micro-batches (--optim.accumulate)."
+    unsuited = UserError(
+        f"optim.activation_checkpointing is for ResNets and for timm's encoders without batch norm, not for {name!r}; "
+        "leave it out, or take more micro-batches (--optim.accumulate)."
     )
     if _batch_norms(encoder) or not hasattr(encoder, "set_grad_checkpointing"):
-        raise error_text
+        raise unsuited
     try:
         encoder.set_grad_checkpointing(True)  # type: ignore[operator]
     except AssertionError as error:  # how timm says that a family cannot
-        raise error_text from error
+        raise unsuited from error
 
 
 def _forward(block: nn.Module, x: Tensor) -> Tensor:
@@ -54,7 +56,7 @@ def _first_and_again(block: nn.Module) -> tuple[AbstractContextManager[None], Ab
 
 @contextmanager
 def _apart_from_running_statistics(block: nn.Module) -> Iterator[None]:
-    """A batch that passes a second time must not count twice in batch norm's moving averages: copies take it."""
+    """The recomputed forward pass must not update the running statistics again, so it writes to copies."""
     held = [(norm, dict(norm.named_buffers(recurse=False))) for norm in _batch_norms(block)]
     for norm, buffers in held:
         for name, value in buffers.items():
@@ -68,4 +70,4 @@ def _apart_from_running_statistics(block: nn.Module) -> Iterator[None]:
 
 
 def _batch_norms(module: nn.Module) -> list[nn.Module]:
-    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    return [part for part in module.modules() if isinstance(part, BATCH_NORMS)]

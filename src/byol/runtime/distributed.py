@@ -6,6 +6,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,19 @@ from torch import Tensor, nn
 from byol.errors import UserError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process among those that train together."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+def member() -> Member:
+    """This process."""
+    return Member(rank(), world_size())
 
 
 def rank() -> int:
@@ -193,8 +207,8 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
         x = input if input.dtype == torch.float64 else input.float()
         # sum, then sum of squares around the common mean: two small reductions, and no cancellation
         mean = all_reduce_mean(x.mean(dims))
-        centerd = x - mean.view(shape)
-        variance = all_reduce_mean(centerd.square().mean(dims))
+        centered = x - mean.view(shape)
+        variance = all_reduce_mean(centered.square().mean(dims))
         if self.running_mean is not None and self.running_var is not None and self.momentum is not None:
             count = x.numel() // x.shape[1] * world_size()
             with torch.no_grad():
@@ -202,7 +216,7 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
                 self.running_var.lerp_(variance * count / (count - 1), self.momentum)
                 if self.num_batches_tracked is not None:
                     self.num_batches_tracked.add_(1)
-        out = centerd * (variance + self.eps).rsqrt().view(shape)
+        out = centered * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         normalized: Tensor = out.to(input.dtype)

@@ -1,96 +1,44 @@
-"""Where a run's words and numbers go: the terminal, log.txt, metrics.jsonl, TensorBoard, Weights & Biases."""
+"""Where a run's numbers go: metrics.jsonl, TensorBoard, Weights & Biases."""
 
 import json
 import math
 import secrets
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import Any, Self, TextIO
 
 from byol.config.run import LoggingConfig
 from byol.errors import UserError
 from byol.runtime.checkpoint import write_atomically
 
 
-class RunLog:
-    """The voice of one run. In a process that is not the first, it says and writes nothing."""
+class MetricsWriter:
+    """Writes the numbers of one run; nothing where there is no folder, as in processes that are not the first."""
 
-    def __init__(self, folder: Path | None, watch: LoggingConfig, *, quiet: bool = False, name: str = "") -> None:
-        self.folder = folder
-        self.console = Console(quiet=quiet or folder is None, highlight=False, emoji=False, soft_wrap=True)
-        self._metrics: TextIO | None = None
-        self._text: TextIO | None = None
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-        self._tensorboard: Any = _tensorboard(folder) if watch.tensorboard and folder else None
-        self._wandb: Any = _wandb(name, folder) if watch.wandb and folder else None
-        if folder is not None:
-            self._metrics = (folder / "metrics.jsonl").open("a")
-            self._text = (folder / "log.txt").open("a", encoding="utf-8")
+    def __init__(self, folder: Path | None, config: LoggingConfig, name: str = "") -> None:
+        self._tensorboard: Any = _tensorboard(folder) if config.tensorboard and folder else None
+        self._wandb: Any = _wandb(name, folder) if config.wandb and folder else None
+        self._file: TextIO | None = None if folder is None else (folder / "metrics.jsonl").open("a")
 
-    def say(self, text: str, style: str = "") -> None:
-        """Tell the user, and log.txt."""
-        text = text.encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
-        if self._text is not None:
-            self._text.write(text + "\n")
-            self._text.flush()
-        try:
-            self.console.print(text, style=style or None, markup=False)
-        except OSError:  # the terminal is gone; the run is not
-            self.console.quiet = True
-
-    def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Write one line of metrics.jsonl; numbers that are none become null."""
-        if self._metrics is None:
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Write one line; numbers that are not finite become null."""
+        if self._file is None:
             return
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
-        self._metrics.write(json.dumps({"step": step, **clean}) + "\n")
-        self._metrics.flush()
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
         if self._tensorboard is not None:
             for key, value in values.items():
                 self._tensorboard.add_scalar(key, value, step)
         if self._wandb is not None:
             self._wandb.log(values, step=step)
 
-    def start_progress(self, total: int, done: int) -> None:
-        """Show a bar with what is done, the time left, and a few numbers."""
-        self._progress = Progress(
-            TextColumn("{task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self._progress.start()
-        self._task = self._progress.add_task("", total=total, completed=done, note="")
+    def __enter__(self) -> Self:
+        return self
 
-    def advance(self, step: int, note: str | None = None) -> None:
-        """Move the bar."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=step)
-            if note is not None:
-                self._progress.update(self._task, note=note)
-
-    def stop_progress(self) -> None:
-        """Take the bar away."""
-        if self._progress is not None:
-            with suppress(OSError):  # of a terminal that is gone
-                self._progress.stop()
-            self._progress = None
-
-    def close(self) -> None:
-        """Close the files."""
-        self.stop_progress()
-        for file in (self._metrics, self._text):
-            if file is not None:
-                file.close()
+    def __exit__(self, *error: object) -> None:
+        """Close what is open."""
+        if self._file is not None:
+            self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:

@@ -127,7 +127,7 @@ def _places(height: int, width: int, name: str, part: Part, size: int) -> Tensor
     stride = size // 8
     places = []
     for number in mine.tolist():
-        # The blocks are centerd: what is left over at the rim belongs to no part.
+        # The blocks are centered: what is left over at the rim belongs to no part.
         top = (height - rows * block) // 2 + number // columns * block
         left = (width - columns * block) // 2 + number % columns * block
         for scale in SCALES:

@@ -1,0 +1,22 @@
+"""The table of methods: from a method's settings to the class that learns."""
+
+from byol.config.methods import BYOLConfig, InfoNCEConfig, MethodConfig, MoCoConfig, SimCLRConfig, SupervisedConfig
+from byol.methods.base import Method
+from byol.methods.byol import BYOL
+from byol.methods.infonce import InfoNCE
+from byol.methods.moco import MoCo
+from byol.methods.simclr import SimCLR
+from byol.methods.supervised import Supervised
+
+METHODS: dict[type[MethodConfig], type[Method]] = {
+    BYOLConfig: BYOL,
+    InfoNCEConfig: InfoNCE,
+    SimCLRConfig: SimCLR,
+    MoCoConfig: MoCo,
+    SupervisedConfig: Supervised,
+}
+
+
+def method_class(config: MethodConfig) -> type[Method]:
+    """The method that some settings are of."""
+    return METHODS[type(config)]

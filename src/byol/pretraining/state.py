@@ -1,0 +1,66 @@
+"""Everything that changes while a run goes on: the method's weights, the optimizer, the step."""
+
+from dataclasses import dataclass
+from inspect import signature
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from byol.config.optim import OptimConfig
+from byol.config.run import PretrainConfig
+from byol.methods.base import Ingredients, Method, TrainingSet
+from byol.methods.table import method_class
+from byol.optim.lars import LARS, parameter_groups
+from byol.runtime import distributed
+from byol.runtime.activation_checkpointing import checkpoint_activations
+from byol.runtime.seeds import seed_of
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while a run goes on; a checkpoint is this."""
+
+    method: Method
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+def build_state(config: PretrainConfig, data: TrainingSet, device: torch.device) -> TrainState:
+    """The networks and the optimizer of a run, at step 0."""
+    torch.manual_seed(seed_of(config.seed, "weights"))
+    chosen = method_class(config.method)
+    sizes = tuple(view.size for view in chosen.views(config))
+    method = chosen.build(config.method, Ingredients(config.encoder, data, sizes))
+    if config.optim.activation_checkpointing:
+        checkpoint_activations(method.encoder, config.encoder.name)
+    method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if method.shared_batch_norm:
+        distributed.synchronize_batch_norm(method, device)
+    return TrainState(method, build_optimizer(method, config.optim))
+
+
+def build_optimizer(method: Method, optim: OptimConfig) -> torch.optim.Optimizer:
+    """LARS, SGD or AdamW, each over the same groups of weights; the rate is set at every step."""
+    groups = parameter_groups(method, optim.weight_decay, method.lr_factors)
+    if optim.name == "lars":
+        return LARS(groups, lr=0.0, momentum=optim.momentum, trust=optim.trust)
+    if optim.name == "sgd":
+        # in a CUDA graph the rate is a tensor, which the fused step alone does not read back
+        return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum, fused=optim.cuda_graph or None)
+    # fused: one pass over the weights where there would be a dozen, and the same numbers within rounding
+    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999), fused=True, capturable=optim.cuda_graph)
+
+
+def parallel(method: Method, device: torch.device, compiled: bool = False) -> nn.Module:
+    """The method, its gradients averaged over the processes if there are several; `compiled`: by torch.compile."""
+    for network in method.children() if compiled else ():
+        network.compile(dynamic=False)  # the run's shapes never change
+    if distributed.world_size() == 1:
+        return method
+    # batch-norm statistics are the same in every process already, so no buffers are sent
+    known = signature(DistributedDataParallel.__init__).parameters
+    setting = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.14
+    devices = [device.index] if device.type == "cuda" else None
+    options: dict[str, object] = {"device_ids": devices, "gradient_as_bucket_view": True, setting: False}
+    return DistributedDataParallel(method, **options)  # type: ignore[arg-type]
