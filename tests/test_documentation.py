@@ -18,3 +18,15 @@ def test_every_page_is_in_the_navigation_once() -> None:
     listed = re.findall(r"[\w/-]+\.md", navigation)
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted(pages)
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = re.compile(r"(?<![\w./-])(?:src/byol|tests|benchmarks|docs|examples)/[\w./-]+\.(?:py|md|json|png)\b")
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in documents
+        for path in named.findall(document.read_text())
+        if not (ROOT / path).exists()
+    ]
+    assert not missing, "\n".join(missing)
