@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/short_runs.py            # about four minutes of one core
     OMP_NUM_THREADS=1 python benchmarks/short_runs.py --only views:48:5.25 views:32:11.8 views:24:21 --seeds 0 1
 
-6,000 images of twelve classes (Tiny-ImageNet), a tenth of them kept out of training and asked about. `64:0.001` is a
+6,000 images of twelve classes (Tiny-ImageNet), a tenth of them held out for testing. `64:0.001` is a
 batch of 64 images and a peak rate of AdamW of 0.001, seen at 32 px, all in so many passes; `views:32:11.8` is what auto
 decides, but with views of 32 px of the images of 64, and 11.8 passes: as many pixels as in 5.25 with views of 48 px.
 """

@@ -25,7 +25,8 @@ def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, 
 
     Args:
         predictions: phi of this view, rows of unit length, (N, D).
-        same, other: psi of the same view and of the other one, rows of unit length, (N, D); row i is the same image.
+        same: psi of the same view, rows of unit length, (N, D); row i is the same image.
+        other: psi of the other view, likewise.
         beta: weight of the negatives, from 0 to 1; at 0 none are looked at.
         alpha: temperature.
 

@@ -125,8 +125,9 @@ def resume(
     Args:
         path: the run's folder.
         quiet: say nothing on the terminal.
-        data, monitor: the same images as before, where the run was given objects and not names, or they have moved;
-            a new place is kept.
+        data: the training images again, if the run was given an object instead of a name, or if they have moved;
+            the new place is kept.
+        monitor: the same for the images of `monitor`.
 
     Raises:
         UserError: no run there, nothing to go on from, or other images than it was started with.
