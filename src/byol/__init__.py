@@ -6,9 +6,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from byol.data.sources.open import Source as Source
-    from byol.data.sources.open import TensorSource as TensorSource
+    from byol.data.sources.base import Source as Source
     from byol.data.sources.open import open_source as open_source
+    from byol.data.sources.tensor import TensorSource as TensorSource
     from byol.encoders.build import MLP as MLP
     from byol.encoders.build import make_encoder as make_encoder
     from byol.encoders.file import load_encoder as load_encoder
@@ -30,9 +30,9 @@ _HOMES = {
     "MLP": "byol.encoders.build",
     "MoCo": "byol.methods.moco",
     "SimCLR": "byol.methods.simclr",
-    "Source": "byol.data.sources.open",
+    "Source": "byol.data.sources.base",
     "Supervised": "byol.methods.supervised",
-    "TensorSource": "byol.data.sources.open",
+    "TensorSource": "byol.data.sources.tensor",
     "UserError": "byol.errors",
     "load_encoder": "byol.encoders.file",
     "make_encoder": "byol.encoders.build",

@@ -12,13 +12,12 @@ from byol.augment.apply import apply_color, as_float
 from byol.augment.draw import draw_view
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.formats.decode import BadImage
 from byol.data.loader import crop_one
-from byol.data.sources.base import evenly
+from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_source
 from byol.data.survey import survey
 from byol.data.transform import Transform
-from byol.errors import UserError
+from byol.errors import BadImage, UserError
 from byol.recipes.auto import Facts, visible_settings
 from byol.recipes.presets import recipe_named
 from byol.runtime.checkpoint import write_atomically
