@@ -4,7 +4,6 @@ Which images a step takes, and every number of their views, is a function of (se
 process and a micro-batch take their part of it. So resume needs no state, and the number of processes changes nothing.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -19,8 +18,10 @@ from byol.augment.draw import Drawn, ViewParams, draw_view
 from byol.augment.fused import fused_views
 from byol.config.run import PretrainConfig
 from byol.data.crop_buffer import CropBuffer
-from byol.data.formats.decode import BadImage
 from byol.data.memory import SHARE_OF_FREE, WHOLE_SIDE
+from byol.data.order import EpochOrder
+from byol.data.prefetch import prefetch
+from byol.data.readable import ReadableImages
 from byol.data.sources.open import Source
 from byol.data.upload import Upload
 from byol.runtime.device import free_memory
@@ -32,11 +33,6 @@ AHEAD = 2
 decoding threads between them cost more than they save (benchmarks/throughput.py, resnet50-224)."""
 TASK_IMAGES = 4
 """Images that one decoding task takes."""
-
-
-def order_of_epoch(epoch: int, *, seed: int, images: int) -> Tensor:
-    """The order in which an epoch goes through the images."""
-    return torch.randperm(images, generator=generator_of(seed, "order", epoch))
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,13 @@ class Loader:
     ahead: int | None = None
     """Batches that are decoded before they are asked for; by default `AHEAD` for a GPU, none for a processor."""
     _labels: Tensor | None = None
-    _bad: set[int] = field(default_factory=set)
-    _order: tuple[int, Tensor] | None = None
+    _order: EpochOrder = field(init=False)
+    _readable: ReadableImages = field(init=False)
     _upload: Upload = field(init=False)
 
     def __post_init__(self) -> None:
+        self._order = EpochOrder(len(self.source), self.config.seed)
+        self._readable = ReadableImages(self.source, self.on_bad)
         self._upload = Upload(self.device)
         if self.config.method == "supervised":
             assert self.source.labels is not None, "labels are asked for before anything is loaded"
@@ -135,13 +133,12 @@ class Loader:
                 yield [self._gather(*part) for part in self._parts(step)]
             return
         with single_threaded_pool(self.workers, "decode") as pool:
-            waiting: deque[list[Callable[[], Batch]]] = deque()
-            ahead = self.decodes_ahead
-            for step in range(first, last + ahead):
-                if step < last:
-                    waiting.append([self._begin(pool, *part) for part in self._parts(step)])
-                if step >= first + ahead:
-                    yield [finish() for finish in waiting.popleft()]
+
+            def begin(step: int) -> Callable[[], list[Batch]]:
+                waiting = [self._begin(pool, *part) for part in self._parts(step)]
+                return lambda: [finish() for finish in waiting]
+
+            yield from prefetch(begin, range(first, last), self.decodes_ahead)
 
     def _parts(self, step: int) -> Iterator[tuple[Tensor, ViewParams, ViewParams]]:
         """What this process takes of each micro-batch of a step."""
@@ -158,19 +155,7 @@ class Loader:
 
     def _indices(self, step: int) -> Tensor:
         """Which images a step's whole batch takes: one epoch's order follows the other's, so no image is left out."""
-        images, start = len(self.source), step * self.config.batch_size
-        parts: list[Tensor] = []
-        needed = self.config.batch_size
-        while needed:
-            epoch, position = divmod(start, images)
-            parts.append(self._epoch_order(epoch)[position : position + needed])
-            start, needed = start + len(parts[-1]), needed - len(parts[-1])
-        return torch.cat(parts)
-
-    def _epoch_order(self, epoch: int) -> Tensor:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, order_of_epoch(epoch, seed=self.config.seed, images=len(self.source))
-        return self._order[1]
+        return self._order.indices(step, self.config.batch_size)
 
     def _gather(self, indices: Tensor, params1: ViewParams, params2: ViewParams) -> Batch:
         assert isinstance(self.held, Tensor)
@@ -247,16 +232,7 @@ class Loader:
         """An image and its number, or if it cannot be read those of the next one that can: the same whoever asks."""
         if self.held is not None:
             return index, self.held[index]
-        for offset in range(len(self.source)):
-            candidate = (index + offset) % len(self.source)
-            if candidate in self._bad:
-                continue
-            try:
-                return candidate, self.source.image(candidate, shrink_to=shrink_side(self.config.image_size))
-            except BadImage as error:
-                self._bad.add(candidate)
-                self.on_bad(f"{self.source.where(candidate)}\t{error}")
-        raise AssertionError("no image can be read, though the survey found some")
+        return self._readable.image(index, shrink_side(self.config.image_size))
 
 
 _Crops = tuple[int, Tensor, Tensor]
