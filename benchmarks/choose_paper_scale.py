@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from byol.config.values import replace
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import TensorSource
 from byol.paper.catalog import TABLES
 from byol.paper.cells import Cell

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from byol.data.formats import decode as decode_module
-from byol.data.formats.decode import _whole_jpeg as whole
-from byol.data.formats.decode import decode, read_header, to_channels
-from byol.data.formats.deep import png_orientation
+from byol.data.formats import jpeg, pillow
+from byol.data.formats.channels import to_channels
+from byol.data.formats.decode import decode, read_header
 from byol.data.formats.header import MAX_PIXELS, Header
+from byol.data.formats.jpeg import _whole_jpeg as whole
+from byol.data.formats.png import png_orientation
 from byol.errors import BadImage
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -426,9 +427,7 @@ def test_the_fast_way_for_jpeg_gives_pillows_pixels(
     rng = np.random.default_rng(quality)
     smooth = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((83, 61), Image.Resampling.BICUBIC)
     fast = []
-    monkeypatch.setattr(
-        decode_module, "_whole_jpeg", lambda blob, picture: fast.append(whole(blob, picture)) or fast[-1]
-    )
+    monkeypatch.setattr(jpeg, "_whole_jpeg", lambda blob, picture: fast.append(whole(blob, picture)) or fast[-1])
     for picture in (smooth, smooth.convert("L")):
         blob = encoded(picture, "JPEG", quality=quality, progressive=progressive, subsampling=subsampling)
         with Image.open(io.BytesIO(blob)) as reference:
@@ -472,7 +471,7 @@ def test_the_warning_filter_is_added_once() -> None:
         before = list(warnings.filters)
         decode(blob)
         assert list(warnings.filters) == before
-        assert warnings.filters[0] == decode_module.PILLOW_FILTER
+        assert warnings.filters[0] == pillow.PILLOW_FILTER
 
 
 LZW = encoded(RGB, "TIFF", compression="tiff_lzw")

@@ -15,9 +15,10 @@ from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.formats.decode import BadImage
-from byol.data.loader import Batch, Loader, crop_one, order_of_epoch, shrink_side
+from byol.data.loader import Batch, Loader, crop_one, shrink_side
+from byol.data.order import order_of_epoch
 from byol.data.sources.open import FolderSource, TensorSource, open_source
+from byol.errors import BadImage
 from byol.runtime.seeds import generator_of, seed_of
 
 CPU = torch.device("cpu")

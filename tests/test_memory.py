@@ -62,33 +62,30 @@ def test_bytes_in_words(count: float, text: str) -> None:
 def test_images_of_one_size_become_one_tensor_in_order(tmp_path: Path) -> None:
     for number in range(150):  # more than two tasks' worth
         Image.new("RGB", (6, 5), (number, 0, 255 - number)).save(tmp_path / f"{number:03d}.png")
-    told: list[int] = []
-    held = decode_all(open_source(tmp_path), 3, 64, told.append)
-    assert isinstance(held.images, torch.Tensor)
-    assert held.images.shape == (150, 3, 5, 6)
-    assert held.images.dtype == torch.uint8
-    assert held.images[:, 0, 2, 3].tolist() == list(range(150))
-    assert held.images[:, 2, 0, 0].tolist() == list(range(255, 105, -1))
-    assert held.bad == []
-    assert told[-1] == 150
-    assert told == sorted(told)
+    decoded = decode_all(open_source(tmp_path), 3, 64)
+    assert isinstance(decoded.images, torch.Tensor)
+    assert decoded.images.shape == (150, 3, 5, 6)
+    assert decoded.images.dtype == torch.uint8
+    assert decoded.images[:, 0, 2, 3].tolist() == list(range(150))
+    assert decoded.images[:, 2, 0, 0].tolist() == list(range(255, 105, -1))
+    assert decoded.bad == []
 
 
 def test_images_of_several_sizes_stay_apart(tmp_path: Path) -> None:
     Image.new("RGB", (6, 5), (10, 20, 30)).save(tmp_path / "1.png")
     Image.new("RGB", (7, 9), (40, 50, 60)).save(tmp_path / "2.png")
-    held = decode_all(open_source(tmp_path), 1, 64)
-    assert isinstance(held.images, list)
-    assert [tuple(image.shape) for image in held.images] == [(3, 5, 6), (3, 9, 7)]
-    assert [image[1, 0, 0].item() for image in held.images] == [20, 50]
+    decoded = decode_all(open_source(tmp_path), 1, 64)
+    assert isinstance(decoded.images, list)
+    assert [tuple(image.shape) for image in decoded.images] == [(3, 5, 6), (3, 9, 7)]
+    assert [image[1, 0, 0].item() for image in decoded.images] == [20, 50]
 
 
 def test_deep_among_bytes_stay_apart_too(tmp_path: Path) -> None:
     Image.new("L", (6, 5), 51).save(tmp_path / "1.png")
     Image.fromarray(np.full((5, 6), 13107, np.uint16)).save(tmp_path / "2.png")
-    held = decode_all(open_source(tmp_path), 1, 64)
-    assert [image.dtype for image in held.images] == [torch.uint8, torch.float32]
-    assert held.images[1][0, 0, 0].item() == pytest.approx(0.2)
+    decoded = decode_all(open_source(tmp_path), 1, 64)
+    assert [image.dtype for image in decoded.images] == [torch.uint8, torch.float32]
+    assert decoded.images[1][0, 0, 0].item() == pytest.approx(0.2)
 
 
 def test_bad_images_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -98,14 +95,24 @@ def test_bad_images_are_left_out_and_listed(tmp_path: Path) -> None:
             Image.new("RGB", (6, 5), (number, 0, 0)).save(tmp_path / group / f"{number}.png")
     (tmp_path / "a" / "1.png").write_bytes(b"")
     (tmp_path / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\nand nothing more")
-    held = decode_all(open_source(tmp_path, 3), 2, 64)
-    assert [line.split("\t")[0] for line in held.bad] == [str(tmp_path / "a" / "1.png"), str(tmp_path / "b" / "2.png")]
-    assert all(len(line.split("\t")[1]) > 3 for line in held.bad)
+    decoded = decode_all(open_source(tmp_path, 3), 2, 64)
+    assert [line.split("\t")[0] for line in decoded.bad] == [
+        str(tmp_path / "a" / "1.png"),
+        str(tmp_path / "b" / "2.png"),
+    ]
+    assert all(len(line.split("\t")[1]) > 3 for line in decoded.bad)
     # images, their places and their labels still belong together
-    assert isinstance(held.images, torch.Tensor)
-    assert held.images[:, 0, 0, 0].tolist() == [0, 2, 3, 0, 1, 3]
-    assert held.source.labels == [0, 0, 0, 1, 1, 1]
-    assert [Path(held.source.where(i)).name for i in range(6)] == ["0.png", "2.png", "3.png", "0.png", "1.png", "3.png"]
+    assert isinstance(decoded.images, torch.Tensor)
+    assert decoded.images[:, 0, 0, 0].tolist() == [0, 2, 3, 0, 1, 3]
+    assert decoded.source.labels == [0, 0, 0, 1, 1, 1]
+    assert [Path(decoded.source.where(i)).name for i in range(6)] == [
+        "0.png",
+        "2.png",
+        "3.png",
+        "0.png",
+        "1.png",
+        "3.png",
+    ]
 
 
 def test_more_than_half_bad_is_refused(tmp_path: Path) -> None:
@@ -122,8 +129,8 @@ def test_more_than_half_bad_is_refused(tmp_path: Path) -> None:
 
 def test_large_jpegs_are_decoded_smaller_where_that_is_enough(tmp_path: Path) -> None:
     Image.new("RGB", (400, 320), (200, 100, 50)).save(tmp_path / "1.jpg")
-    held = decode_all(open_source(tmp_path), 1, 40)
-    assert held.images[0].shape == (3, 40, 50)
+    decoded = decode_all(open_source(tmp_path), 1, 40)
+    assert decoded.images[0].shape == (3, 40, 50)
     assert decode_all(open_source(tmp_path), 1, 200).images[0].shape == (3, 320, 400)
 
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from byol.config.values import replace
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from byol.data.formats.decode import decode
-from byol.data.sources.base import evenly
+from byol.data.sample import evenly
 from byol.data.sources.open import (
     FileSource,
     FolderSource,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from byol.config.encoder import EncoderSpec as EncoderSpec
-    from byol.data.sources.open import Source as Source
-    from byol.data.sources.open import TensorSource as TensorSource
+    from byol.data.sources.base import Source as Source
     from byol.data.sources.open import open_source as open_source
+    from byol.data.sources.tensor import TensorSource as TensorSource
     from byol.encoders.build import make_encoder as make_encoder
     from byol.encoders.file import load_encoder as load_encoder
     from byol.errors import UserError as UserError
@@ -32,9 +32,9 @@ _HOMES = {
     "MLP": "byol.methods.heads",
     "MoCo": "byol.methods.moco",
     "SimCLR": "byol.methods.simclr",
-    "Source": "byol.data.sources.open",
+    "Source": "byol.data.sources.base",
     "Supervised": "byol.methods.supervised",
-    "TensorSource": "byol.data.sources.open",
+    "TensorSource": "byol.data.sources.tensor",
     "UserError": "byol.errors",
     "load_encoder": "byol.encoders.file",
     "make_encoder": "byol.encoders.build",

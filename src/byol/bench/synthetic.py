@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from byol.data.sources.base import Source, digest
+from byol.data.sources.base import Source
+from byol.data.sources.digest import digest
 
 HEIGHT, WIDTH = 375, 500
 """The commonest size of ImageNet's photographs."""

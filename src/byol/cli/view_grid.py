@@ -13,7 +13,7 @@ from byol.augment.draw import draw_view
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.crop import crop_one
-from byol.data.sources.base import evenly
+from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_source
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError

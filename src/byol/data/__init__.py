@@ -1,1 +1,1 @@
-"""Where images come from, and their way from stored bytes to the batches of a step."""
+"""From stored images to the batches of a step: sources, formats, order, and loading."""

@@ -1,7 +1,7 @@
-"""The crops of a batch, brought together by the threads that make them.
+"""The crops of a batch, written to one tensor by the threads that make them.
 
-A thread that collected a batch afterwards would copy it with every core, and each of those would wait for a core that
-decodes (benchmarks/threads.py).
+Collecting a batch afterwards would be slower: PyTorch would copy with every core, and wait for the cores that decode
+(benchmarks/threads.py).
 """
 
 from threading import Lock
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 class CropBuffer:
-    """(N, C, S, S) whose rows are written by many threads: bytes, or floats in [0, 1] once a crop is of floats.
+    """(N, C, S, S) whose rows many threads write: uint8, or float32 in [0, 1] once any crop has floats.
 
     Args:
         shape: N, C, S, S.
-        pinned: in memory from which a GPU fetches by itself.
+        pinned: whether the memory is page-locked, so that a copy to a GPU runs beside the host.
     """
 
     def __init__(self, shape: tuple[int, int, int, int], pinned: bool) -> None:
@@ -25,7 +25,7 @@ class CropBuffer:
         self._pinned, self._lock = pinned, Lock()
 
     def put(self, row: int, crop: Tensor) -> None:
-        """Write a crop (C, S, S), uint8 or float32, to its row."""
+        """Write a crop (C, S, S), uint8 or float32 in [0, 1], to its row."""
         if crop.dtype == torch.uint8:
             self._bytes[row] = crop
         else:
@@ -33,7 +33,7 @@ class CropBuffer:
             self._as_floats()[row] = crop
 
     def together(self) -> Tensor:
-        """All rows, once each was put; 8-bit ones among floats become floats."""
+        """All rows, after each was written. Where some have floats, the 8-bit ones become floats too."""
         if not self._deep:
             return self._bytes
         floats = self._as_floats()

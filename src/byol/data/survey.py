@@ -1,4 +1,4 @@
-"""A quick look at a source: how many images, how large, how deep, how bright, and whether they can be read at all."""
+"""A survey of a source: how many images it has, how large, deep and bright they are, and how many cannot be read."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -7,44 +7,46 @@ import torch
 from torch import Tensor
 
 from byol.data.formats.header import Depth, Header
-from byol.data.sources.base import Source, evenly
+from byol.data.sample import evenly
+from byol.data.sources.base import Source
 from byol.errors import BadImage, UserError
 
 __all__ = ["Survey", "survey"]
 
-# Brightness and contrast are averages: from images read at a fraction of their size they come out nearly the same.
 SHRINK_TO = 64
+"""Shorter side, in pixels, that images are read at: mean and deviation hardly depend on the size."""
 
-DEPTHS: tuple[Depth, ...] = ("8-bit", "16-bit", "float")  # from shallow to deep
+DEPTHS: tuple[Depth, ...] = ("8-bit", "16-bit", "float")
+"""From shallow to deep."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What an evenly spread sample says of a source."""
+    """Statistics of an evenly spread sample of a source."""
 
     count: int
     """Images in the whole source."""
     channels: int
-    """Channels that every image is delivered with."""
+    """The number of channels that every image is delivered with."""
     height_median: int
     width_median: int
     short_side_median: int
-    """Pixels, upright as delivered."""
+    """In pixels, of upright images."""
     same_size: bool
     """Whether all images of the sample have one size."""
     depth: Depth
-    """The deepest that was seen."""
+    """The deepest in the sample."""
     bad: int
     """Images of the sample that cannot be read."""
     sampled: int
-    """Images looked at, the bad ones included."""
+    """Images in the sample, the bad ones included."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Per channel, in [0, 1], over all pixels of the sample; every image weighs the same."""
 
 
 def survey(source: Source, sample: int = 64) -> Survey:
-    """Look at `sample` images of a source, spread evenly from its first to its last.
+    """Read `sample` images of a source, spread evenly from its first to its last.
 
     Raises:
         UserError: more than half of them cannot be read; the message shows up to three.

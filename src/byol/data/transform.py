@@ -1,4 +1,4 @@
-"""How an evaluation looks at an image: one deterministic crop, then the normalization of training."""
+"""The images of an evaluation: one deterministic crop, then the normalization of training."""
 
 import math
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from byol.augment.apply import as_float, normalize_images
 from byol.augment.crop import EVALUATION_SHARE, center_window
 
 SMALL_SIDE = 64
-"""Images up to this size are looked at whole; larger ones through the protocol's central crop."""
+"""Longest side of images that are taken whole, in pixels; larger ones get the protocol's central crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """How an evaluation looks at an image: one deterministic crop, then the normalization of training."""
+    """One deterministic crop of an image, then the normalization of training."""
 
     image_size: int
-    """Side of what the encoder sees, in pixels."""
+    """Side of the encoder's input, in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     region: Literal["center", "short-side"] = "center"
@@ -29,13 +29,13 @@ class Transform:
 
     @property
     def decode_side(self) -> int:
-        """Shortest side that a JPEG may be decoded to without losing detail."""
+        """Length of the shorter side, in pixels, that a JPEG may be decoded to without losing detail."""
         return self.image_size if self.region == "short-side" else math.ceil(self.image_size / EVALUATION_SHARE)
 
     def crop(self, image: Tensor) -> Tensor:
-        """(C, H, W) -> (C, S, S), uint8 staying uint8, by an antialiased bicubic filter.
+        """(C, H, W) -> (C, S, S) by an antialiased bicubic filter; uint8 stays uint8.
 
-        Images of at most 64 px are taken whole, as they are small because someone cropped them already.
+        Images of at most 64 px are taken whole: such images were cropped before they were stored.
         """
         height, width = image.shape[1:]
         if (height, width) == (self.image_size, self.image_size):

@@ -1,14 +1,14 @@
-"""From main memory to the device of training, beside what the device is doing."""
+"""Copies from main memory to the training device, beside the work of the device."""
 
 import torch
 from torch import Tensor
 
 
 class Upload:
-    """Copies tensors to a device; to a GPU on a stream of its own, so that a batch travels while the last one trains.
+    """Copies tensors to a device. A GPU gets a stream of its own, so a batch is copied while the last one trains.
 
     Args:
-        device: where to.
+        device: the target of the copies.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -16,7 +16,7 @@ class Upload:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, values: Tensor) -> Tensor:
-        """The same values there. What is computed next on a GPU waits for them; the host does not."""
+        """The same values on the device. Later work on a GPU waits for the copy; the host does not."""
         if self.stream is None:
             return values.to(self.device)
         pinned = values if values.is_pinned() else values.pin_memory()  # PyTorch keeps it until the copy is done
@@ -24,5 +24,5 @@ class Upload:
             there = pinned.to(self.device, non_blocking=True)
         training = torch.cuda.current_stream(self.device)
         training.wait_stream(self.stream)
-        there.record_stream(training)  # or its memory would be given away while it is read
+        there.record_stream(training)  # otherwise its memory could be reused while it is still read
         return there

@@ -11,7 +11,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from byol.config.encoder import EncoderSpec, Stem
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
 from byol.errors import UserError
 from byol.evals.dense import DenseSource

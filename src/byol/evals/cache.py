@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from byol.config.run import Precision
-from byol.data.sources.base import digest, evenly
+from byol.data.sample import evenly
+from byol.data.sources.digest import digest
 from byol.data.sources.named import data_home
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder

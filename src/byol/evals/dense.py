@@ -10,7 +10,8 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from byol.data.formats.header import Header
-from byol.data.order import order_of_epoch
+from byol.data.order import EpochOrder
+from byol.data.prefetch import prefetch
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
@@ -98,19 +99,17 @@ def in_threads(make: Callable[[int], Made], numbers: Sequence[int], batch: int) 
     """`make` of each number, batch by batch, two batches ahead in threads."""
     groups = [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
     with single_threaded_pool(cores(), "decode") as pool:
-        waiting = [[pool.submit(make, number) for number in group] for group in groups[:2]]
-        for following in range(2, len(groups) + 2):
-            futures = waiting.pop(0) if waiting else []
-            if following < len(groups):
-                waiting.append([pool.submit(make, number) for number in groups[following]])
-            if futures:
-                yield [future.result() for future in futures]
+
+        def begin(group: Sequence[int]) -> Callable[[], list[Made]]:
+            futures = [pool.submit(make, number) for number in group]
+            return lambda: [future.result() for future in futures]
+
+        yield from prefetch(begin, groups, ahead=2)
 
 
 def order(images: int, count: int, seed: int) -> list[int]:
     """Numbers of images for `count` draws, epoch after epoch."""
-    epochs = -(-count // images)
-    return torch.cat([order_of_epoch(epoch, seed=seed, images=images) for epoch in range(epochs)])[:count].tolist()
+    return EpochOrder(images, seed).take(0, count).tolist()
 
 
 def uniforms(seed: int, number: int, count: int) -> list[float]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from byol.data.formats.decode import decode
-from byol.data.sources.base import TensorSource, digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
+from byol.data.sources.tensor import TensorSource
 from byol.errors import BadImage, UserError
 from byol.evals.dense import MapSource
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from byol.augment.apply import as_float
-from byol.data.formats.decode import BadImage
+from byol.data.prefetch import prefetch_map
 from byol.data.sources.open import Source, TensorSource
 from byol.data.transform import Transform
 from byol.encoders.build import features_of
+from byol.errors import BadImage
 from byol.runtime import device as machine
 from byol.runtime.threads import single_threaded_pool
 
@@ -107,12 +108,7 @@ def crops_in_order(
         return readable, torch.stack(crops) if crops else torch.empty(0)
 
     with single_threaded_pool(workers, "decode") as pool:
-        starts = list(range(0, len(source), batch_size))
-        waiting = [pool.submit(read, start) for start in starts[: workers + 1]]
-        for number in range(len(starts)):
-            found, images = waiting.pop(0).result()
-            following = number + workers + 1
-            if following < len(starts):
-                waiting.append(pool.submit(read, starts[following]))
+        # one more than there are threads, so that each finds work while the encoder has the batch before
+        for found, images in prefetch_map(pool, read, range(0, len(source), batch_size), ahead=workers + 1):
             if found:
                 yield found, images

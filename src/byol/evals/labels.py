@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from byol.data.sources.base import evenly
+from byol.data.sample import evenly
 from byol.data.sources.open import Source
 from byol.errors import BadImage, UserError
 

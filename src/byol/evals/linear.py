@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol.data.order import EpochOrder
 from byol.data.sources.open import Source
 from byol.encoders.build import features_of
 from byol.encoders.load import LoadedEncoder
@@ -147,12 +148,9 @@ def _head(size: int, classes: int, seed: int) -> nn.Linear:
 
 def _stored_batches(values: Tensor, labels: Tensor, config: LinearConfig) -> Iterator[tuple[Tensor, Tensor]]:
     count = len(values)
-    batch, done, order = config.batch(count), 0, torch.empty(0, dtype=torch.long)
-    for _ in range(config.steps(count)):
-        if len(order) < batch:
-            done += 1
-            order = torch.cat([order, torch.randperm(count, generator=generator_of(config.seed, "order", done))])
-        rows, order = order[:batch].to(values.device), order[batch:]
+    batch, order = config.batch(count), EpochOrder(count, config.seed)
+    for step in range(config.steps(count)):
+        rows = order.take(count + step * batch, batch).to(values.device)  # the first epoch is number 1 here
         yield values[rows], labels[rows]
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
 from byol.errors import BadImage, UserError
 from byol.evals.dense import IGNORE, MapSource

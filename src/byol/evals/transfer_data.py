@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
 from byol.errors import UserError, nearest
 from byol.evals.dense import WrappedSource

@@ -12,11 +12,11 @@ from byol.augment.draw import ViewParams, draw_view
 from byol.config.views import ViewConfig
 from byol.data.crop import crop_one, shrink_side
 from byol.data.memory import WHOLE_SIDE, decode_all, fits
-from byol.data.order import order_of_epoch
+from byol.data.order import EpochOrder
+from byol.data.readable import ReadableImages
 from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
 from byol.data.transform import Transform
-from byol.errors import BadImage, UserError
 from byol.runtime.device import cores, free_memory
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
@@ -55,29 +55,22 @@ class TrainingViews:
 
         The numbers are a function of the seed and the step, as in pretraining.
         """
+        order, readable = EpochOrder(len(self), seed), ReadableImages(self.source)
         with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
-                indices = self._indices(step, batch_size, seed)
                 params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
-                yield self._batch(pool, indices, params)
+                yield self._batch(pool, readable, order.indices(step, batch_size), params)
 
-    def _indices(self, step: int, batch_size: int, seed: int) -> Tensor:
-        parts, start, needed = [], step * batch_size, batch_size
-        while needed:
-            epoch, position = divmod(start, len(self))
-            part = order_of_epoch(epoch, seed=seed, images=len(self))[position : position + needed]
-            parts.append(part)
-            start, needed = start + len(part), needed - len(part)
-        return torch.cat(parts)
-
-    def _batch(self, pool: Executor, indices: Tensor, params: ViewParams) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self, pool: Executor, readable: ReadableImages, indices: Tensor, params: ViewParams
+    ) -> tuple[Tensor, Tensor]:
         size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
         if isinstance(self.held, Tensor):
             images = self.held[indices.to(self.held.device)].to(self.device)
             return make_view(images, params, SPATIAL, mean, std, size), self.labels[indices].to(self.device)
 
         def crop(row: int) -> tuple[Tensor, int]:
-            image, index = self._image(int(indices[row]))
+            index, image = self._image(readable, int(indices[row]))
             return crop_one(image, params[row : row + 1], size), index
 
         made = list(pool.map(crop, range(len(indices))))
@@ -85,17 +78,11 @@ class TrainingViews:
         labels = self.labels[torch.tensor([index for _, index in made])].to(self.device)
         return make_view(crops, params, SPATIAL, mean, std), labels
 
-    def _image(self, index: int) -> tuple[Tensor, int]:
-        """An image and its number, or the next ones that can be read."""
+    def _image(self, readable: ReadableImages, index: int) -> tuple[int, Tensor]:
+        """The number of an image and the image, or those of the next one that can be read."""
         if self.held is not None:
-            return self.held[index], index
-        for offset in range(len(self)):
-            candidate = (index + offset) % len(self)
-            try:
-                return self.source.image(candidate, shrink_side(self.transform.image_size)), candidate
-            except BadImage:
-                continue
-        raise UserError(f"No image of {self.source.name} can be read; check the path and the files.")
+            return index, self.held[index]
+        return readable.image(index, shrink_side(self.transform.image_size))
 
 
 def training_views(source: Source, labels: Tensor, transform: Transform, device: torch.device) -> TrainingViews:

@@ -18,7 +18,7 @@ from byol.config.methods import MethodConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
-from byol.data.sources.base import digest
+from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, TensorSource, open_source
 from byol.encoders.file import WEIGHTS
 from byol.encoders.load import LoadedEncoder, open_encoder

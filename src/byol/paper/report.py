@@ -184,8 +184,8 @@ def _setting(gathered: Gathered) -> str:
     predictor = f", the predictor's {faster:g} times as much" if faster != 1 else ""
     return (
         f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; "
-        f"{config.encoder.name} at {config.image_size} px, width {config.encoder.width:g}; {config.epochs:g} epochs at batch "
-        f"{config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
+        f"{config.encoder.name} at {config.image_size} px, width {config.encoder.width:g}; {config.epochs:g} epochs at "
+        f"batch {config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
         f"tau {method.tau:g}. The same for every table, but for what its rows say."
     )
 

@@ -1,1 +1,1 @@
-"""How one image is stored: a file per format."""
+"""Image formats: one file per format, listed in the table of `registry.py`."""

@@ -10,12 +10,12 @@ __all__ = ["MAX_PIXELS", "Depth", "Header", "check_size"]
 Depth = Literal["8-bit", "16-bit", "float"]
 
 MAX_PIXELS = 178_956_970
-"""Images with more pixels are refused: Pillow's own limit against decompression bombs, twice `MAX_IMAGE_PIXELS`."""
+"""Images with more pixels are refused. This is Pillow's limit against decompression bombs, twice `MAX_IMAGE_PIXELS`."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Size in pixels, channels after decoding, and the depth of the stored values."""
+    """Height and width in pixels, the number of channels after decoding, and the depth of the stored values."""
 
     height: int
     width: int
@@ -23,7 +23,7 @@ class Header:
     depth: Depth
 
     def turned(self) -> "Header":
-        """The same image lying on its side."""
+        """The same image with height and width exchanged."""
         return replace(self, height=self.width, width=self.height)
 
 

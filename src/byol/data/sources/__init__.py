@@ -1,1 +1,1 @@
-"""Where images lie: folders, lists, Parquet, names, tensors."""
+"""Sources of images: folders, lists, Parquet files, data sets by name, tensors in memory."""

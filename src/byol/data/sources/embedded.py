@@ -1,7 +1,7 @@
-"""Photographs that are on the machine already: patches of 17 pictures that scikit-image and scikit-learn carry.
+"""Embedded photographs: patches of 17 pictures that scikit-image and scikit-learn contain.
 
-No network and no download: the files lie inside the two packages. The task is to tell which photograph a patch was
-cut from, on regions that training never saw.
+Nothing is downloaded: the files are inside the two packages. The task is to tell which photograph a patch was cut from,
+on regions that training never sees.
 
 The pictures and their terms, as the packages state them (`skimage/data/_fetchers.py`,
 `sklearn/datasets/images/README.txt`):
@@ -24,14 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byol.data.formats.decode import decode
-from byol.data.sources.base import TensorSource
+from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError
 
 __all__ = ["PHOTOS", "embedded_photos"]
 
-# The pictures of both packages that are photographs, at least 172 pixels high, and in the wheels themselves. Left
-# out: drawings (color, logo, horse, phantom), pictures that are mostly blank (cell, clock, page), and the second eye
-# of motorcycle.
+# The pictures of both packages that are photographs, at least 172 pixels high, and part of the wheels. Left out are
+# drawings (color, logo, horse, phantom), pictures that are mostly blank (cell, clock, page), and the right image of the
+# stereo pair motorcycle.
 PHOTOS: dict[str, tuple[str, str]] = {
     "astronaut": ("skimage", "data/astronaut.png"),
     "brick": ("skimage", "data/brick.png"),
@@ -55,9 +55,9 @@ PHOTOS: dict[str, tuple[str, str]] = {
 BLOCK = 2
 """Side of a block in patches: the lowest photograph (172 pixels) still has two rows of blocks at 32 pixels."""
 SCALES = (1.0, 1.25, 1.5)
-"""Patches are cut so many times larger than they are delivered, for as many places as a block has for each."""
+"""How many times larger than delivered patches are cut; each block has places for every scale."""
 TEST_SHARE = 0.25
-"""Part of a photograph's blocks that is kept for testing."""
+"""Share of a photograph's blocks that is kept for testing."""
 SEED = 0
 
 Part = Literal["train", "test"]
@@ -66,9 +66,9 @@ Part = Literal["train", "test"]
 def embedded_photos(part: Part = "train", size: int = 32, per_photo: int | None = None) -> TensorSource:
     """Patches of the 17 photographs, with the photograph's number as label.
 
-    Each photograph is cut into a grid of blocks twice as wide as a patch, and every block goes to one part by a fixed
-    draw; a patch lies within one block, so that no pixel is in both parts. Gray photographs are repeated into three
-    channels. The same call always gives the same patches, in an order that does not follow the labels.
+    Each photograph is cut into a grid of blocks twice as wide as a patch. Every block belongs to one part, by a fixed
+    random draw, and a patch lies within one block, so no pixel is in both parts. Gray photographs are repeated into
+    three channels. The same call always gives the same patches, in an order that does not follow the labels.
 
     Args:
         part: "train" or "test"; a quarter of the blocks is for testing.
@@ -76,7 +76,7 @@ def embedded_photos(part: Part = "train", size: int = 32, per_photo: int | None 
         per_photo: patches of each photograph; by default 600 for training and 150 for testing. Neighbors overlap.
 
     Returns:
-        (17 * per_photo, 3, size, size) uint8, sorted neither by photograph nor by place.
+        (17 * per_photo, 3, size, size) uint8 in shuffled order.
 
     Raises:
         UserError: another part or size, more patches than there are places, or a package without its pictures.
@@ -98,7 +98,7 @@ def _generator(*parts: object) -> torch.Generator:
 
 
 def _patches(name: str, part: Part, size: int, count: int) -> Tensor:
-    """(count, 3, size, size) uint8 patches of one photograph, drawn without repetition."""
+    """(count, 3, size, size) uint8: patches of one photograph, drawn without replacement."""
     photo = _load(name)
     places = _places(photo.shape[1], photo.shape[2], name, part, size)
     if not 1 <= count <= len(places):
@@ -118,7 +118,7 @@ def _patches(name: str, part: Part, size: int, count: int) -> Tensor:
 
 
 def _places(height: int, width: int, name: str, part: Part, size: int) -> Tensor:
-    """(N, 3): top, left and side of every patch of a part."""
+    """(N, 3) int64: top, left and side of every patch of a part, in pixels."""
     block = size * BLOCK
     rows, columns = height // block, width // block
     order = torch.randperm(rows * columns, generator=_generator(name, "blocks"))
@@ -127,7 +127,7 @@ def _places(height: int, width: int, name: str, part: Part, size: int) -> Tensor
     stride = size // 8
     places = []
     for number in mine.tolist():
-        # The blocks are centered: what is left over at the rim belongs to no part.
+        # The blocks are centered: pixels beyond them at the edges belong to no part.
         top = (height - rows * block) // 2 + number // columns * block
         left = (width - columns * block) // 2 + number % columns * block
         for scale in SCALES:

@@ -1,20 +1,18 @@
-"""Images that are files: below a folder, or named in a text list."""
+"""Image files: below a folder, or named in a text list."""
 
 import os
 from collections import Counter
 from pathlib import Path
 
-from byol.data.sources.base import PARTS, Source, digest, evenly, label_digest, named_labels, several_parts
+from byol.data.formats.registry import image_suffixes
+from byol.data.sample import evenly
+from byol.data.sources.base import Source
+from byol.data.sources.class_names import named_labels
+from byol.data.sources.digest import digest, label_digest
+from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import BadImage, UserError
 
-__all__ = ["IMAGE_SUFFIXES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".npy"),
-    }
-)
+__all__ = ["FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
 
 
 class FileSource(Source):
@@ -25,7 +23,7 @@ class FileSource(Source):
         root: the folder that the paths are relative to.
         paths: one relative (or absolute) path per image.
         labels, classes: as in `Source`.
-        channels: deliver so many; None looks at a sample of the files.
+        channels: deliver images with so many channels; None decides by a sample of the files.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ def file_source(
     classes: list[str] | None = None,
     channels: int | None = None,
 ) -> FileSource:
-    """A source of these files, known by their paths below the folder that they share."""
+    """A source of these files, whose names are their paths below the folder that they share."""
     root = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
     paths = [os.path.relpath(file, root or ".") for file in files]
     return FileSource(name, Path(root), paths, labels, classes, channels)
@@ -92,8 +90,8 @@ def _file_size(path: str) -> int:
 class FolderSource(FileSource):
     """Every image below a folder, at any depth, in the order of their paths.
 
-    Hidden files and folders (a leading dot) are skipped, files are known by their suffix (`IMAGE_SUFFIXES`). Where
-    every image lies in a sub-folder, and there are at least two of the first level, these are the labels.
+    Images are recognized by their suffix (`image_suffixes`). Hidden files and folders (a leading dot) are skipped.
+    Where every image is in a sub-folder, and the first level has at least two of them, these are the classes.
 
     Raises:
         UserError: the folder has no images, or cannot be read.
@@ -110,10 +108,11 @@ class FolderSource(FileSource):
 
 
 def _walk(root: Path) -> tuple[list[str], Counter[str]]:
-    """Relative paths of all images in sorted order, with `/` between folders, and the suffixes of the other files."""
+    """Sorted relative paths of all images, with `/` between folders, and counts of the other files' suffixes."""
     paths: list[str] = []
     others: Counter[str] = Counter()
-    visited: set[tuple[int, int]] = set()  # symbolic links may lead round in a circle
+    suffixes = image_suffixes()
+    visited: set[tuple[int, int]] = set()  # symbolic links may form a cycle
 
     def fail(error: OSError) -> None:
         raise UserError(f"the folder {error.filename!r} cannot be read ({error.strerror}); check its permissions.")
@@ -128,10 +127,10 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else below + "/"
         for file in files:
-            suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122  (a million files, each a Path, take seconds)
+            suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122  (a Path for each of a million files takes seconds)
             if file.startswith("."):
                 continue
-            if suffix in IMAGE_SUFFIXES:
+            if suffix in suffixes:
                 paths.append(prefix + file)
             else:
                 others[suffix] += 1
@@ -169,11 +168,11 @@ def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list
 
 
 FEW_STRAYS = 0.1
-"""Part of the images that may lie outside the folders of classes and still be taken for strays."""
+"""Share of the images that may lie outside the folders of classes and still count as misplaced."""
 
 
 def _strays(paths: list[str]) -> str:
-    """What to say of a few images that lie beside folders that look like classes."""
+    """A remark about a few images beside folders that look like classes, or an empty string."""
     strays = [path for path in paths if "/" not in path]
     folders = {path.split("/", 1)[0] for path in paths if "/" in path}
     if not strays or len(folders) < 2 or len(strays) > FEW_STRAYS * len(paths):
@@ -191,7 +190,7 @@ class ListSource(FileSource):
     A label may follow after a tab: on every line, or on none. Blank lines and lines that begin with `#` are skipped.
 
     Raises:
-        UserError: the file is no UTF-8 text, names nothing, or most of a sample of its paths are not there.
+        UserError: the file is no UTF-8 text, names nothing, or most of a sample of its paths do not exist.
     """
 
     def __init__(self, file: str | Path, channels: int | None = None) -> None:

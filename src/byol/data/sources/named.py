@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from byol.data.formats.decode import to_channels
-from byol.data.sources.base import Source, TensorSource
+from byol.data.formats.channels import to_channels
+from byol.data.sources.base import Source
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import file_source
+from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError, nearest
 
 __all__ = ["NAMES", "data_home", "is_name", "open_named", "suggestion"]
 
 
 class _Dataset(Protocol):
-    """What is used of a torchvision data set."""
+    """The part of a torchvision data set that is used here."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> tuple[str, int]: ...
@@ -29,17 +30,20 @@ class _Dataset(Protocol):
 
 @dataclass(frozen=True)
 class _Entry:
-    """How a set is called in torchvision, and the arguments that choose each of its parts."""
+    """A data set of torchvision."""
 
     cls: str
+    """Name of its class."""
     parts: dict[str, dict[str, str | bool]]
+    """The arguments that choose each part."""
     read: Callable[[str, _Dataset], Source]
+    """Makes a source, given a name and the opened data set."""
     with_loader: bool = False
-    """Its images are files, and `loader=str` makes it give their paths."""
+    """Whether its images are files, so that `loader=str` makes it return their paths."""
 
 
 def _arrays(name: str, dataset: _Dataset) -> Source:
-    """A set that torchvision holds in memory, as (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    """A set that torchvision keeps in memory, as (N, H, W), (N, H, W, C) or (N, C, H, W)."""
     images = torch.as_tensor(np.asarray(getattr(dataset, "data")))  # noqa: B009
     if images.ndim == 3:
         images = images[:, None]
@@ -48,19 +52,19 @@ def _arrays(name: str, dataset: _Dataset) -> Source:
     targets = getattr(dataset, "targets", None)
     targets = getattr(dataset, "labels", None) if targets is None else targets
     labels = [int(label) for label in targets] if targets is not None else None
-    if labels is not None and min(labels) < 0:  # torchvision's word for no label
+    if labels is not None and min(labels) < 0:  # torchvision writes -1 for no label
         labels = None
     return TensorSource(images.contiguous(), labels, _classes(dataset), name)
 
 
 def _files(name: str, dataset: _Dataset) -> Source:
-    """A set of image files that gives its paths, since `str` was its loader."""
+    """A set of image files; with `str` as its loader it returns their paths."""
     pairs = [dataset[index] for index in range(len(dataset))]
     return file_source(name, [path for path, _ in pairs], [label for _, label in pairs], _classes(dataset))
 
 
 def _pets(name: str, dataset: _Dataset) -> Source:
-    # The one set without a loader; its lists have had these names since it was added (torchvision 0.12).
+    # The only set without a loader. Its lists have had these names since it was added (torchvision 0.12).
     paths: list[Path] = getattr(dataset, "_images")  # noqa: B009
     labels: list[int] = getattr(dataset, "_labels")  # noqa: B009
     return file_source(name, [str(path) for path in paths], list(labels), _classes(dataset))
@@ -120,10 +124,10 @@ def suggestion(text: str) -> str:
 def open_named(text: str, channels: int | None = None) -> Source:
     """A data set by name; its training part unless `:part` follows.
 
-    `photos` is embedded. The others are read from `data_home()`, and downloaded there at the first time.
+    `photos` is embedded. The others are read from `data_home()`, and are downloaded there the first time.
 
     Raises:
-        UserError: no such name or part, or it is neither there nor to be downloaded.
+        UserError: no such name or part, or it is neither on the disk nor can it be downloaded.
     """
     name, _, part = text.lower().partition(":")
     part = part or "train"
@@ -160,9 +164,13 @@ def _from_torchvision(text: str, name: str, part: str) -> Source:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy objects to how old archives were pickled
+            warnings.simplefilter("ignore")  # NumPy warns about the pickles of old archives
             dataset = getattr(torchvision.datasets, entry.cls)(**arguments)
-    except (OSError, RuntimeError, EOFError) as error:  # what torchvision raises without a network or half way
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+    ) as error:  # without a network, or after a partial download
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"{name!r} is not in {str(root)!r} and cannot be downloaded ({reason}); point at a local copy instead, "

@@ -11,20 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from byol.data.sources.base import PARTS, Source, digest, label_digest, named_labels, several_parts
+from byol.data.sources.base import Source
+from byol.data.sources.class_names import named_labels
+from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import read_file
+from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import BadImage, UserError
 
 __all__ = ["ParquetSource", "parquet_files"]
 
-# Names that people give these columns; the first one found is taken.
+# Common names of these columns. The first one that is found is taken.
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
 PATH_NAMES = ("image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "image_file")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "label_id", "cls", "y")
 
 
 class _Feature(NamedTuple):
-    """What Hugging Face writes of a column."""
+    """Hugging Face's description of a column."""
 
     kind: str
     names: list[str] | None
@@ -34,13 +37,13 @@ class ParquetSource(Source):
     """One or more Parquet files with a column of images, and perhaps a column of labels.
 
     The image column is a struct of `bytes` and `path` (the layout of Hugging Face), plain binary, or a string with
-    paths relative to the file; an empty `bytes` too means that the path is read. Labels are whole numbers, with names
-    where the file's metadata has them, or strings.
+    paths relative to the file. Where `bytes` is empty, the path is read. Labels are whole numbers, with names where the
+    file's metadata has them, or strings.
 
-    The encoded bytes are held in memory by Arrow, and one image is taken from them at a time.
+    Arrow keeps the encoded bytes in memory.
 
     Raises:
-        UserError: a file is not Parquet, has no rows or no images, or all together do not fit in memory.
+        UserError: a file is not Parquet, has no rows or no images, or all files together do not fit in memory.
     """
 
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
@@ -61,7 +64,7 @@ class ParquetSource(Source):
         self._starts = np.cumsum([0] + [len(table) for table in tables])
         if self._starts[-1] == 0:
             raise UserError(f"{name!r} has no rows; give Parquet files with images.")
-        # Columns of one kind are put one after the other as they are, without a copy.
+        # Columns of one type are concatenated without a copy.
         columns = [chunk for table in tables for chunk in table.column(image).chunks]
         self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=tables[0].column(image).type))
         self.labels, self.classes = None, None
@@ -102,10 +105,10 @@ class ParquetSource(Source):
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files that lie in a folder itself, sorted.
+    """The Parquet files in a folder itself, not below it, sorted.
 
     Raises:
-        UserError: they are several parts of a data set, such as train and test, which nobody should train on together.
+        UserError: they are several parts of a data set, such as train and test, of which one should be given.
     """
     files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
     found = {part: file for part in reversed(PARTS) for file in files if _part(file) == part}
@@ -148,7 +151,7 @@ def _features(schema: pa.Schema) -> dict[str, _Feature]:
             for name, feature in described.items()
             if isinstance(feature, dict)
         }
-    except (KeyError, TypeError, ValueError, AttributeError):  # written by something else: the types must do
+    except (KeyError, TypeError, ValueError, AttributeError):  # written by another program: the types alone decide
         return {}
 
 
@@ -167,7 +170,7 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) -> str:
-    """Named as an image by Hugging Face, else by its type and name."""
+    """The column that Hugging Face describes as images, else one chosen by its type and name."""
     kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
     declared = [
         name for name in kinds if name in features and features[name].kind == "Image" and _is_image(kinds[name])
@@ -186,7 +189,7 @@ def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) 
 
 
 def _label_column(schema: pa.Schema, features: dict[str, _Feature], image: str) -> str | None:
-    """The first class label that Hugging Face names, else a column of numbers or strings that is called a label."""
+    """The first column that Hugging Face describes as a class label, else one of numbers or strings named like one."""
     kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema if field.name != image}
     declared = [name for name in kinds if name in features and features[name].kind == "ClassLabel"]
     called = [name for known in LABEL_NAMES for name in kinds if name.lower() == known]
@@ -198,7 +201,7 @@ def _label_column(schema: pa.Schema, features: dict[str, _Feature], image: str) 
 
 
 def _bytes_and_paths(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray | None, pa.ChunkedArray | None]:
-    """The encoded bytes, and the paths where they are needed because a row has no bytes."""
+    """The encoded bytes, and the paths where some row has no bytes."""
     kind = column.type
     if _is_string(kind):
         return None, column
@@ -220,7 +223,7 @@ def _label_values(column: pa.ChunkedArray) -> list[int | str | None]:
 
 
 def _labels(values: list[int | str | None], names: list[str] | None) -> tuple[list[int] | None, list[str] | None]:
-    """Labels only where every row has one; -1 is Hugging Face's word for none."""
+    """Labels and classes, or None where a row has no label; Hugging Face writes -1 for none."""
     if any(value is None or value == -1 for value in values):
         return None, None
     if any(isinstance(value, str) for value in values):
@@ -230,7 +233,7 @@ def _labels(values: list[int | str | None], names: list[str] | None) -> tuple[li
 
 
 def _check_memory(name: str, files: list[Path], image: str) -> None:
-    """Refuse files whose images would fill the memory before reading them."""
+    """Refuse files whose images do not fit in memory, before reading them."""
     needed = 0
     for file in files:
         metadata = pq.read_metadata(file)
@@ -248,7 +251,7 @@ def _check_memory(name: str, files: list[Path], image: str) -> None:
 
 
 def _free_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say."""
+    """Bytes of memory that are available without swapping, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

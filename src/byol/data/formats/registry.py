@@ -1,0 +1,66 @@
+"""The table of image formats.
+
+A new format is one new file with the four names of `Format`, and one more line in `FORMATS`.
+"""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from byol.data.formats import jpeg, npy, pillow, png, tiff
+from byol.data.formats.header import Header
+
+__all__ = ["FORMATS", "HEAD_BYTES", "Format", "format_of", "image_suffixes"]
+
+HEAD_BYTES = 4096
+"""Bytes of a file that `sniff` sees. Most marks are at the very beginning, DICOM's is at byte 128, tar's at 257."""
+
+
+class Format(Protocol):
+    """What a file in this package defines: how one image format is recognized and read.
+
+    `header` and `decode` may raise anything for broken bytes; `decode.py` turns it into `BadImage`. They raise
+    `BadImage` themselves where they know a better reason.
+    """
+
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:  # noqa: N802  (a constant of the module)
+        """Suffixes of such files in a folder, in lower case with the dot. Nothing else depends on them."""
+        ...
+
+    def sniff(self, head: bytes) -> bool:
+        """Whether a file that begins with these bytes, at most `HEAD_BYTES`, has this format."""
+        ...
+
+    def header(self, data: bytes) -> Header:
+        """The header of a whole file, upright, without decoding its pixels. Calls `check_size`."""
+        ...
+
+    def decode(self, data: bytes, shrink_to: int | None) -> Tensor:
+        """The image of a whole file, upright, as (C, H, W) with the file's own channels.
+
+        uint8 for 8 bits per channel, float32 in [0, 1] for deeper values. `shrink_to` allows a decoder to reduce the
+        size while the shorter side keeps at least so many pixels; a format may ignore it.
+        """
+        ...
+
+
+FORMATS: tuple[Format, ...] = (
+    jpeg,
+    png,
+    tiff,
+    npy,
+    pillow,  # last: it accepts every file, since some of its formats have no mark
+)
+"""Every format, in the order in which they are asked whether a file is theirs."""
+
+
+def format_of(data: bytes) -> Format:
+    """The format of a file, by its first bytes."""
+    head = data[:HEAD_BYTES]
+    return next(candidate for candidate in FORMATS if candidate.sniff(head))
+
+
+def image_suffixes() -> frozenset[str]:
+    """Suffixes by which the files of a folder count as images."""
+    return frozenset(suffix for entry in FORMATS for suffix in entry.SUFFIXES)

@@ -1,0 +1,57 @@
+"""Some images of another source."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from byol.data.formats.header import Header
+from byol.data.sources.base import Source
+from byol.data.sources.digest import digest
+
+__all__ = ["Subset", "checked"]
+
+
+class Subset(Source):
+    """A view of some images of another source.
+
+    Args:
+        base: the other source.
+        indices: numbers of its images, in the order in which this source has them.
+    """
+
+    def __init__(self, base: Source, indices: Sequence[int]) -> None:
+        self._base = base
+        self._indices = checked(indices, len(base))
+        self.name = base.name
+        self.channels = base.channels
+        self.classes = base.classes
+        self.labels = None if base.labels is None else [base.labels[index] for index in self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def read(self, index: int) -> bytes:
+        return self._base.read(self._indices[index])
+
+    def where(self, index: int) -> str:
+        return self._base.where(self._indices[index])
+
+    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
+        return self._base.image(self._indices[index], shrink_to)
+
+    def header(self, index: int) -> Header:
+        return self._base.header(self._indices[index])
+
+    def subset(self, indices: Sequence[int]) -> Source:
+        return Subset(self._base, [self._indices[index] for index in checked(indices, len(self))])
+
+    def fingerprint(self) -> str:
+        return digest([self._base.fingerprint(), np.array(self._indices, dtype=np.int64).tobytes()])
+
+
+def checked(indices: Sequence[int], count: int) -> list[int]:
+    """Image numbers as plain ints, each of them in [0, count)."""
+    chosen = [int(index) for index in indices]
+    assert all(0 <= index < count for index in chosen), f"image numbers must lie in [0, {count})"
+    return chosen
