@@ -13,7 +13,7 @@ from byol.config.views import ViewSpec
 from byol.data.batch import Batch as Batch
 from byol.encoders.build import feature_count, make_encoder
 from byol.encoders.file import start_encoder
-from byol.methods.heads import make_head
+from byol.methods.heads import make_head, set_first_weights
 
 Need = Literal["labels", "index"]
 """What a batch may carry besides views."""
@@ -70,6 +70,10 @@ class Ingredients:
     def make_head(self, in_features: int, hidden: int, out_features: int, depth: int) -> nn.Module:
         """An MLP with the run's first weights; the identity at depth 0."""
         return make_head(in_features, hidden, out_features, depth, self.encoder)
+
+    def with_first_weights(self, head: nn.Module) -> nn.Module:
+        """A head of a method's own that was just built, with the run's first weights."""
+        return set_first_weights(head, self.encoder)
 
 
 class Features(Protocol):

@@ -32,10 +32,12 @@ class MLP(nn.Sequential):
 
 
 def make_head(in_features: int, hidden: int, out_features: int, depth: int, spec: EncoderSpec) -> nn.Module:
-    """An MLP whose first weights follow the encoder's spec (`init`, `init_scale`); the identity at depth 0."""
-    if depth == 0:
-        return nn.Identity()
-    head = MLP(in_features, hidden, out_features, depth)
+    """An MLP with the first weights of a spec; the identity at depth 0."""
+    return nn.Identity() if depth == 0 else set_first_weights(MLP(in_features, hidden, out_features, depth), spec)
+
+
+def set_first_weights(head: nn.Module, spec: EncoderSpec) -> nn.Module:
+    """Give a head that was just built the first weights that an encoder's spec asks for (`init`, `init_scale`)."""
     if spec.init == "official":
         initialize(head)
     if spec.init_scale != 1:

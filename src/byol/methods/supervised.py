@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from byol.config.methods import SupervisedConfig
 from byol.config.run import PretrainConfig
 from byol.encoders.build import feature_count
-from byol.encoders.init import initialize, scale_weights
 from byol.errors import UserError
 from byol.methods.base import Ingredients, Method, TrainingSet
 from byol.methods.normalization import to_float32
@@ -54,9 +53,7 @@ class Supervised(Method):
         """The network of a run; see `Method.build`."""
         assert ingredients.data.classes is not None, "`check` asks for labels before anything is built"
         method = cls(ingredients.make_encoder(), ingredients.data.classes)
-        if ingredients.encoder.init == "official":
-            initialize(method.classifier)
-        scale_weights(method.classifier, ingredients.encoder.init_scale)
+        ingredients.with_first_weights(method.classifier)
         return method
 
     def forward(self, view1: Tensor, view2: Tensor, labels: Tensor) -> Tensor:
