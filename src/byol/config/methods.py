@@ -162,9 +162,31 @@ class SupervisedConfig(MethodConfig):
     name: ClassVar[str] = "supervised"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimSiamConfig(ProjectorConfig):
+    """SimSiam (arXiv:2011.10566): BYOL without a target network."""
+
+    name: ClassVar[str] = "simsiam"
+    hidden: int = 2048
+    """Width of the projector's hidden layers (Section 3)."""
+    output: int = 2048
+    """Size of projections and predictions (Section 3)."""
+    projector_depth: int = 3
+    """Linear layers of the projector (Section 3)."""
+    predictor_hidden: int = 512
+    """Width of the predictor's hidden layer: a bottleneck (Section 3)."""
+    predictor_lr: float = 1.0
+    """Factor on the learning rate of the predictor."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.predictor_hidden >= 1, "predictor_hidden", self.predictor_hidden, "1 or more")
+        require(0 <= self.predictor_lr < math.inf, "predictor_lr", self.predictor_lr, "a factor of 0 or more")
+
+
 def _check_temperature(value: float) -> None:
     require(0 < value < math.inf, "temperature", value, "a number above 0")
 
 
-AnyMethodConfig = BYOLConfig | InfoNCEConfig | SimCLRConfig | MoCoConfig | SupervisedConfig
+AnyMethodConfig = BYOLConfig | InfoNCEConfig | SimCLRConfig | MoCoConfig | SupervisedConfig | SimSiamConfig
 """The table of methods."""

@@ -1,11 +1,20 @@
 """The table of methods: from a method's settings to the class that learns."""
 
-from byol.config.methods import BYOLConfig, InfoNCEConfig, MethodConfig, MoCoConfig, SimCLRConfig, SupervisedConfig
+from byol.config.methods import (
+    BYOLConfig,
+    InfoNCEConfig,
+    MethodConfig,
+    MoCoConfig,
+    SimCLRConfig,
+    SimSiamConfig,
+    SupervisedConfig,
+)
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
 from byol.methods.moco import MoCo
 from byol.methods.simclr import SimCLR
+from byol.methods.simsiam import SimSiam
 from byol.methods.supervised import Supervised
 
 METHODS: dict[type[MethodConfig], type[Method]] = {
@@ -14,6 +23,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     SimCLRConfig: SimCLR,
     MoCoConfig: MoCo,
     SupervisedConfig: Supervised,
+    SimSiamConfig: SimSiam,
 }
 
 
