@@ -184,9 +184,35 @@ class SimSiamConfig(ProjectorConfig):
         require(0 <= self.predictor_lr < math.inf, "predictor_lr", self.predictor_lr, "a factor of 0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class VICRegConfig(ProjectorConfig):
+    """VICReg (arXiv:2105.04906): no negatives, no target network, no predictor."""
+
+    name: ClassVar[str] = "vicreg"
+    hidden: int = 8192
+    """Width of the expander's hidden layers (Section 4.2)."""
+    output: int = 8192
+    """Size of the embeddings (Section 4.2)."""
+    projector_depth: int = 3
+    """Linear layers of the expander (Section 4.2)."""
+    invariance: float = 25.0
+    """Weight of the squared distance of both views' embeddings: lambda (Section 4.2)."""
+    variance: float = 25.0
+    """Weight of the hinge that keeps each feature's deviation at 1: mu (Section 4.2)."""
+    covariance: float = 1.0
+    """Weight of the squared covariances of different features: nu (Section 4.2)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("invariance", "variance", "covariance"):
+            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a weight of 0 or more")
+
+
 def _check_temperature(value: float) -> None:
     require(0 < value < math.inf, "temperature", value, "a number above 0")
 
 
-AnyMethodConfig = BYOLConfig | InfoNCEConfig | SimCLRConfig | MoCoConfig | SupervisedConfig | SimSiamConfig
+AnyMethodConfig = (
+    BYOLConfig | InfoNCEConfig | SimCLRConfig | MoCoConfig | SupervisedConfig | SimSiamConfig | VICRegConfig
+)
 """The table of methods."""

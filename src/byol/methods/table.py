@@ -8,6 +8,7 @@ from byol.config.methods import (
     SimCLRConfig,
     SimSiamConfig,
     SupervisedConfig,
+    VICRegConfig,
 )
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
@@ -16,6 +17,7 @@ from byol.methods.moco import MoCo
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
 from byol.methods.supervised import Supervised
+from byol.methods.vicreg import VICReg
 
 METHODS: dict[type[MethodConfig], type[Method]] = {
     BYOLConfig: BYOL,
@@ -24,6 +26,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     MoCoConfig: MoCo,
     SupervisedConfig: Supervised,
     SimSiamConfig: SimSiam,
+    VICRegConfig: VICReg,
 }
 
 
