@@ -208,11 +208,30 @@ class VICRegConfig(ProjectorConfig):
             require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a weight of 0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RotationConfig(MethodConfig):
+    """Rotation prediction (arXiv:1803.07728)."""
+
+    name: ClassVar[str] = "rotation"
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image, in four turns."""
+        return 4
+
+
 def _check_temperature(value: float) -> None:
     require(0 < value < math.inf, "temperature", value, "a number above 0")
 
 
 AnyMethodConfig = (
-    BYOLConfig | InfoNCEConfig | SimCLRConfig | MoCoConfig | SupervisedConfig | SimSiamConfig | VICRegConfig
+    BYOLConfig
+    | InfoNCEConfig
+    | SimCLRConfig
+    | MoCoConfig
+    | SupervisedConfig
+    | SimSiamConfig
+    | VICRegConfig
+    | RotationConfig
 )
 """The table of methods."""

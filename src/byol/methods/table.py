@@ -5,6 +5,7 @@ from byol.config.methods import (
     InfoNCEConfig,
     MethodConfig,
     MoCoConfig,
+    RotationConfig,
     SimCLRConfig,
     SimSiamConfig,
     SupervisedConfig,
@@ -14,6 +15,7 @@ from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
 from byol.methods.moco import MoCo
+from byol.methods.rotation import Rotation
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
 from byol.methods.supervised import Supervised
@@ -27,6 +29,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     SupervisedConfig: Supervised,
     SimSiamConfig: SimSiam,
     VICRegConfig: VICReg,
+    RotationConfig: Rotation,
 }
 
 
