@@ -42,8 +42,10 @@ class Rotation(Method):
     @classmethod
     def views(cls, config: PretrainConfig) -> tuple[ViewSpec, ...]:
         """One: a crop and perhaps a horizontal flip; without a vertical flip, which is half of a turn."""
-        plain = {"vertical_flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": 0.0, "solarize": 0.0}
-        return (ViewSpec(dataclasses.replace(config.augment.view1, **plain), config.image_size),)
+        geometric = dataclasses.replace(
+            config.augment.view1, vertical_flip=0.0, jitter=0.0, gray=0.0, blur=0.0, solarize=0.0
+        )
+        return (ViewSpec(geometric, config.image_size),)
 
     @classmethod
     def build(cls, config: RotationConfig, ingredients: Ingredients) -> Self:

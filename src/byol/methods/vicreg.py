@@ -55,8 +55,14 @@ class VICReg(Method):
     @classmethod
     def build(cls, config: VICRegConfig, ingredients: Ingredients) -> Self:
         """The networks of a run; see `Method.build`."""
-        weights = {"invariance": config.invariance, "variance": config.variance, "covariance": config.covariance}
-        method = cls(*ingredients.make_online(config), **weights)
+        encoder, projector = ingredients.make_online(config)
+        method = cls(
+            encoder,
+            projector,
+            invariance=config.invariance,
+            variance=config.variance,
+            covariance=config.covariance,
+        )
         method.lr_factors = {"projector": config.projector_lr}
         return method
 
