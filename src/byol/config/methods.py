@@ -220,6 +220,35 @@ class RotationConfig(MethodConfig):
         return 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class InstDiscConfig(MethodConfig):
+    """Instance discrimination with a memory bank (arXiv:1805.01978): NPID."""
+
+    name: ClassVar[str] = "instdisc"
+    output: int = 128
+    """Size of the vectors in the memory bank (Section 4.1)."""
+    projector_lr: float = 1.0
+    """Factor on the learning rate of the projector."""
+    negatives: int = 4096
+    """Images that each view is told from, drawn from the memory bank with replacement (Section 4.1)."""
+    temperature: float = 0.07
+    """Divides the cosines under the exponential (Section 4.2)."""
+    momentum: float = 0.5
+    """Share of itself that a vector of the memory bank keeps (released code)."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "negatives"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.projector_lr < math.inf, "projector_lr", self.projector_lr, "a factor of 0 or more")
+        _check_temperature(self.temperature)
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image."""
+        return 1
+
+
 def _check_temperature(value: float) -> None:
     require(0 < value < math.inf, "temperature", value, "a number above 0")
 
@@ -233,5 +262,6 @@ AnyMethodConfig = (
     | SimSiamConfig
     | VICRegConfig
     | RotationConfig
+    | InstDiscConfig
 )
 """The table of methods."""

@@ -3,6 +3,7 @@
 from byol.config.methods import (
     BYOLConfig,
     InfoNCEConfig,
+    InstDiscConfig,
     MethodConfig,
     MoCoConfig,
     RotationConfig,
@@ -14,6 +15,7 @@ from byol.config.methods import (
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
+from byol.methods.instdisc import InstDisc
 from byol.methods.moco import MoCo
 from byol.methods.rotation import Rotation
 from byol.methods.simclr import SimCLR
@@ -30,6 +32,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     SimSiamConfig: SimSiam,
     VICRegConfig: VICReg,
     RotationConfig: Rotation,
+    InstDiscConfig: InstDisc,
 }
 
 
