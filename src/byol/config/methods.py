@@ -249,6 +249,36 @@ class InstDiscConfig(MethodConfig):
         return 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class MultiCropConfig(PredictorConfig):
+    """BYOL with multi-crop and a predictor for each kind of view (arXiv:2602.05845)."""
+
+    name: ClassVar[str] = "multicrop"
+    normalization: Normalization = "l2"
+    """How predictions and targets are scaled, as for byol."""
+    local_views: int = 2
+    """Small views of each image; four are no better than two in the paper."""
+    local_share: float = 96 / 224
+    """Side of the small views over that of the large ones (224 and 96 px in the paper)."""
+    local_size: int | None = None
+    """Side of the small views in pixels, instead."""
+    global_area: tuple[float, float] = (0.25, 1.0)
+    """Share of the image's area that a large crop covers."""
+    local_area: tuple[float, float] = (0.08, 0.25)
+    """Share of the image's area that a small crop covers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.target != "online", "method.target", self.target, "'ema' or 'stop-gradient'")
+        require(self.local_views >= 1, "local_views", self.local_views, "1 or more (byol has none)")
+        require(0 < self.local_share <= 1, "local_share", self.local_share, "a share, 0 < share <= 1")
+        fits = self.local_size is None or self.local_size >= 8
+        require(fits, "local_size", self.local_size, "8 pixels or more")
+        for name in ("global_area", "local_area"):
+            low, high = getattr(self, name)
+            require(0 < low <= high <= 1, name, (low, high), "two shares of the area, 0 < low <= high <= 1")
+
+
 def _check_temperature(value: float) -> None:
     require(0 < value < math.inf, "temperature", value, "a number above 0")
 
@@ -263,5 +293,6 @@ AnyMethodConfig = (
     | VICRegConfig
     | RotationConfig
     | InstDiscConfig
+    | MultiCropConfig
 )
 """The table of methods."""

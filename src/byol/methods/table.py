@@ -6,6 +6,7 @@ from byol.config.methods import (
     InstDiscConfig,
     MethodConfig,
     MoCoConfig,
+    MultiCropConfig,
     RotationConfig,
     SimCLRConfig,
     SimSiamConfig,
@@ -17,6 +18,7 @@ from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE
 from byol.methods.instdisc import InstDisc
 from byol.methods.moco import MoCo
+from byol.methods.multicrop import MultiCropBYOL
 from byol.methods.rotation import Rotation
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
@@ -33,6 +35,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     VICRegConfig: VICReg,
     RotationConfig: Rotation,
     InstDiscConfig: InstDisc,
+    MultiCropConfig: MultiCropBYOL,
 }
 
 
