@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from byol.cli.main import main
 from byol.config.values import replace, to_json
 from byol.errors import UserError
-from byol.paper.blocks import Grid, Items, Paragraph, markdown, page
 from byol.paper.catalog import TABLES
 from byol.paper.measure import evaluation_of
-from byol.paper.plots import ticks
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
 from byol.paper.report import MARKS, write_report
 from byol.paper.results import append_line, results_file
@@ -324,21 +322,6 @@ def test_without_marks_or_results_there_is_no_report(results: Path, tmp_path: Pa
         write_report(results, document, tmp_path / "x.html")
     with pytest.raises(UserError, match="no results in"):
         write_report(tmp_path / "empty", None, tmp_path / "x.html")
-
-
-def test_blocks_are_escaped() -> None:
-    blocks = [Paragraph("a < b, `c<d>` and **bold**"), Grid(("x", "y"), (("p|q", "1"),)), Items(("one",))]
-    assert markdown(blocks) == "a < b, `c<d>` and **bold**\n\n| x | y |\n| --- | ---: |\n| p\\|q | 1 |\n\n- one\n"
-    made = page("<t>", blocks)
-    assert "<p>a &lt; b, <code>c&lt;d&gt;</code> and <strong>bold</strong></p>" in made
-    assert "<title>&lt;t&gt;</title>" in made
-
-
-@given(st.floats(-100, 100), st.floats(0.01, 200))
-def test_ticks_are_few_round_and_inside(low: float, length: float) -> None:
-    found = ticks(low, low + length)
-    assert 1 <= len(found) <= 7
-    assert all(low - 1e-6 <= tick <= low + length + 1e-6 for tick in found)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

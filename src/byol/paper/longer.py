@@ -2,9 +2,9 @@
 
 import math
 
-from byol.paper.blocks import Block, Grid, Heading, Paragraph
 from byol.paper.ranks import Row, decided, on_shared_seeds, tau_of
 from byol.paper.summary import Gathered, TableResult
+from byol.report.document import Block, Grid, Heading, Paragraph
 
 
 def on_both(short: TableResult, long: TableResult) -> tuple[list[Row], list[Row]]:

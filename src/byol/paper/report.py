@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from byol.errors import UserError
-from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
 from byol.paper.catalog import TABLES
 from byol.paper.cells import GROUPS
+from byol.paper.figures import drops_figure, rows_figure
 from byol.paper.longer import longer_blocks
-from byol.paper.plots import drops_plot, rows_plot
 from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_by_seed, tau_of
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
+from byol.report.document import Block, Figure, Grid, Heading, Items, Note, Paragraph, markdown, page
 from byol.runtime.checkpoint import write_atomically
 
 CLAIMS = {
@@ -63,10 +63,10 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
         if not pattern.search(text):
             raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; put them where the tables stand.")
         made = f"{MARKS[0]}\n\n{markdown(blocks)}\n{MARKS[1]}"
-        for plot in blocks:
-            if isinstance(plot, Plot) and plot.file:
-                write_atomically(document.parent / plot.file, plot.svg + "\n")
-                written.append(document.parent / plot.file)
+        for block in blocks:
+            if isinstance(block, Figure) and block.file:
+                write_atomically(document.parent / block.file, block.svg.standalone())
+                written.append(document.parent / block.file)
         write_atomically(document, pattern.sub(lambda found: made, text))
         written.append(document)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _overview(gathered: Gathered) -> list[Block]:
     left = [f"`{name}`" for name in TABLES if gathered.table(name) is None]
     if left and not gathered.scale.shorter:  # a longer run of a scale is for some rows only
         blocks.append(Paragraph(f"Not run at this scale: {', '.join(left)}."))
-    return blocks + [Paragraph(text) for text in _machines(gathered)]
+    return blocks + [Note(text) for text in _machines(gathered)]
 
 
 def _each_seed(rows: Sequence[Row]) -> str:
@@ -194,7 +194,7 @@ def _machines(gathered: Gathered) -> list[str]:
         for line in gathered.lines()
         for m in [line["machine"]]
     )
-    return [f"*{text}: {count} rows and seeds*" for text, count in seen.items()]
+    return [f"{text}: {count} rows and seeds" for text, count in seen.items()]
 
 
 def _claim(result: TableResult) -> list[Block]:
@@ -235,7 +235,7 @@ def _claim(result: TableResult) -> list[Block]:
     return [
         Heading(f"{when}: what BYOL and SimCLR lose ({result.scale.name})", 3),
         *([Items(tuple(said))] if said else []),
-        Plot(drops_plot(plotted, title), title, file),
+        Figure(drops_figure(plotted, title), title, file),
         grid,
     ]
 
@@ -274,7 +274,7 @@ def table_blocks(result: TableResult) -> list[Block]:
         blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
     measure = "fine-tuned" if result.rows[0].cell.fine_tunes else "linear"
     head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
-    blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
+    blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Figure(rows_figure(result), _caption(result))]
     ranked = result.ranked()
     if not math.isnan(tau_of(ranked)):
         blocks.append(Paragraph(_order(result)))
@@ -284,6 +284,15 @@ def table_blocks(result: TableResult) -> list[Block]:
     notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
     notes += _left_out(result)
     return blocks + ([Paragraph("Notes:"), Items(tuple(notes))] if notes else [])
+
+
+def _caption(result: TableResult) -> str:
+    """What the marks of a table's figure are, in plain words."""
+    measured = "fine-tuning" if result.rows[0].cell.fine_tunes else "a linear classifier"
+    return (
+        f"Left: the paper's numbers, with the half-ranges that it prints. Right: ours, filled by {measured} with the "
+        "range over seeds, hollow by 20 nearest neighbors. The panels have different axes; compare the order of rows."
+    )
 
 
 def _row(row: RowResult) -> tuple[str, ...]:
