@@ -24,7 +24,7 @@ from byol.paper import runner
 from byol.paper.cells import Cell, Table
 from byol.paper.measure import Data, open_data
 from byol.paper.results import append_line, read_lines
-from byol.paper.runner import Paths, Report, run
+from byol.paper.runner import Paths, RunOptions, RunSummary, run
 from byol.paper.scales import Scale, cpu, with_everything
 from byol.pretraining.callbacks import Callbacks
 from conftest import TINY
@@ -68,20 +68,20 @@ def data() -> Data:
     return Data(train, test, digest([train.fingerprint(), test.fingerprint()]))
 
 
-Go = Callable[..., tuple[Report, list[str]]]
+Go = Callable[..., tuple[RunSummary, list[str]]]
 
 
 @pytest.fixture
 def go(tmp_path: Path, data: Data) -> Go:
-    """Run tables in a folder of the test's own; the report, and what was said."""
+    """Run tables in a folder of the test's own; the summary, and what was said."""
 
     def start(
         *tables: Table, scale: Scale | None = None, images: Data = data, **options: Any
-    ) -> tuple[Report, list[str]]:
+    ) -> tuple[RunSummary, list[str]]:
         said: list[str] = []
-        where = Paths(train="", test="", results=tmp_path / "results", runs=tmp_path / "runs")
-        report = run(tables, scale or tiny_scale(), where, data=images, say=said.append, **options)
-        return report, said
+        paths = Paths(train="", test="", results=tmp_path / "results", runs=tmp_path / "runs")
+        summary = run(tables, scale or tiny_scale(), paths, RunOptions(**options), data=images, say=said.append)
+        return summary, said
 
     return start
 
@@ -91,8 +91,8 @@ def lines(folder: Path, table: str = "taus") -> list[dict[str, Any]]:
 
 
 def test_a_cell_is_trained_evaluated_and_kept_with_all_that_makes_it_again(go: Go, tmp_path: Path) -> None:
-    report, said = go(TAUS, seeds=2)
-    assert (report.measured, report.failed, report.interrupted) == (4, [], False)
+    summary, said = go(TAUS, seeds=2)
+    assert (summary.measured, summary.failed, summary.interrupted) == (4, [], False)
     found = lines(tmp_path)
     assert [(line["cell"], line["seed"]) for line in found] == [
         ("tau-0.99", 0),
@@ -116,16 +116,16 @@ def test_a_cell_is_trained_evaluated_and_kept_with_all_that_makes_it_again(go: G
     assert line["data"]["images"] == 96
     assert line["data"]["test_images"] == 30
     assert not list((tmp_path / "runs" / "tiny").iterdir()), "folders of cells that are done go"
-    assert "0 of 4 trainings are done; 4 are to be run" in said
+    assert "0 of 4 trainings are done; 4 to run" in said
 
 
 def test_what_is_done_is_not_run_again(go: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(TAUS)
     before = (tmp_path / "results" / "taus-tiny.jsonl").read_bytes()
     monkeypatch.setattr(runner, "measure", lambda *_, **__: pytest.fail("nothing is left to run"))
-    report, said = go(TAUS)
-    assert report.measured == 0
-    assert said == ["2 of 2 trainings are done; 0 are to be run"]
+    summary, said = go(TAUS)
+    assert summary.measured == 0
+    assert said == ["2 of 2 trainings are done; 0 to run"]
     assert (tmp_path / "results" / "taus-tiny.jsonl").read_bytes() == before
 
 
@@ -133,8 +133,8 @@ def test_other_settings_other_images_and_other_evaluations_make_results_stale(go
     only = {"only": ("tau-0.5",)}
     go(TAUS, **only)
     slower = tiny_scale(optim__lr=1e-3)
-    report, said = go(TAUS, scale=slower, **only)
-    assert report.measured == 1
+    summary, said = go(TAUS, scale=slower, **only)
+    assert summary.measured == 1
     assert "1 line is of other settings" in said[0]
     assert go(TAUS, scale=slower, **only)[0].measured == 0
     assert go(TAUS, **only)[0].measured == 0, "the first line still fits the first scale"
@@ -165,9 +165,9 @@ def test_a_corrupt_line_is_reported_and_its_cell_run_again(go: Go, tmp_path: Pat
     path = tmp_path / "results" / "taus-tiny.jsonl"
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:200])  # torn: the process was killed while it wrote
-    report, said = go(TAUS)
-    assert report.measured == 1
-    assert "line 2 cannot be read and is passed over" in said[0]
+    summary, said = go(TAUS)
+    assert summary.measured == 1
+    assert "line 2 cannot be read and is skipped" in said[0]
     assert "1 of 2 trainings are done" in said[1]
     after = path.read_bytes().splitlines()
     assert after[1] == second[:200], "nothing that was there is touched"
@@ -212,19 +212,19 @@ def test_whatever_stands_in_a_results_file_is_passed_over(text: str, tmp_path: P
 
 def test_a_training_that_another_table_has_is_not_run_again(go: Go, tmp_path: Path) -> None:
     go(TAUS)
-    report, said = go(RATES, only=("x1",))
-    assert report.measured == 0
+    summary, said = go(RATES, only=("x1",))
+    assert summary.measured == 0
     (borrowed,) = lines(tmp_path, "rates")
     assert (borrowed["table"], borrowed["cell"]) == ("rates", "x1")
     own = next(line for line in lines(tmp_path) if line["cell"] == "tau-0.99")
     assert {**borrowed, "table": "taus", "cell": "tau-0.99"} == own
-    assert said == ["1 of 1 trainings are done; 0 are to be run"]
+    assert said == ["1 of 1 trainings are done; 0 to run"]
 
 
 def test_a_cell_that_cannot_be_run_does_not_stop_the_others(go: Go, tmp_path: Path) -> None:
-    report, _ = go(RATES, TAUS, only=("bad", "tau-0.5"))
-    assert report.measured == 1
-    (sentence,) = report.failed
+    summary, _ = go(RATES, TAUS, only=("bad", "tau-0.5"))
+    assert summary.measured == 1
+    (sentence,) = summary.failed
     assert sentence.startswith("rates-bad-seed-0: ")
     assert "fewer than one batch of 512" in sentence
     assert [line["cell"] for line in lines(tmp_path)] == ["tau-0.5"]
@@ -238,9 +238,9 @@ def test_a_cell_that_was_interrupted_goes_on_and_comes_out_the_same(
     (tmp_path / "results" / "taus-tiny.jsonl").unlink()
     with monkeypatch.context() as patched:
         patched.setattr(Callbacks, "__call__", lambda self, step: step < 3)
-        report, _ = go(TAUS)
-        assert report.interrupted
-        assert report.measured == 0
+        summary, _ = go(TAUS)
+        assert summary.interrupted
+        assert summary.measured == 0
     (folder,) = [path for path in (tmp_path / "runs" / "tiny").iterdir() if path.is_dir()]
     assert [path.name for path in (folder / "checkpoints").glob("*.json")] == ["step-000000003.json"]
     folder.rename(folder.with_name("taus-tau-0.5-seed-0"))  # of another tau: it must not be gone on with
@@ -265,8 +265,8 @@ def test_a_folder_is_for_one_process_at_a_time(go: Go, tmp_path: Path) -> None:
     from byol.paper.results import alone
 
     with alone(tmp_path / "runs" / "tiny" / "taus-tau-0.5-seed-0"):
-        report, _ = go(TAUS, only=("tau-0.5",))
-    assert "being worked on by another process" in report.failed[0]
+        summary, _ = go(TAUS, only=("tau-0.5",))
+    assert "in use by another process" in summary.failed[0]
 
 
 @pytest.mark.parametrize("method", ["supervised", "random", "simclr", "infonce", "moco"])
@@ -275,8 +275,8 @@ def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -
     table = dataclasses.replace(
         TAUS, cells=lambda scale: [Cell(name=method, row=method, changes=changes), *taus(scale)]
     )
-    report, _ = go(table, only=(method,))
-    assert report.failed == []
+    summary, _ = go(table, only=(method,))
+    assert summary.failed == []
     (line,) = lines(tmp_path)
     assert line["config"]["method"] == method
     assert line["updates"] == (0 if method == "random" else 6)
@@ -287,8 +287,8 @@ def test_few_labels(go: Go, tmp_path: Path) -> None:
     fine_tuned = Cell(name="tau-0.5", row="tau 0.5", changes={"method__tau": 0.5}, metric="semi_10%")
     table = Table(name="few", title="", source="", claim="", cells=lambda scale: [fine_tuned])
     go(TAUS, only=("tau-0.5",))
-    report, _ = go(table, only=("tau-0.5",))
-    assert report.measured == 1, "a line without fine-tuning is not enough"
+    summary, _ = go(table, only=("tau-0.5",))
+    assert summary.measured == 1, "a line without fine-tuning is not enough"
     (line,) = lines(tmp_path, "few")
     assert set(line["semi"]) == {"10%", "50%"}
     assert all(0 <= share <= 1 for share in line["semi"].values())
@@ -355,20 +355,20 @@ def test_torchruns_processes_take_a_part_each(go: Go, tmp_path: Path, monkeypatc
     for rank in (1, 0):
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", str(rank))
-        report, said = go(TAUS)
-        assert (report.measured, report.failed) == (1, [])
-        assert said[0] == "0 of 1 trainings are done; 1 are to be run"
+        summary, said = go(TAUS)
+        assert (summary.measured, summary.failed) == (1, [])
+        assert said[0] == "0 of 1 trainings are done; 1 to run"
         assert "RANK" not in os.environ, "it trains alone"
     assert [line["cell"] for line in lines(tmp_path)] == ["tau-0.5", "tau-0.99"]
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    report, said = go(TAUS, seeds=2, part="2/2")
-    assert said[0] == "0 of 1 trainings are done; 1 are to be run", "of the second part the second"
+    summary, said = go(TAUS, seeds=2, part="2/2")
+    assert said[0] == "0 of 1 trainings are done; 1 to run", "of the second part the second"
     assert [(line["cell"], line["seed"]) for line in lines(tmp_path)][2:] == [("tau-0.5", 1)]
 
 
 @pytest.mark.slow
-def test_side_by_side_gives_what_one_after_another_gives(class_folder: Path, tmp_path: Path) -> None:
+def test_parallel_runs_give_what_sequential_ones_give(class_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     scale, figures = tiny_scale(), []
     for kind in ("red", "blue"):  # the second half of each is asked about
@@ -377,10 +377,10 @@ def test_side_by_side_gives_what_one_after_another_gives(class_folder: Path, tmp
         for number, file in enumerate(sorted((class_folder / kind).iterdir())):
             shutil.copy(file, tmp_path / ("test" if number >= 40 else "train") / kind)
     parts = {part: str(tmp_path / part) for part in ("train", "test")}
-    for name, jobs in (("one", 1), ("two", 2)):
-        where = Paths(**parts, results=tmp_path / name, runs=tmp_path / f"{name}-runs")
-        report = run([TAUS], scale, where, jobs=jobs, say=said.append)
-        assert (report.measured, report.failed) == (2, [])
+    for name, processes in (("one", 1), ("two", 2)):
+        paths = Paths(**parts, results=tmp_path / name, runs=tmp_path / f"{name}-runs")
+        summary = run([TAUS], scale, paths, RunOptions(processes=processes), say=said.append)
+        assert (summary.measured, summary.failed) == (2, [])
         found = read_lines(tmp_path / name / "taus-tiny.jsonl").found
         names = ("linear", "knn")
         figures.append({(line["cell"], name): line[name] for line in found for name in names})

@@ -207,7 +207,7 @@ def test_batches_shrink_in_the_papers_ratios(scale: Scale) -> None:
     cells = cells_of("batch-size", scale)
     there = BATCHES[:5] if scale.name == "cpu" else BATCHES
     smallest = scale.config.batch_size * there[-1] // 4096
-    said = {"cpu": f"Rows of 128 and 64 would have parts of {smallest // 2} and {smallest // 4} images"}
+    said = {"cpu": f"micro-batches of {smallest // 2} and {smallest // 4} images"}
     said |= {"small": f"the smallest have {smallest} images"}
     assert said.get(scale.name, "") in TABLES["batch-size"].limit(scale)
     assert list(cells) == [f"{method}-{batch}" for method in ("byol", "simclr") for batch in there]

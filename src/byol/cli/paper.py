@@ -1,4 +1,4 @@
-"""`byol paper ...`: list the paper's tables, run one or all of them at a scale, and report ours beside the paper's."""
+"""`byol paper ...`: list the paper's tables, run one or all of them at a scale, and report the results."""
 
 import inspect
 from dataclasses import dataclass
@@ -13,48 +13,48 @@ from byol.errors import UserError
 
 INTERRUPTED = 130
 FAILED = 1
-"""Exit code where some cell could not be run."""
+"""Exit code if a cell failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paper:
-    """The paper's tables, measured again. Without a table they are listed.
+class PaperCommand:
+    """Reproduce the tables of the paper. Without a table, list them.
 
-    A call goes on where an earlier one has stopped, and runs only what has no result yet.
+    A call continues where an earlier one stopped, and runs only cells without a result.
     """
 
     table: Annotated[Positional[str | None], arg(metavar="TABLE", help_behavior_hint="(default: list them)")] = None
-    """A table by name, all, or report."""
+    """Name of a table, all, or report."""
     scale: str = "cpu"
     """cpu, cpu-long (four times the epochs), small (one GPU), or paper (printed as torchrun commands)."""
     seeds: int = 1
-    """So many, from 0; the paper has three."""
+    """Number of seeds, from 0; the paper has three."""
     data: str = "cifar10"
-    """Labeled images to train on: a folder, Parquet, or a name."""
+    """Labeled training images: a folder, a Parquet file, or the name of a data set."""
     test: str | None = None
-    """Labeled images to be asked about; by default the test part of a named set."""
+    """Labeled test images; by default the test part of a named data set."""
     images: int | None = None
-    """Training images, the first ones; by default what the scale takes."""
+    """Number of training images, the first of the set; by default what the scale uses."""
     jobs: int | None = None
-    """Cells side by side, each in a process of its own; by default one per core, or one per GPU."""
+    """Cells in parallel, each in its own process; by default one per core, or one per GPU."""
     part: str = "1/1"
-    """2/4 runs the second of four parts, for job arrays that share the folder of results. torchrun's processes take a
-    part each by themselves."""
+    """2/4 runs the second of four parts, for job arrays that share the results folder. Under torchrun each process runs
+    its own part."""
     only: tuple[str, ...] = ()
-    """Cells by name or pattern, such as 'byol-*'."""
+    """Names or patterns of cells, such as 'byol-*'."""
     results: str = "results/paper"
-    """Folder of the results: TABLE-SCALE.jsonl, a line a cell and seed."""
+    """Results folder: TABLE-SCALE.jsonl with one line per cell and seed."""
     runs: str = "runs/paper"
-    """Folder of cells that are being trained."""
+    """Folder of unfinished trainings."""
     document: str = "docs/paper.md"
-    """For report: a document to put the tables into, between its marks, if it is there."""
+    """For report: a Markdown document whose results section is replaced, if the file exists."""
     page: str | None = None
-    """For report: the page to write; by default report.html among the results."""
+    """For report: the HTML page to write; by default report.html in the results folder."""
 
 
 def paper(arguments: list[str]) -> int:
     """`byol paper [TABLE] [flags]`."""
-    command = parse(Paper, arguments, "byol paper", inspect.cleandoc(Paper.__doc__ or ""))
+    command = parse(PaperCommand, arguments, "byol paper", inspect.cleandoc(PaperCommand.__doc__ or ""))
     from byol.paper.catalog import TABLES, table_named
     from byol.paper.scales import scale_named
 
@@ -80,24 +80,16 @@ def paper(arguments: list[str]) -> int:
         for job in part_of(plan(tables, scale, command.seeds, command.only), command.part):
             print("\n".join(commands(job, scale, command.data, test)))
         return 0
-    from byol.paper.runner import Paths, run
+    from byol.paper.runner import Paths, RunOptions, run
 
     console = Console(highlight=False, emoji=False, soft_wrap=True)
-    where = Paths(train=command.data, test=test, results=Path(command.results), runs=Path(command.runs))
-    report = run(
-        tables,
-        scale,
-        where,
-        seeds=command.seeds,
-        only=command.only,
-        jobs=command.jobs,
-        part=command.part,
-        say=lambda text: console.print(text, markup=False),
-    )
-    if report.interrupted:
-        console.print("interrupted; the same command goes on")
+    paths = Paths(train=command.data, test=test, results=Path(command.results), runs=Path(command.runs))
+    options = RunOptions(seeds=command.seeds, only=command.only, part=command.part, processes=command.jobs)
+    summary = run(tables, scale, paths, options, say=lambda text: console.print(text, markup=False))
+    if summary.interrupted:
+        console.print("interrupted; run the same command again to continue")
         return INTERRUPTED
-    return FAILED if report.failed else 0
+    return FAILED if summary.failed else 0
 
 
 def _test_part(data: str) -> str:
@@ -105,10 +97,10 @@ def _test_part(data: str) -> str:
 
     if is_name(data) and ":" not in data:
         return f"{data}:test"
-    raise UserError(f"Which images is {data!r} to be tested on? Give --test with labeled images.")
+    raise UserError(f"{data!r} has no test part. Give --test with labeled images.")
 
 
-def _list(command: Paper) -> int:
+def _list(command: PaperCommand) -> int:
     from byol.paper.catalog import TABLES
     from byol.paper.scales import SCALES
     from byol.paper.summary import seconds_of_a_cell
@@ -125,13 +117,13 @@ def _list(command: Paper) -> int:
             costs.append(f"{scale.name}: {cells} cells, {minutes:.0f} min ({how})")
         print(f"{name:17s} {table.source}: {table.claim}\n{'':17s} {'; '.join(costs)}")
     print(
-        "\nMinutes are for one seed, cells one after another; --jobs puts them side by side.\n"
+        "\nMinutes are for one seed with cells run one after another; --jobs runs several in parallel.\n"
         "byol paper TABLE --scale cpu --seeds 3; byol paper all; byol paper report"
     )
     return 0
 
 
-def _report(command: Paper) -> int:
+def _report(command: PaperCommand) -> int:
     from byol.paper.report import write_report
 
     document = Path(command.document)

@@ -1,6 +1,5 @@
 """Few labels: what a linear classifier on frozen features makes of 1, 2, 5, 10 ... labels per class."""
 
-import statistics
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +9,7 @@ from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
+from byol.evals.draws import mean_and_std
 from byol.evals.labels import class_names, draw_per_class, hold_out
 from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
@@ -76,8 +76,7 @@ def evaluate(
             rows = draw_per_class(labels, count, draw_seed(config.seed, draw), names)
             found.append(fit_fixed_l2(values[rows], seen.labels[rows], queries, asked.labels, len(names), config.l2))
             progress(f"{count} per class", draw + 1, config.draws)
-        result[f"top1_{count}"] = statistics.fmean(found)
-        result[f"top1_{count}_std"] = statistics.stdev(found) if len(found) > 1 else 0.0
+        result[f"top1_{count}"], result[f"top1_{count}_std"] = mean_and_std(found)
     return result
 
 

@@ -1,8 +1,8 @@
 """Segmentation: a fully convolutional head on a dilated encoder (arXiv:2006.07733, Appendix D.4)."""
 
 import math
-import statistics
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.cache import Progress, silent
 from byol.evals.dense import IGNORE, Maps, MapSource, held_out, in_threads, order, uniforms
+from byol.evals.draws import mean_and_std
 from byol.evals.metrics import confusion, mean_iou, pixel_accuracy
 
 
@@ -138,10 +139,11 @@ def evaluate(
         counts = _test(model, opened, test, list(range(len(test))), config, device)
         ious.append(mean_iou(counts))
         right.append(pixel_accuracy(counts))
+    miou, miou_std = mean_and_std(ious)
     return {
-        "miou": statistics.fmean(ious),
-        "miou_std": statistics.stdev(ious) if len(ious) > 1 else 0.0,
-        "pixel_accuracy": statistics.fmean(right),
+        "miou": miou,
+        "miou_std": miou_std,
+        "pixel_accuracy": fmean(right),
         "lr": best,
     }
 

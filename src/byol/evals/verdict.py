@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +12,7 @@ from byol.encoders.build import SHALLOW
 from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
+from byol.evals.draws import mean_and_std
 from byol.evals.fewshot import FEW_L2, draw_seed, fit_fixed_l2, fit_tuned_l2, standardize
 from byol.evals.finetune import Setting, Trial
 from byol.evals.labels import as_tensor, class_names, draw_per_class, smallest_class
@@ -221,4 +221,4 @@ class Bench:
 
 
 def _score(found: list[float]) -> Score:
-    return Score(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0.0, len(found))
+    return Score(*mean_and_std(found), len(found))

@@ -1,85 +1,76 @@
-"""The verdict as a page: accuracy over labels, one line per row, in one HTML file that needs nothing else."""
+"""The verdict as a page: accuracy over labels, one line per row of the table, in one self-contained HTML file."""
 
-import html
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from byol.evals.verdict import Verdict
+from byol.evals.verdict import ALL, Score, Verdict
+from byol.report.axis import Axis
+from byol.report.chart import Plot, chart
+from byol.report.document import Block, Figure, Grid, Note, Paragraph, literal, page
+from byol.report.marks import BLUE, GRAY, GREEN, ORANGE, PURPLE, SHAPES, YELLOW, Level, Line, Mark, Points, Ranges
+from byol.report.svg import Svg
 from byol.runtime.checkpoint import write_atomically
 
-COLORS = ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#ff7f0e", "#9467bd")
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 56, 20, 170, 48
+COLORS = (ORANGE, GRAY, BLUE, GREEN, YELLOW, PURPLE)
 
 
 def write_plot(path: Path, verdict: Verdict, title: str) -> None:
-    """Write the page, whole or not at all: the paragraph, the plot, the table.
+    """Write the page atomically: the paragraph, the figure, the table, what was left out.
 
     Raises:
         UserError: the disk is full or not writable.
     """
-    text = html.escape(verdict.paragraph)
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in verdict.notes)
-    write_atomically(
-        path,
-        "<!doctype html><html lang='en'><meta charset='utf-8'>"
-        f"<title>{html.escape(title)}</title>"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:50em;margin:2em auto;padding:0 1em}"
-        "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right}"
-        "td:first-child{text-align:left}</style>"
-        f"<h1>{html.escape(title)}</h1><p>{text}</p>{plot(verdict)}{_table(verdict)}{notes}</html>\n",
+    caption = "Each point is the mean over random draws of the labels; strokes span one standard deviation."
+    blocks: list[Block] = [
+        Paragraph(literal(verdict.paragraph)),
+        Figure(plot(verdict), caption),
+        _table(verdict),
+        *(Note(literal(note)) for note in verdict.notes),
+    ]
+    write_atomically(path, page(title, blocks))
+
+
+def plot(verdict: Verdict) -> Svg:
+    """Top-1 accuracy over labels per class, which stand on a logarithmic axis."""
+    counts = {column: max(1.0, count) for column, count in verdict.labels.items()}
+    best = max(score.mean + score.std for scores in verdict.table.values() for score in scores.values())
+    top = min(100, 10 * math.ceil(10 * best + 1e-9))
+    words = {counts[name]: f"all ({count:,.0f})" if name == ALL else name for name, count in verdict.labels.items()}
+    labels = Axis.around(counts.values(), log=True, label="labels per class", margin=0.03)
+    labels = replace(labels, ticks=words, grid=False)
+    percent: dict[float, str] = {value: f"{value} %" for value in range(0, top + 1, 10)}
+    accuracy = Axis(low=0, high=top, label="top-1 accuracy on unseen images", ticks=percent)
+    marks = [Level(value=100 * verdict.chance, words="chance"), *_marks(verdict, counts)]
+    return chart(
+        [Plot(x=labels, y=accuracy, marks=marks)],
+        "Accuracy over the number of labels",
+        f"Top-1 accuracy of {', '.join(verdict.table)}, with {', '.join(verdict.labels)} labels per class.",
     )
 
 
-def plot(verdict: Verdict) -> str:
-    """The plot as SVG: labels per class on a logarithmic axis, bars of one standard deviation."""
-    columns = list(verdict.labels)
-    low, high = (math.log(max(1, f(verdict.labels.values()))) for f in (min, max))
-    top = max(cell.mean + cell.std for cells in verdict.table.values() for cell in cells.values())
-    top = min(1.0, math.ceil(top * 10 + 1e-9) / 10)
-
-    def x(column: str) -> float:
-        share = (math.log(max(1, verdict.labels[column])) - low) / (high - low) if high > low else 0.5
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(value: float) -> float:
-        return HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM)
-
-    parts = [f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' font-size='13' role='img'>"]
-    for tick in range(round(top * 10) + 1):
-        at = y(tick / 10)
-        parts.append(f"<path d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}' stroke='#ddd'/>")
-        parts.append(f"<text x='{LEFT - 6}' y='{at + 4:.1f}' text-anchor='end'>{tick * 10} %</text>")
-    for column in columns:
-        name = column if column != "all" else f"all ({verdict.labels[column]:.0f})"
-        parts.append(f"<text x='{x(column):.1f}' y='{HEIGHT - BOTTOM + 18}' text-anchor='middle'>{name}</text>")
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f"<text x='{middle}' y='{HEIGHT - 8}' text-anchor='middle'>labels per class</text>")
-    parts.append(f"<path d='M{LEFT} {y(verdict.chance):.1f}H{WIDTH - RIGHT}' stroke='#999' stroke-dasharray='4 4'/>")
-    parts.append(
-        f"<text x='{WIDTH - RIGHT - 4}' y='{y(verdict.chance) - 4:.1f}' text-anchor='end' fill='#777'>chance</text>"
-    )
-    parts.append(f"<text x='{LEFT + 4}' y='{TOP - 6}'>top-1 accuracy on unseen images</text>")
-    for number, (row, cells) in enumerate(verdict.table.items()):
-        color = COLORS[number % len(COLORS)]
-        line = " ".join(f"{x(column):.1f},{y(cells[column].mean):.1f}" for column in columns)
-        parts.append(f"<polyline points='{line}' fill='none' stroke='{color}' stroke-width='2'/>")
-        for column in columns:
-            cell = cells[column]
-            ends = y(min(top, cell.mean + cell.std)), y(max(0.0, cell.mean - cell.std))
-            parts.append(f"<path d='M{x(column):.1f} {ends[0]:.1f}V{ends[1]:.1f}' stroke='{color}'/>")
-            parts.append(f"<circle cx='{x(column):.1f}' cy='{y(cell.mean):.1f}' r='3' fill='{color}'/>")
-        at = TOP + 16 + 20 * number
-        parts.append(f"<path d='M{WIDTH - RIGHT + 14} {at - 4}h20' stroke='{color}' stroke-width='2'/>")
-        parts.append(f"<text x='{WIDTH - RIGHT + 40}' y='{at}'>{html.escape(row)}</text>")
-    return "".join(parts) + "</svg>"
-
-
-def _table(verdict: Verdict) -> str:
-    head = "".join(f"<th>{column}</th>" for column in verdict.labels)
-    rows = []
-    for row, cells in verdict.table.items():
-        values = (
-            f"<td>{100 * c.mean:.1f}{f' ± {100 * c.std:.1f}' if c.draws > 1 else ''}</td>" for c in cells.values()
+def _marks(verdict: Verdict, counts: dict[str, float]) -> Iterator[Mark]:
+    for number, (row, scores) in enumerate(verdict.table.items()):
+        color, shape = COLORS[number % len(COLORS)], SHAPES[number % len(SHAPES)]
+        means = [(counts[column], 100 * score.mean) for column, score in scores.items()]
+        yield Line(points=means, color=color, name=row)
+        yield Ranges(
+            ends=[
+                ((counts[column], 100 * (score.mean - score.std)), (counts[column], 100 * (score.mean + score.std)))
+                for column, score in scores.items()
+            ],
+            color=color,
         )
-        rows.append(f"<tr><td>{html.escape(row)}</td>{''.join(values)}</tr>")
-    return f"<table><tr><th>top-1, %</th>{head}</tr>{''.join(rows)}</table>"
+        yield Points(points=means, color=color, name=row, shape=shape)
+
+
+def _table(verdict: Verdict) -> Grid:
+    head = ("top-1, % (labels per class:)", *verdict.labels)
+    rows = tuple((row, *map(_percent, scores.values())) for row, scores in verdict.table.items())
+    return Grid(head, rows)
+
+
+def _percent(score: Score) -> str:
+    """The mean, with the standard deviation where there are several draws."""
+    return f"{100 * score.mean:.1f}" + (f" ± {100 * score.std:.1f}" if score.draws > 1 else "")

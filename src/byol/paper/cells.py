@@ -1,4 +1,4 @@
-"""What a table is made of: cells, each a row of the paper and the settings that make it."""
+"""Tables and their cells. A cell is one row of the paper's table and the settings that reproduce it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from byol.paper.numbers import PaperNumber
 from byol.paper.scales import Scale
 
 Metric = Literal["linear", "semi_1%", "semi_10%"]
-"""What a row is measured by: a linear classifier on frozen features, or fine-tuning with a share of the labels."""
+"""The metric of a row: a linear classifier on frozen features, or fine-tuning with a share of the labels."""
 
 
 GROUPS = {"byol": "BYOL", "simclr": "SimCLR"}
-"""Methods that a table compares, as they are written."""
+"""Display names of the methods that a table compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,27 +22,27 @@ class Cell:
     """One row of a table."""
 
     name: str
-    """Unique in its table; what `--only` takes."""
+    """Unique in its table; `--only` matches it."""
     row: str
-    """The row in the paper's words, and the scale's own value where that differs."""
+    """The row as the paper names it, with the scale's own value if that differs."""
     paper: PaperNumber | None = None
-    """None where the paper prints no number for it."""
+    """None if the paper prints no number for the row."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings in which the row differs from the scale's, as `byol.config.values.replace` takes them."""
+    """Settings that differ from the scale's, as `byol.config.values.replace` takes them."""
     group: str = ""
-    """The method whose rows belong together, where a table compares two."""
+    """The method of the row, if the table compares two."""
     metric: Metric = "linear"
     note: str = ""
-    """What the row does not say by itself."""
+    """A remark for the report."""
 
     @property
     def title(self) -> str:
-        """The row, with its method where a table compares two."""
+        """The row, preceded by its method if the table compares two."""
         return f"{GROUPS[self.group]}, {self.row}" if self.group else self.row
 
     @property
     def fine_tunes(self) -> bool:
-        """Whether it is fine-tuned with few labels."""
+        """Whether the encoder is fine-tuned with few labels."""
         return self.metric != "linear"
 
     def config(self, scale: Scale) -> PretrainConfig:
@@ -58,13 +58,14 @@ class Table:
     title: str
     source: str
     claim: str
-    """One line: what the paper says it shows."""
+    """The paper's conclusion, in one line."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
-    """By scale, what it and a longer run of it cannot show of this table; `{updates}` and the like are filled in."""
+    """Scale name to what that scale, and a longer run of it, cannot show; `{updates}`, `{images}` and `{batch}` are
+    filled in."""
 
     def limit(self, scale: Scale) -> str:
-        """What a scale cannot show of this table, in words; empty where there is nothing to say."""
+        """What a scale cannot show of this table, as a sentence; empty if there is nothing to say."""
         return self.limits.get(scale.shorter or scale.name, "").format(
             updates=f"{scale.config.total_steps(scale.train_images):,}",
             images=f"{scale.train_images:,}",

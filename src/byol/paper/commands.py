@@ -1,4 +1,4 @@
-"""The scale `paper` as commands: what a cluster runs, printed and never run from here."""
+"""The scale `paper` as shell commands for a cluster; they are printed, never run from here."""
 
 import shlex
 from typing import Any
@@ -9,13 +9,13 @@ from byol.paper.plan import Job
 from byol.paper.scales import Scale
 
 RECIPE = "paper-300"
-"""The setting of every ablation (Section 5)."""
+"""The recipe of all ablations (Section 5)."""
 GPUS = 8
-"""Processes of a node; more nodes by torchrun's own --nnodes."""
+"""Processes per node; add torchrun's `--nnodes` for more nodes."""
 
 
 def flags(config: PretrainConfig, start: PretrainConfig) -> list[str]:
-    """What `byol pretrain` must be told so that its recipe's config becomes another one."""
+    """Flags of `byol pretrain` that turn the config `start` of its recipe into `config`."""
     method = config.method.name
     chosen = [] if method == start.method.name else ["--method", method]
     return chosen + _flags(to_json(config), to_json(replace(start, method=method)), "--")
@@ -39,7 +39,7 @@ def _flags(values: dict[str, Any], start: dict[str, Any], prefix: str) -> list[s
 
 
 def commands(job: Job, scale: Scale, train: str, test: str) -> list[str]:
-    """The lines that train a job once, and evaluate it as its rows ask."""
+    """The commands that train a job once and run each evaluation that its rows need."""
     folder = f"runs/paper/{job.name}"
     pretrain = ["torchrun", "--nproc-per-node", str(GPUS), "-m", "byol", "pretrain", train, "--recipe", RECIPE]
     evaluations = dict.fromkeys("semi" if cell.fine_tunes else "linear" for _, cell in job.rows)

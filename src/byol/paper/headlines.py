@@ -8,20 +8,20 @@ from byol.paper.numbers import number
 from byol.paper.scales import Scale
 
 METHODS: dict[str, dict[str, Any]] = {"byol": {}, "simclr": {"method": "simclr"}}
-"""SimCLR as the paper reproduced it at first (67.9), its temperature the method's own 0.1."""
+"""SimCLR as the paper first reproduces it (67.9), with the method's own temperature of 0.1."""
 
 BATCHES = (4096, 2048, 1024, 512, 256, 128, 64)
-"""Images that batch norm and SimCLR's negatives see (Table 16)."""
+"""Images over which batch norm and SimCLR's negatives extend (Table 16)."""
 
 LEAST_PART = 8
-"""Images that a part must have, or its row is left out: in a part of two, as 64 of 4096 would be of 128, batch norm
-after the last stage makes every value 1 or -1, which no row of the paper comes near."""
+"""Least images of a micro-batch; rows with fewer are left out. With 2 images, which 64 of 4096 would be at a batch of
+128, batch norm after the last stage turns every value into 1 or -1, unlike any row of the paper."""
 
 Settings = dict[str, Any]
 
 
 def batch_size(scale: Scale) -> list[Cell]:
-    """The batch shrinks by accumulation: gradients of N parts are averaged, so that the update keeps its size."""
+    """Batch sizes by gradient accumulation: gradients of N micro-batches are averaged, so updates keep their size."""
     cells = []
     for method, changes in METHODS.items():
         for batch in BATCHES:
@@ -69,25 +69,25 @@ REMOVED: dict[str, tuple[str, Settings, str]] = {
     "crop-color": (
         "crop and color only",
         both(flip=0.0, **NO_BLUR),
-        "without the flip, as the row above is the one that names it; the paper does not say",
+        "without the flip, since only the row above names it; the paper does not say",
     ),
     "crop-blur": (
         "crop and blur only",
         both(flip=0.0, solarize=0.0, **NO_COLOR),
-        "without flip and solarizing; the paper does not say",
+        "without flip and solarization; the paper does not say",
     ),
 }
-"""What each row of Table 17 does to the views: the paper's words, the settings, and what it leaves open."""
+"""Rows of Table 17: the paper's name, the settings of the views, and a remark where the paper leaves something open."""
 
 
 def augmentations(scale: Scale) -> list[Cell]:
-    """Transformations removed one after another, from views that have all of them that their size allows.
+    """Transformations removed from views that have all transformations that their size allows.
 
-    A row that is one above it all over again, since there was nothing to remove, is left out.
+    A row that equals an earlier one, because there was nothing to remove, is left out.
     """
     start: Settings = {} if scale.everything == scale.config.augment else {"augment": scale.everything}
     blurred = scale.everything.view1.blur > 0
-    solarizing_alone = "" if blurred else "solarizing alone: views of this size have no blur"
+    solarizing_alone = "" if blurred else "only solarization: views of this size have no blur"
     cells: dict[PretrainConfig, Cell] = {}
     for method, changes in METHODS.items():
         for name, (row, settings, note) in REMOVED.items():

@@ -1,14 +1,14 @@
-"""Does a longer run bring the order of rows nearer to the paper's? The same rows and seeds at two scales."""
+"""Compare two scales that differ only in epochs: does a longer run bring the order of rows closer to the paper's?"""
 
 import math
 
-from byol.paper.blocks import Block, Grid, Heading, Paragraph
 from byol.paper.ranks import Row, decided, on_shared_seeds, tau_of
 from byol.paper.summary import Gathered, TableResult
+from byol.report.document import Block, Grid, Heading, Paragraph
 
 
 def on_both(short: TableResult, long: TableResult) -> tuple[list[Row], list[Row]]:
-    """Rows that both scales have, on the seeds that all of them share; first at the short one, then at the long."""
+    """Rows that both scales have, on the seeds that all rows share: those of the short scale, then of the long one."""
     at = [{row.name: row for row in result.comparable()} for result in (short, long)]
     names = [name for name in at[0] if name in at[1]]
     rows = on_shared_seeds([found[name] for found in at for name in names])
@@ -16,7 +16,7 @@ def on_both(short: TableResult, long: TableResult) -> tuple[list[Row], list[Row]
 
 
 def longer_blocks(short: Gathered, long: Gathered) -> list[Block]:
-    """What the longer run changes; nothing where the two scales share no rows that can be ranked."""
+    """What the longer run changes; nothing if the two scales share no rows that can be ranked."""
     grid, each, taus = [], [], []
     for result in long.tables:
         brief = short.table(result.table.name)
@@ -54,9 +54,9 @@ def longer_blocks(short: Gathered, long: Gathered) -> list[Block]:
     return [
         Heading(f"What a longer run changes ({names[0]} and {names[1]})", 3),
         Paragraph(
-            f"Rows and seeds that both scales have, {epochs[0]} epochs beside {epochs[1]} and nothing else different. "
-            f"Mean of Kendall's tau-b over {len(grid)} tables: **{means[0]:.2f}** at {epochs[0]} epochs, "
-            f"**{means[1]:.2f}** at {epochs[1]}."
+            f"Rows and seeds that both scales have, at {epochs[0]} and at {epochs[1]} epochs; nothing else differs. "
+            f"Mean of Kendall's tau-b over {len(grid)} table{'s' if len(grid) > 1 else ''}: **{means[0]:.2f}** at "
+            f"{epochs[0]} epochs, **{means[1]:.2f}** at {epochs[1]}."
         ),
         Grid(
             (
@@ -68,6 +68,6 @@ def longer_blocks(short: Gathered, long: Gathered) -> list[Block]:
             ),
             tuple(grid),
         ),
-        Paragraph("Row by row, and what the longer run adds:"),
-        Grid(("row", "paper", *names, "added"), tuple(each)),
+        Paragraph("Accuracy row by row, in percent:"),
+        Grid(("row", "paper", *names, "change"), tuple(each)),
     ]

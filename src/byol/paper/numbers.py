@@ -1,4 +1,4 @@
-"""The paper's numbers (arXiv:2006.07733): `numbers.json`, and the way to one of them."""
+"""The paper's numbers (arXiv:2006.07733), kept in `numbers.json`, and how to look one up."""
 
 import json
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PaperNumber:
-    """One number of one table."""
+    """One number of a table."""
 
     value: float
     """Top-1 accuracy in percent."""
     spread: float | None
-    """Half of best minus worst of three seeds, which the paper prints where it is above 0.25."""
+    """Half the range (best minus worst) over three seeds; the paper prints it where it is above 0.25."""
     source: str
-    """Such as `Table 5a`."""
+    """Where it stands, such as `Table 5a`."""
     key: dict[str, Any]
-    """What tells the row from the table's others."""
+    """The values that identify the row in its table."""
 
 
 @cache
 def paper_tables() -> dict[str, Any]:
-    """Every table of numbers.json: its source, its title, its rows. Half-ranges stand beside a number as `..._pm`."""
+    """All tables of numbers.json, each with source, title and rows. The half-range of a number has the key `..._pm`."""
     tables: dict[str, Any] = json.loads(Path(__file__).with_name("numbers.json").read_text())
     return tables
 
 
 def number(table: str, metric: str = "top1", /, **key: Any) -> PaperNumber:
-    """The number of the first row of a table with these values."""
+    """The number of a table's first row that has these values."""
     entry = paper_tables()[table]
     rows = [row for row in entry["rows"] if all(row[name] == value for name, value in key.items())]
     assert rows, f"{table} has no row {key}"

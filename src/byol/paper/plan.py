@@ -1,4 +1,4 @@
-"""What is to be run, in which order, and what is done already."""
+"""The plan of a call: which trainings to run, in which order, and which already have results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from byol.paper.scales import Scale
 
 @dataclass
 class Job:
-    """One training, and the rows of the tables that it is measured for: many tables have BYOL's own row."""
+    """One training and the rows that it serves: many tables share BYOL's own row."""
 
     config: PretrainConfig
-    """With the seed."""
+    """Includes the seed."""
     rows: list[tuple[Table, Cell]]
 
     @property
@@ -34,10 +34,10 @@ class Job:
 
 
 def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...] = ()) -> list[Job]:
-    """Every training once, seed 0 of every table first, then seed 1: a run cut short has whole tables.
+    """All trainings, each once: seed 0 of all tables, then seed 1, so that an interrupted run has complete tables.
 
     Raises:
-        UserError: patterns that match no cell.
+        UserError: the patterns match no cell.
     """
     jobs: dict[PretrainConfig, Job] = {}
     for seed in range(seeds):
@@ -52,32 +52,32 @@ def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...
 
 
 def part_of(jobs: list[Job], part: str) -> list[Job]:
-    """The first of four parts for `1/4`: every fourth job, so that parts end at about the same time.
+    """One part of the jobs: `1/4` takes every fourth job, so that all parts end at about the same time.
 
     Raises:
-        UserError: no such part.
+        UserError: there is no such part.
     """
     number, slash, of = part.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-        raise UserError(f"part is {part!r}, but must be one of some, such as 1/4, 2/4, 3/4 and 4/4.")
+        raise UserError(f"part is {part!r}, but must be a part and a count, such as 1/4, 2/4, 3/4 or 4/4.")
     return jobs[int(number) - 1 :: int(of)]
 
 
 class ResultStore:
-    """The results of a scale, to look up what need not be run again."""
+    """The results of a scale, read from and appended to its results files."""
 
     def __init__(self, folder: Path, scale: Scale, data: str | None) -> None:
         self.folder, self.scale, self.data = folder, scale, data
         self._files: dict[str, Lines] = {}
 
     def lines(self, table: str) -> Lines:
-        """The results file of a table, read once."""
+        """The results file of a table; read once."""
         if table not in self._files:
             self._files[table] = read_lines(results_file(self.folder, table, self.scale.name))
         return self._files[table]
 
     def complaints(self, tables: Sequence[Table]) -> list[str]:
-        """A sentence for each file with corrupt lines, and one for each with stale ones."""
+        """A sentence per file with corrupt lines, and one per file with stale lines."""
         said = []
         for table in tables:
             lines = self.lines(table.name)
@@ -86,13 +86,13 @@ class ResultStore:
             stale = self.stale(table)
             if stale:
                 said.append(
-                    f"{lines.path}: {stale} line{'s are' if stale > 1 else ' is'} of other settings or images; what is "
-                    "needed will be run again."
+                    f"{lines.path}: {stale} line{'s are' if stale > 1 else ' is'} of other settings or images; cells "
+                    "without a result run again."
                 )
         return said
 
     def stale(self, table: Table) -> int:
-        """Lines that fit no cell of their name any more."""
+        """Number of lines that no longer fit the cell of their name."""
         cells = {cell.name: cell for cell in table.cells(self.scale)}
         return sum(
             line["cell"] not in cells or not self._fits(line, cells[line["cell"]], line["seed"])
@@ -100,7 +100,7 @@ class ResultStore:
         )
 
     def line(self, table: Table, cell: Cell, seed: int) -> Mapping[str, Any] | None:
-        """The result of a cell, if there is one that still fits."""
+        """The latest result of a cell that still fits; None if there is none."""
         return latest(
             line
             for line in self.lines(table.name).found
@@ -108,11 +108,11 @@ class ResultStore:
         )
 
     def missing(self, job: Job) -> list[tuple[Table, Cell]]:
-        """Rows of a job that have no result."""
+        """Rows of a job without a result."""
         return [row for row in job.rows if self.line(*row, job.config.seed) is None]
 
     def reuse(self, job: Job) -> bool:
-        """Take a result of the same training from another table for the rows that lack one; whether that was enough."""
+        """Copy another table's result of the same training to the rows without one; whether all rows have one now."""
         missing = self.missing(job)
         wanted = evaluation_of(self.scale, fine_tunes=any(cell.fine_tunes for _, cell in missing))
         found = latest(

@@ -1,4 +1,4 @@
-"""Do our rows stand in the paper's order? Kendall's tau-b, over all seeds and seed by seed, and which rows disagree."""
+"""Compare the order of our rows with the paper's: Kendall's tau-b, over all seeds and by seed, and swapped rows."""
 
 import itertools
 import math
@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 FEWEST_ROWS = 3
-"""Rows below which a rank correlation says nothing."""
+"""Least number of rows for a rank correlation."""
 UNPRINTED = 0.25
-"""Half-range of a number that the paper prints without one: it leaves out what is not above it."""
+"""Half-range of a number that the paper prints without one: it omits half-ranges up to this."""
 
 
 def tau_b(x: Sequence[float], y: Sequence[float]) -> float:
-    """Kendall's tau-b of two lists of equal length, in [-1, 1]: pairs in the same order less pairs swapped, over the
-    geometric mean of the pairs that are untied in each (Kendall 1945); NaN where one of them is all ties."""
+    """Kendall's tau-b of two lists of equal length, in [-1, 1]; NaN if all values of a list are equal.
+
+    Pairs in the same order minus swapped pairs, divided by the geometric mean of the numbers of untied pairs in each
+    list (Kendall 1945).
+    """
     pairs = [(_sign(x[i] - x[j]), _sign(y[i] - y[j])) for i, j in itertools.combinations(range(len(x)), 2)]
     untied = math.sqrt(sum(abs(a) for a, _ in pairs) * sum(abs(b) for _, b in pairs))
     return sum(a * b for a, b in pairs) / untied if untied else math.nan
@@ -30,7 +33,7 @@ class Row:
     name: str
     paper: float
     by_seed: Mapping[int, float]
-    """One per seed, one at least."""
+    """Seed to our number; at least one."""
     paper_spread: float = 0.0
 
     @property
@@ -43,14 +46,14 @@ class Row:
 
     @property
     def spread(self) -> float:
-        """Half of best minus worst, as the paper prints it."""
+        """Half the range, as the paper prints it."""
         return (max(self.ours) - min(self.ours)) / 2
 
 
 def on_shared_seeds(rows: Sequence[Row]) -> list[Row]:
-    """Rows with the seeds that all of them have: a seed's weights and order of images are the same in each.
+    """The rows, reduced to the seeds that all of them have; no rows if they share no seed.
 
-    No row where they share no seed.
+    Rows are comparable seed by seed: a seed gives all of them the same initial weights and order of images.
     """
     shared = set.intersection(*(set(row.by_seed) for row in rows)) if rows else set()
     if not shared:
@@ -59,60 +62,60 @@ def on_shared_seeds(rows: Sequence[Row]) -> list[Row]:
 
 
 def tau_of(rows: Sequence[Row]) -> float:
-    """Tau-b between the paper's rows and ours; NaN of too few."""
+    """Tau-b between the paper's numbers and our means; NaN for too few rows."""
     return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
 
 
 def tau_by_seed(rows: Sequence[Row]) -> dict[int, float]:
-    """Tau-b of each seed alone, of rows that share their seeds."""
+    """Seed to the tau-b of that seed alone; all rows must have the same seeds."""
     paper = [row.paper for row in rows]
     return {seed: tau_b(paper, [row.by_seed[seed] for row in rows]) for seed in (rows[0].by_seed if rows else ())}
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Two rows, on the seeds that both have, that stand the other way round here than in the paper."""
+    """Two rows in the paper's order, with the same seeds."""
 
     upper: Row
-    """Higher in the paper."""
+    """The row with the higher number in the paper."""
     lower: Row
 
     @property
     def theirs(self) -> float:
-        """Points by which the paper has the upper row ahead."""
+        """Points by which the upper row leads in the paper."""
         return self.upper.paper - self.lower.paper
 
     @property
     def ours(self) -> float:
-        """Points by which it is behind here."""
+        """Points by which the upper row trails here; negative if it leads."""
         return self.lower.mean - self.upper.mean
 
     @property
     def paper_decides(self) -> bool:
-        """Whether the paper's seeds tell the two apart."""
+        """Whether the difference in the paper exceeds both half-ranges."""
         return self.theirs > sum(max(UNPRINTED, row.paper_spread) for row in (self.upper, self.lower))
 
     @property
     def weight(self) -> str:
-        """In how many seeds it is so."""
+        """In how many seeds the upper row trails, in words."""
         behind = [self.lower.by_seed[seed] > self.upper.by_seed[seed] for seed in self.upper.by_seed]
         return in_seeds(behind)
 
 
 def in_seeds(holds: Sequence[bool]) -> str:
-    """In how many seeds something is so, in words."""
+    """In how many seeds something holds, in words."""
     if len(holds) == 1:
-        return "one seed, which does not say whether that is chance"
+        return "one seed, which may be chance"
     return f"in {'each' if all(holds) else sum(holds)} of {len(holds)} seeds"
 
 
 def swaps(rows: Sequence[Row]) -> list[Swap]:
-    """Every pair that stands the other way round; ties on either side are none."""
+    """All pairs in reversed order; ties on either side do not count."""
     return [swap for swap in _pairs(rows) if swap.theirs > 0 and swap.ours > 0]
 
 
 def decided(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many pairs that the paper's seeds tell apart stand in the paper's order here, and how many such there are."""
+    """Of the pairs that the paper decides: how many are in the paper's order here, and how many there are."""
     told = [pair for pair in _pairs(rows) if pair.paper_decides]
     return sum(pair.ours < 0 for pair in told), len(told)
 
@@ -122,7 +125,7 @@ def _pairs(rows: Sequence[Row]) -> list[Swap]:
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
-    """Who disagrees: a sentence for each of the fewest rows, greedily, that have a part in every swapped pair."""
+    """A sentence per misplaced row. Rows are chosen greedily until each swapped pair contains one of them."""
     left = swaps(rows)
     said = []
     while left:
@@ -139,7 +142,7 @@ def _sentence(row: Row, mine: Sequence[Swap]) -> str:
     other = worst.upper if up else worst.lower
     others = [s.upper.name if s.lower is row else s.lower.name for s in mine if s is not worst]
     also = f" Also with {_listed(others)}." if others else ""
-    theirs = "" if worst.paper_decides else ", which the paper's own seeds do not tell apart"
+    theirs = "" if worst.paper_decides else " (within the paper's own spread)"
     return (
         f"**{row.name}** is swapped with {other.name}: in the paper {worst.theirs:.1f} points "
         f"{'below' if up else 'above'} it{theirs}, here {worst.ours:.1f} {'above' if up else 'below'} "

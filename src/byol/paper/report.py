@@ -1,4 +1,4 @@
-"""`byol paper report`: every table that has results, the paper's rows beside ours, from the results files alone."""
+"""`byol paper report`: all tables with results, the paper's rows next to ours, made from the results files alone."""
 
 import math
 import re
@@ -8,40 +8,25 @@ from pathlib import Path
 
 from byol.config.methods import BYOLConfig
 from byol.errors import UserError
-from byol.paper.blocks import Block, Grid, Heading, Items, Paragraph, Plot, markdown, page
 from byol.paper.catalog import TABLES
 from byol.paper.cells import GROUPS
+from byol.paper.claims import CLAIMS, claim_blocks
+from byol.paper.figures import rows_figure
 from byol.paper.longer import longer_blocks
-from byol.paper.plots import drops_plot, rows_plot
-from byol.paper.ranks import Row, decided, in_seeds, on_shared_seeds, sentences, tau_by_seed, tau_of
+from byol.paper.ranks import Row, decided, sentences, tau_by_seed, tau_of
 from byol.paper.scales import SCALES
-from byol.paper.summary import Gathered, RowResult, TableResult, drops, gather
+from byol.paper.summary import Gathered, RowResult, TableResult, gather
+from byol.report.document import Block, Figure, Grid, Heading, Items, Note, Paragraph, markdown, page
 from byol.runtime.checkpoint import write_atomically
 
-CLAIMS = {
-    "batch-size": ("When the batch shrinks", ("256", "128", "64")),
-    "augmentations": (
-        "When transformations go",
-        ("remove color (jittering and grayscale)", "remove grayscale", "crop only"),
-    ),
-}
-"""The paper's two headline claims: the table, and the rows that are said in words."""
-FIGURE_3B = (
-    "baseline",
-    "remove grayscale",
-    "remove color (jittering and grayscale)",
-    "crop and blur only",
-    "crop only",
-)
-"""Rows of the paper's plot of the removed transformations."""
 MARKS = ("<!-- paper:results -->", "<!-- /paper:results -->")
 
 
 def gather_all(results: Path) -> list[Gathered]:
-    """Every scale that has results.
+    """All scales with results.
 
     Raises:
-        UserError: there is none.
+        UserError: there are no results.
     """
     found = [gather(results, make(), TABLES) for make in SCALES.values()]
     found = [gathered for gathered in found if gathered.tables]
@@ -51,10 +36,18 @@ def gather_all(results: Path) -> list[Gathered]:
 
 
 def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
-    """Write the page, and the part of a document between its marks with the plots beside it; the files written.
+    """Write the page, and the results section of a Markdown document with its figures.
+
+    Args:
+        results: folder of the results files.
+        document: Markdown with the two `MARKS`; the text between them is replaced.
+        to: the HTML page.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        UserError: no results, or a document without marks.
+        UserError: there are no results, or the document lacks the marks.
     """
     blocks = report_blocks(gather_all(results))
     written = [to]
@@ -62,12 +55,12 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
         text = document.read_text(encoding="utf-8")
         pattern = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
         if not pattern.search(text):
-            raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; put them where the tables stand.")
+            raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; add them where the tables belong.")
         made = f"{MARKS[0]}\n\n{markdown(blocks)}\n{MARKS[1]}"
-        for plot in blocks:
-            if isinstance(plot, Plot) and plot.file:
-                write_atomically(document.parent / plot.file, plot.svg + "\n")
-                written.append(document.parent / plot.file)
+        for block in blocks:
+            if isinstance(block, Figure) and block.file:
+                write_atomically(document.parent / block.file, block.svg.standalone())
+                written.append(document.parent / block.file)
         write_atomically(document, pattern.sub(lambda found: made, text))
         written.append(document)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +69,7 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
 
 
 def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
-    """The whole report."""
+    """The whole report, scale by scale."""
     blocks: list[Block] = []
     by_name = {gathered.scale.name: gathered for gathered in scales}
     for gathered in scales:
@@ -86,7 +79,7 @@ def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
         for name in CLAIMS:
             result = gathered.table(name)
             if result is not None:
-                blocks += _claim(result)
+                blocks += claim_blocks(result)
         for result in gathered.tables:
             blocks += table_blocks(result)
     return blocks
@@ -128,25 +121,25 @@ def _overview(gathered: Gathered) -> list[Block]:
             Paragraph(
                 f"Mean of Kendall's tau-b over {tables}: **{sum(taus) / len(taus):.2f}**"
                 f"{_mean_by_seed(counted)}{_apart(taus, apart)}. It compares the order of the paper's rows with ours, "
-                "from -1 (reversed) to 1 (the same), over the seeds that all rows of a table have; *seed by seed* is "
-                "the same of each seed alone, which is noisier than their mean. *Pairs in the paper's order* counts "
-                "only pairs that the paper's own seeds tell apart."
+                "from -1 (reversed) to 1 (equal), over the seeds that all rows of a table have. *Seed by seed* is tau "
+                "of each seed alone, which is noisier than that of the means. *Pairs in the paper's order* counts "
+                "only pairs that differ by more than the paper's own spread over seeds."
             )
         )
     left = [f"`{name}`" for name in TABLES if gathered.table(name) is None]
-    if left and not gathered.scale.shorter:  # a longer run of a scale is for some rows only
+    if left and not gathered.scale.shorter:  # a longer scale is run for some rows only
         blocks.append(Paragraph(f"Not run at this scale: {', '.join(left)}."))
-    return blocks + [Paragraph(text) for text in _machines(gathered)]
+    return blocks + [Note(text) for text in _machines(gathered)]
 
 
 def _each_seed(rows: Sequence[Row]) -> str:
-    """Tau-b of every seed alone, where there are several."""
+    """Tau-b of each seed alone, if there are several."""
     taus = tau_by_seed(rows).values()
     return ", ".join(f"{tau:.2f}" for tau in taus) if len(taus) > 1 else "one seed"
 
 
 def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
-    """The tables that have an order on as many seeds as most of them have, and how many seeds these are."""
+    """The tables with the most common number of seeds, and that number; tables without a tau-b do not count."""
     ordered = [(table, len(tau_by_seed(rows))) for table in tables if not math.isnan(tau_of(rows := table.ranked()))]
     numbers = Counter(seeds for _, seeds in ordered)
     most = max(numbers, key=lambda number: (numbers[number], number), default=0)
@@ -154,7 +147,7 @@ def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
 
 
 def _mean_by_seed(tables: Sequence[TableResult]) -> str:
-    """The mean over tables of every seed alone, where there are several."""
+    """The mean over tables for each seed alone, if there are several."""
     taus = [tau_by_seed(table.ranked()) for table in tables]
     seeds = sorted(set.intersection(*(set(found) for found in taus)))
     means = [sum(found[seed] for found in taus) / len(taus) for seed in seeds]
@@ -162,12 +155,12 @@ def _mean_by_seed(tables: Sequence[TableResult]) -> str:
 
 
 def _apart(taus: Sequence[float], apart: Sequence[float]) -> str:
-    """The mean where each method's rows are ranked alone, if that is another."""
+    """The mean if the rows of each method are ranked separately, unless it is the same."""
     if apart == taus:
         return ""
     return (
-        f", or **{sum(apart) / len(apart):.2f}** where the rows of BYOL and of SimCLR, which the paper prints side by "
-        "side, are each ranked alone"
+        f", or **{sum(apart) / len(apart):.2f}** if the rows of BYOL and of SimCLR, which the paper prints side by "
+        "side, are ranked separately"
     )
 
 
@@ -181,91 +174,27 @@ def _setting(gathered: Gathered) -> str:
     method = config.method
     assert isinstance(method, BYOLConfig), "a scale's own row is BYOL's"
     faster = method.predictor_lr
-    predictor = f", the predictor's {faster:g} times as much" if faster != 1 else ""
+    predictor = f", {faster:g} times as much for the predictor" if faster != 1 else ""
     return (
         f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; "
         f"{config.encoder.name} at {config.image_size} px, width {config.encoder.width:g}; {config.epochs:g} epochs at "
         f"batch {config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
-        f"tau {method.tau:g}. The same for every table, but for what its rows say."
+        f"tau {method.tau:g}. All tables share these settings, except for what their rows change."
     )
 
 
 def _machines(gathered: Gathered) -> list[str]:
     seen = Counter(
-        f"{m['gpu'] or m['cpu']}, {m['threads']} of {m['cores']} cores a cell; torch {m['torch']}, byol {m['byol']}; "
+        f"{m['gpu'] or m['cpu']}, {m['threads']} of {m['cores']} cores per cell; torch {m['torch']}, byol {m['byol']}; "
         f"{line['config']['precision']}; {m['date']}"
         for line in gathered.lines()
         for m in [line["machine"]]
     )
-    return [f"*{text}: {count} rows and seeds*" for text, count in seen.items()]
-
-
-def _claim(result: TableResult) -> list[Block]:
-    """A headline claim in words and as a plot."""
-    lost = drops(result)
-    if set(lost) != {"byol", "simclr"}:
-        return []
-    when, names = CLAIMS[result.table.name]
-    rows = {group: {drop.name: drop for drop in found} for group, found in lost.items()}
-    both = [name for name in rows["byol"] if name in rows["simclr"]]
-    said = [
-        f"{name}: {_compared(rows['byol'][name], rows['simclr'][name])}"
-        for name in both
-        if any(name == wanted or name.startswith(f"{wanted} (") for wanted in names)
-    ]
-    head = ("row", "paper: BYOL", "paper: SimCLR", "here: BYOL", "here: SimCLR")
-    grid = Grid(
-        head,
-        tuple(
-            (
-                name,
-                *(_points(-rows[group][name].paper) for group in ("byol", "simclr")),
-                *(_signed(rows[group][name]) for group in ("byol", "simclr")),
-            )
-            for name in both[1:]
-        ),
-    )
-    plotted = {
-        group: [drop for drop in found if result.table.name != "augmentations" or drop.name in FIGURE_3B]
-        for group, found in lost.items()
-    }
-    if result.table.name == "augmentations":
-        plotted = {
-            group: sorted(found, key=lambda drop: FIGURE_3B.index(drop.name)) for group, found in plotted.items()
-        }
-    title = f"{when}: points lost from each method's own baseline"
-    file = f"paper-{result.table.name}-{result.scale.name}.svg"
-    return [
-        Heading(f"{when}: what BYOL and SimCLR lose ({result.scale.name})", 3),
-        *([Items(tuple(said))] if said else []),
-        Plot(drops_plot(plotted, title), title, file),
-        grid,
-    ]
-
-
-def _compared(byol: Row, simclr: Row) -> str:
-    both = on_shared_seeds([byol, simclr])
-    if not both:
-        return "no seed has both."
-    byol, simclr = both
-    gap, paper = simclr.mean - byol.mean, simclr.paper - byol.paper
-    weight = in_seeds([(theirs > ours) == (gap > 0) for ours, theirs in zip(byol.ours, simclr.ours, strict=True)])
-    here, there = (f"{abs(value):.1f} points {'less' if value > 0 else 'more'}" for value in (gap, paper))
-    lost = f"BYOL loses {byol.mean:.1f} points, SimCLR {simclr.mean:.1f}"
-    return f"{lost}: BYOL **{here}** ({weight}); in the paper {there}."
-
-
-def _points(value: float) -> str:
-    """With its sign, and 0.0 where it is none."""
-    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
-
-
-def _signed(drop: Row) -> str:
-    return _points(-drop.mean) + (f" ± {drop.spread:.1f}" if len(drop.ours) > 1 else "")
+    return [f"{text}: {count} rows and seeds" for text, count in seen.items()]
 
 
 def table_blocks(result: TableResult) -> list[Block]:
-    """One table: what it claims, the rows, the order, who disagrees."""
+    """One table: its claim, its rows, their order, and the rows that disagree with the paper's."""
     table, scale = result.table, result.scale
     blocks: list[Block] = [
         Heading(f"{table.title} ({scale.name})", 3),
@@ -277,16 +206,25 @@ def table_blocks(result: TableResult) -> list[Block]:
         blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
     measure = "fine-tuned" if result.rows[0].cell.fine_tunes else "linear"
     head = ("row", "paper", f"here: {measure}", "here: 20-NN", "verdict", "n")
-    blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Plot(rows_plot(result), table.title)]
+    blocks += [Grid(head, tuple(_row(row) for row in result.rows)), Figure(rows_figure(result), _caption(result))]
     ranked = result.ranked()
     if not math.isnan(tau_of(ranked)):
         blocks.append(Paragraph(_order(result)))
     if len(ranked) > 1:
         disagreeing = sentences(ranked)
-        blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No row stands in another order."))
+        blocks.append(Items(tuple(disagreeing)) if disagreeing else Paragraph("No rows are swapped."))
     notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
     notes += _left_out(result)
     return blocks + ([Paragraph("Notes:"), Items(tuple(notes))] if notes else [])
+
+
+def _caption(result: TableResult) -> str:
+    """What the marks of a table's figure are, in plain words."""
+    measured = "fine-tuning" if result.rows[0].cell.fine_tunes else "a linear classifier"
+    return (
+        f"Left: the paper's numbers, with the half-ranges that it prints. Right: ours, filled by {measured} with the "
+        "range over seeds, hollow by 20 nearest neighbors. The panels have different axes; compare the order of rows."
+    )
 
 
 def _row(row: RowResult) -> tuple[str, ...]:
@@ -314,7 +252,7 @@ def _order(result: TableResult) -> str:
         if not math.isnan(tau_of(rows)):
             said += f"; of {GROUPS[group]}'s rows alone {_weighed(rows)}"
     right, of = decided(ranked)
-    return f"{said}. Of {of} pairs of rows that the paper's seeds tell apart, {right} stand in its order here."
+    return f"{said}. Of {of} pairs of rows that differ by more than the paper's spread, {right} are in its order here."
 
 
 def _weighed(rows: Sequence[Row]) -> str:
@@ -322,13 +260,16 @@ def _weighed(rows: Sequence[Row]) -> str:
 
 
 def _left_out(result: TableResult) -> list[str]:
+    """Sentences about cells without results and about lines that were ignored."""
     said = []
     if result.missing:
         said.append(f"Not run yet: {'; '.join(cell.title for cell in result.missing)}.")
-    if result.stale:
-        said.append(f"{result.stale} lines of the results file are of other settings and were left out.")
-    if result.others:
-        said.append(f"{result.others} lines of the results file are of other images and were left out.")
-    if result.corrupt:
-        said.append(f"{result.corrupt} lines of the results file cannot be read.")
+    for count, words in (
+        (result.stale, "of other settings"),
+        (result.others, "of other images"),
+        (result.corrupt, "that cannot be read"),
+    ):
+        if count:
+            lines, are = ("lines", "are") if count > 1 else ("line", "is")
+            said.append(f"{count} {lines} {words} in the results file {are} ignored.")
     return said

@@ -1,4 +1,4 @@
-"""Results on the disk: one JSON object a line, `TABLE-SCALE.jsonl`, only ever appended to."""
+"""Results files, `TABLE-SCALE.jsonl`: one JSON object per line, append-only."""
 
 import json
 import os
@@ -26,40 +26,41 @@ NEEDED: dict[str, type | tuple[type, ...]] = {
     "seconds": dict,
     "machine": dict,
 }
-"""What a line must have to be one."""
+"""Keys that a line must have, and the types of their values."""
 NEEDED_OF_DATA = ("images", "test_images", "classes", "fingerprint")
 NEEDED_OF_MACHINE = ("cpu", "gpu", "cores", "threads", "torch", "byol", "date")
 
 
 @dataclass
 class Lines:
-    """What a results file holds."""
+    """The content of a results file."""
 
     path: Path
     found: list[dict[str, Any]] = field(default_factory=list)
-    """Whole lines, in the order in which they were written."""
+    """Valid lines, in the order in which they were written."""
     corrupt: list[int] = field(default_factory=list)
-    """Numbers of lines that are none, counted from 1."""
+    """Numbers of invalid lines, counted from 1."""
 
     def complaint(self) -> str:
-        """A sentence about corrupt lines; empty where there are none."""
+        """A sentence about corrupt lines; empty if there are none."""
         if not self.corrupt:
             return ""
         several = len(self.corrupt) > 1
         numbers = ", ".join(map(str, self.corrupt))
         return (
             f"{self.path}: line{'s' if several else ''} {numbers} cannot be read and {'are' if several else 'is'} "
-            f"passed over; the cell{'s' if several else ''} will be run again, and what is corrupt can be deleted."
+            f"skipped; the cell{'s run' if several else ' runs'} again. You can delete the corrupt "
+            f"line{'s' if several else ''}."
         )
 
 
 def results_file(folder: Path, table: str, scale: str) -> Path:
-    """Where the results of a table at a scale lie."""
+    """The results file of a table at a scale."""
     return folder / f"{table}-{scale}.jsonl"
 
 
 def read_lines(path: Path) -> Lines:
-    """All lines of a results file; none where it does not exist."""
+    """All lines of a results file; no lines if it does not exist."""
     lines = Lines(path)
     if path.is_file():
         for number, text in enumerate(path.read_bytes().split(b"\n"), start=1):
@@ -77,7 +78,7 @@ def read_lines(path: Path) -> Lines:
 
 
 def _whole(line: object) -> bool:
-    """Whether this is a line of results, with all that is read of one."""
+    """Whether this is a valid line: it has all keys that are ever read."""
     return (
         isinstance(line, dict)
         and all(key in line and isinstance(line[key], kind) for key, kind in NEEDED.items())
@@ -87,13 +88,13 @@ def _whole(line: object) -> bool:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, whole: in one write to the end of the file, on the disk when this returns.
+    """Append one line in a single write; it is on the disk when this returns.
 
-    A torn last line of a run that was killed is closed first, so that it cannot swallow this one. Processes that
-    append at once wait for each other where the system can lock files.
+    If the last line is incomplete because a run was killed, a line break comes first, so that the new line stays
+    intact. Processes that append at the same time wait for each other, where the system can lock files.
 
     Raises:
-        UserError: the folder is not writable, or the disk full.
+        UserError: the folder is not writable, or the disk is full.
     """
     text = (json.dumps(line, allow_nan=False) + "\n").encode()
     try:
@@ -113,10 +114,10 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _locked(number: int, *, wait: bool = True) -> Iterator[None]:
-    """Nobody else has an open file while this lasts; the system takes the lock back when a process dies."""
+    """Hold an exclusive lock on an open file; the system releases it if the process dies."""
     try:
         import fcntl
-    except ImportError:  # Windows: appending to the end is all there is
+    except ImportError:  # Windows has no flock; appends are unlocked there
         yield
         return
     fcntl.flock(number, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,10 +129,10 @@ def _locked(number: int, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """A run's folder for one process at a time.
+    """Reserve a run's folder for this process.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process has reserved it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(folder.name + ".lock")
@@ -141,13 +142,13 @@ def alone(folder: Path) -> Iterator[None]:
                 yield
         except BlockingIOError as error:
             raise UserError(
-                f"{folder} is being worked on by another process; give each call a --part of its own, or wait."
+                f"{folder} is in use by another process; give each call its own --part, or wait."
             ) from error
     path.unlink(missing_ok=True)
 
 
 def result_config(config: PretrainConfig) -> PretrainConfig:
-    """A config without what changes no result: where and how an update is computed, and how a run is watched."""
+    """The config with defaults for what does not change results: device, precision, data loading, logging, speed."""
     plain = PretrainConfig()
     apart = {"device": plain.device, "precision": plain.precision, "data": plain.data, "logging": plain.logging}
     return replace(
@@ -156,9 +157,9 @@ def result_config(config: PretrainConfig) -> PretrainConfig:
 
 
 def measured_with(line: Mapping[str, Any]) -> PretrainConfig | None:
-    """Essence of the config that a line was measured with: settings that came later take their default.
+    """The `result_config` of a line. Settings that are newer than the line have their defaults.
 
-    None where a setting is no longer there, or no longer allowed.
+    None if a setting of the line no longer exists or its value is no longer allowed.
     """
     return _read_config(json.dumps(line["config"]))
 
@@ -172,13 +173,13 @@ def _read_config(text: str) -> PretrainConfig | None:
 
 
 def fits(line: Mapping[str, Any], config: PretrainConfig, evaluation: Mapping[str, Any], data: str | None) -> bool:
-    """Whether a line is what would be measured now; a line that is not is stale.
+    """Whether a line is the result of the current settings; otherwise it is stale.
 
     Args:
-        line: of a results file.
-        config: essence of the cell's, with the seed.
-        evaluation: how the cell is evaluated, as JSON values; more in the line does no harm.
-        data: fingerprint of training and test images; None where it does not matter.
+        line: a line of a results file.
+        config: the `result_config` of the cell, with the seed.
+        evaluation: how the cell is evaluated, as JSON values; the line may have more keys.
+        data: fingerprint of training and test images; None accepts any.
     """
     return (
         measured_with(line) == config
@@ -188,7 +189,7 @@ def fits(line: Mapping[str, Any], config: PretrainConfig, evaluation: Mapping[st
 
 
 def latest(lines: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The last of some lines."""
+    """The last line; None if there are no lines."""
     last = None
     for line in lines:
         last = line

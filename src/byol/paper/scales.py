@@ -1,4 +1,4 @@
-"""Scales: encoder, data and schedule, the same for every table. To tune one, change its function here."""
+"""Scales: encoder, data and schedule, the same for all tables. To tune a scale, change its function here."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,51 +17,51 @@ from byol.recipes.presets import official, small_on_gpu
 from byol.recipes.small import small_views
 
 LOOKS = 20
-"""Health measures over a cell's training: the verdict wants two in a row."""
+"""Health measurements per training; the verdict needs two in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What fills a table's cells in."""
+    """Everything that a cell does not set: encoder, data, schedule, evaluation."""
 
     name: str
     what: str
     config: PretrainConfig
-    """The setting of BYOL's own row; a cell says what it changes in it."""
+    """The settings of BYOL's own row; a cell changes some of them."""
     images: int | None
-    """Training images that are taken, the first ones; None takes all."""
+    """Number of training images, the first of the set; None takes all."""
     everything: AugmentConfig
-    """Views with each of the paper's operations in them, for the table that removes them one by one."""
+    """Views with all of the paper's operations, for the table that removes them one by one."""
     encoders: Mapping[tuple[str, int], tuple[str, float]]
-    """For the paper's architecture and width, the encoder and width that stand for it; what is missing is left out."""
+    """The paper's architecture and width to the encoder and width used instead; missing ones are left out."""
     images_per_second: float
-    """Of one cell, for the estimate of costs until a run has measured them."""
+    """Training speed of one cell, for the cost estimate until a run has measured it."""
     train_images: int
-    """How many `images` are, for the same estimate."""
+    """Number of training images, for the same estimate."""
     evaluation_seconds: float
-    """Of k-NN and logistic regression, for the same estimate."""
+    """Duration of k-NN and logistic regression, for the same estimate."""
     penalties: tuple[float, ...] = tuple(10.0**power for power in range(-4, 5))
-    """Of the logistic regression: nine of the decades that the paper's 45 penalties span (Appendix D.2)."""
+    """l2 penalties of the logistic regression: nine powers of ten within the paper's 45 penalties (Appendix D.2)."""
     semi: SemiConfig = field(default_factory=SemiConfig)
     """Fine-tuning with few labels."""
     printed: bool = False
-    """Whether its commands are printed, and never run from here."""
+    """Whether its commands are printed instead of run."""
     shorter: str = ""
-    """The scale that this one is a longer run of; the report compares rows that both have."""
+    """Name of the scale with fewer epochs and otherwise equal settings; the report compares the two."""
 
     def estimated_seconds(self) -> float:
-        """What one cell takes, as far as can be known before one was run."""
+        """Estimated duration of one cell, before one has run."""
         return self.config.epochs * self.train_images / self.images_per_second + self.evaluation_seconds
 
 
 def cpu() -> Scale:
-    """CIFAR-10's first training images and a narrow ResNet-10: one core a cell.
+    """The first 20,000 training images of CIFAR-10 and a narrow ResNet-10; one core per cell.
 
-    Chosen among a dozen candidates on training images that no cell is trained or tested on (docs/paper.md,
-    `benchmarks/choose_paper_scale.py`): network and batch are those of the recipe cifar10-cpu, and so are half the
-    color and a predictor that learns ten times as fast as the rest, without which BYOL needs a longer schedule to be
-    told from a target that never moves. Views of half the images' side cost least for what they teach; they are too
-    small for any blur. tau and output are the paper's.
+    Chosen among a dozen candidates on held-out training images that no cell uses (docs/paper.md,
+    `benchmarks/choose_paper_scale.py`). The recipe cifar10-cpu has the same network and batch, half the color
+    distortion, and a predictor that learns ten times as fast as the rest; without it, BYOL needs a longer schedule to
+    differ from a target that never moves. Views of half the image side are the cheapest for their accuracy, and too
+    small for blur. tau and output size are the paper's.
     """
     images = 20_000
     config = PretrainConfig(
@@ -75,7 +75,7 @@ def cpu() -> Scale:
     )
     return Scale(
         name="cpu",
-        what="a part of CIFAR-10 and a narrow ResNet; minutes a cell on one core, cells side by side",
+        what="a part of CIFAR-10 and a narrow ResNet; minutes per cell on one core, cells in parallel",
         config=watched(config, images),
         images=images,
         everything=with_everything(config.augment, config.image_size),
@@ -93,11 +93,11 @@ def cpu() -> Scale:
 
 
 def cpu_long() -> Scale:
-    """`cpu` at four times its epochs and nothing else: what of the order of rows is owed to the length of a run."""
+    """`cpu` at four times its epochs, with nothing else changed: how the length of a run changes the order of rows."""
     short = cpu()
     assert short.images is not None
     config = watched(replace(short.config, epochs=4 * short.config.epochs), short.images)
-    what = "cpu at four times the epochs, to tell what a short run hides"
+    what = "cpu at four times the epochs, to show the effect of short runs"
     return dataclasses.replace(short, name="cpu-long", what=what, config=config, shorter=short.name)
 
 
@@ -107,7 +107,7 @@ def small() -> Scale:
     config = replace(small_on_gpu(epochs=50), method__tau=0.99)
     return Scale(
         name="small",
-        what="CIFAR-10 and ResNet-18 with the small stem; minutes a cell on one GPU",
+        what="CIFAR-10 and ResNet-18 with the small stem; minutes per cell on one GPU",
         config=watched(config, images),
         images=None,
         everything=with_everything(config.augment, config.image_size),
@@ -127,7 +127,7 @@ def small() -> Scale:
 
 
 def paper() -> Scale:
-    """The paper's own: ResNet-50 on ImageNet, 300 epochs at batch 4096 (Section 5; configs/byol.py:21)."""
+    """The paper's own setting: ResNet-50 on ImageNet, 300 epochs at batch 4096 (Section 5; configs/byol.py:21)."""
     config = official(300, lr=0.3, weight_decay=1e-6, tau=0.99)
     architectures = [(f"ResNet-{depth}", width) for depth in (50, 101, 152, 200) for width in (1, 2, 3, 4)]
     return Scale(
@@ -145,11 +145,11 @@ def paper() -> Scale:
 
 
 def with_everything(augment: AugmentConfig, side: int) -> AugmentConfig:
-    """The same crops and colors, with the probabilities of blur and solarizing of T and T' (Table 6).
+    """The same crops and colors, with the probabilities of blur and solarization of T and T' (Table 6).
 
-    The blur is at most 1 pixel wide, half of the paper's: in proportion to the image it is still several times the
-    paper's, whose 2 pixels of 224 would be a sixth of a pixel of 20 and change nothing. Views of less than 20 pixels
-    have none: the kernel, a tenth of the side, is a single pixel there.
+    sigma is at most 1 pixel, half the paper's. In proportion to the image that is still several times the paper's blur:
+    its 2 pixels of 224 would be a sixth of a pixel at 20, without effect. Views below 20 pixels have no blur, because
+    the kernel, a tenth of the side, is a single pixel.
     """
     blurred = blur_taps(side) > 1
     return replace(
@@ -160,7 +160,7 @@ def with_everything(augment: AugmentConfig, side: int) -> AugmentConfig:
 
 
 def watched(config: PretrainConfig, images: int) -> PretrainConfig:
-    """Measures over the whole run; a collapsed one runs on, since the row is what the whole schedule makes of it."""
+    """The config with health measured over the whole run. Collapsed runs go on: a row is the result of all epochs."""
     every = max(1, config.total_steps(images) // LOOKS)
     return replace(config, logging__health_every=every, logging__log_every=every, logging__stop_on_collapse=False)
 
@@ -169,10 +169,10 @@ SCALES: dict[str, Callable[[], Scale]] = {"cpu": cpu, "cpu-long": cpu_long, "sma
 
 
 def scale_named(name: str) -> Scale:
-    """A scale by its name.
+    """The scale of this name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such scale.
     """
     if name not in SCALES:
         raise UserError(f"There is no scale {name!r}.{nearest(name, SCALES)} The scales are: {', '.join(SCALES)}.")

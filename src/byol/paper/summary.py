@@ -1,4 +1,4 @@
-"""What the results files say of a table at a scale, and of the paper's two headline claims."""
+"""Results gathered from the files: by table and row at a scale, and the points that methods lose."""
 
 import dataclasses
 from collections import Counter
@@ -19,38 +19,38 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RowResult:
-    """One row with its results, by seed."""
+    """A row and its results, one line per seed."""
 
     cell: Cell
     lines: tuple[Line, ...]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """A figure in percent."""
+        """Seed to a metric, in percent."""
         return {line["seed"]: _per_cent(line, metric) for line in self.lines}
 
     @property
     def ours(self) -> tuple[float, ...]:
-        """What the row is measured by, in percent, one per seed."""
+        """The metric of the row in percent, one value per seed."""
         return tuple(self.by_seed(self.cell.metric).values())
 
     @property
     def knn(self) -> tuple[float, ...]:
-        """20-NN accuracy in percent, one per seed."""
+        """20-NN accuracy in percent, one value per seed."""
         return tuple(self.by_seed("knn").values())
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """How many seeds got which word."""
+        """Verdict to the number of seeds that got it."""
         return dict(Counter(line["verdict"] for line in self.lines))
 
     def ranked(self, metric: str) -> Row:
-        """For `byol.paper.ranks`."""
+        """The row for `byol.paper.ranks`, which needs the paper's number."""
         assert self.cell.paper is not None
         return Row(self.cell.title, self.cell.paper.value, self.by_seed(metric), self.cell.paper.spread or 0.0)
 
 
 def _per_cent(line: Line, metric: str) -> float:
-    """A figure in percent; an encoder that gives no numbers knows no more than chance."""
+    """A metric in percent; chance for an encoder whose features are not finite."""
     part, _, share_of_labels = metric.partition("_")
     share = line[part][share_of_labels] if share_of_labels else line[part]
     return 100 * (1 / line["data"]["classes"] if share is None else float(share))
@@ -58,45 +58,45 @@ def _per_cent(line: Line, metric: str) -> float:
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table at a scale: the rows that have results, in the table's order."""
+    """A table at a scale: its rows with results, in the table's order."""
 
     table: Table
     scale: Scale
     rows: tuple[RowResult, ...]
     missing: tuple[Cell, ...]
     stale: int
-    """Lines of other settings, which count for nothing."""
+    """Number of lines of other settings, which are ignored."""
     corrupt: int
     others: int = 0
-    """Lines of other images, which count for nothing either."""
+    """Number of lines of other images, which are ignored."""
 
     @property
     def seeds(self) -> tuple[int, int]:
-        """Fewest and most seeds of a row."""
+        """Least and largest number of seeds of a row."""
         counts = [len(row.lines) for row in self.rows]
         return min(counts), max(counts)
 
     def comparable(self, method: str | None = None) -> list[Row]:
-        """Rows that the paper has a number for, with the seeds that each has; of one method, or all."""
+        """Rows with a number in the paper, each with all its seeds; of one method, or of all."""
         rows = [row for row in self.rows if method is None or row.cell.group == method]
         return [row.ranked(row.cell.metric) for row in rows if row.cell.paper is not None]
 
     def ranked(self, method: str | None = None) -> list[Row]:
-        """The same, on the seeds that all of them have."""
+        """The comparable rows, on the seeds that all of them have."""
         return on_shared_seeds(self.comparable(method))
 
     def ranked_by_method(self) -> dict[str, list[Row]]:
-        """The same for each method alone; nothing where a table has one."""
+        """Method to its own ranked rows; empty if the table has a single method."""
         methods = dict.fromkeys(row.cell.group for row in self.rows)
         return {method: self.ranked(method) for method in methods} if len(methods) > 1 else {}
 
     def ranked_by_knn(self) -> list[Row]:
-        """The same by 20-NN accuracy; nothing where the paper's figure is of fine-tuning."""
+        """The ranked rows by 20-NN accuracy; rows that the paper fine-tunes are left out."""
         rows = [row for row in self.rows if row.cell.paper is not None and row.cell.metric == "linear"]
         return on_shared_seeds([row.ranked("knn") for row in rows])
 
     def seconds(self) -> float:
-        """What all lines took, each training counted once."""
+        """Duration of all lines; each training counts once."""
         lines = [line for row in self.rows for line in row.lines]
         taken = {measured_with(line): sum(line["seconds"].values()) for line in lines}
         return float(sum(taken.values()))
@@ -104,28 +104,28 @@ class TableResult:
 
 @dataclass
 class Gathered:
-    """All tables of a scale that have results."""
+    """All tables with results of a scale."""
 
     scale: Scale
     tables: list[TableResult] = field(default_factory=list)
 
     def lines(self) -> list[Line]:
-        """Every line that counts."""
+        """The lines of all rows."""
         return [line for table in self.tables for row in table.rows for line in row.lines]
 
     def table(self, name: str) -> TableResult | None:
-        """One of them."""
+        """The table of this name; None if it has no results."""
         return next((found for found in self.tables if found.table.name == name), None)
 
 
 def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
-    """Read every results file of a scale; of the data sets in them, the one with most lines counts."""
+    """Read all results files of a scale. If they have several data sets, the one with most lines is used."""
     every = ResultStore(folder, scale, None)
     used = Counter(
         (line["data"]["fingerprint"], line["data"]["images"]) for name in tables for line in every.lines(name).found
     )
     data, images = used.most_common(1)[0][0] if used else (None, scale.train_images)
-    scale = dataclasses.replace(scale, train_images=images)  # a run may have taken fewer
+    scale = dataclasses.replace(scale, train_images=images)  # a run may use fewer images
     done = ResultStore(folder, scale, data)
     gathered = Gathered(scale)
     for name, table in tables.items():
@@ -150,23 +150,23 @@ def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
 
 
 def seconds_of_a_cell(folder: Path, scale: Scale, table: Table) -> tuple[float, bool]:
-    """What a cell of a table takes, and whether that was measured: the median over its lines, else over the scale's."""
+    """Duration of a cell, and whether it is measured (the median over the table's lines) or the scale's estimate."""
     done = ResultStore(folder, scale, None)
     own = [sum(line["seconds"].values()) for line in done.lines(table.name).found]
     return (median(own), True) if own else (scale.estimated_seconds(), False)
 
 
 def drops(result: TableResult) -> dict[str, list[Row]]:
-    """By method, how many points each row loses from the method's first row, the paper's and ours.
+    """Method to the points that each of its rows loses from its first row, in the paper and here.
 
-    Of seeds that both have; rows without one are left out.
+    Seeds count that both rows have; rows without a shared seed are left out.
     """
     found: dict[str, list[Row]] = {}
     for group in dict.fromkeys(row.cell.group for row in result.rows):
         rows = [row for row in result.rows if row.cell.group == group]
         base = rows[0]
         if base.cell != next(cell for cell in result.table.cells(result.scale) if cell.group == group):
-            continue  # without the method's baseline there is nothing to lose
+            continue  # the method's baseline has no results
         at_base = base.by_seed(base.cell.metric)
         found[group] = []
         for row in rows:

@@ -1,4 +1,4 @@
-"""The paper's tables, each a function from a scale to its cells; `catalog.py` says what each claims."""
+"""The cells of the paper's tables, each table a function of the scale; `catalog.py` has titles and claims."""
 
 from typing import Any
 
@@ -8,17 +8,18 @@ from byol.paper.numbers import PaperNumber, number, paper_tables
 from byol.paper.scales import Scale
 
 MOCO_QUEUE = 4096
-"""Most keys in MoCo's queue at a scale below the paper's: fewer than its images, or an image meets itself."""
+"""Largest queue of MoCo below the paper's scale. It must be smaller than the data set: otherwise it holds another key
+of the same image, as a negative."""
 
 
 def targets(scale: Scale) -> list[Cell]:
     """What the target is and how fast it moves (Table 5a), and tau = 0 with a faster predictor (Table 21)."""
     hard = {"method__tau": 0.0, "method__constant_tau": True}
-    # the paper's predictor learns as fast as the rest; a scale whose own learns faster must not rescue this row
+    # the paper's predictor learns as fast as the rest; a scale with a faster one must not rescue this row
     rows: dict[float, dict[str, Any]] = {1: {}, 0.999: {}, 0.99: {}, 0.9: {}, 0: {**hard, "method__predictor_lr": 1.0}}
     at_zero = "5.5 in Tables 19 and 21, 3.2 ± 2.9 in Table 22"
     if isinstance(scale.config.method, BYOLConfig) and scale.config.method.predictor_lr != 1:
-        at_zero += "; its predictor learns as fast as the rest, unlike the scale's own"
+        at_zero += "; the predictor learns as fast as the rest, unlike in the scale's other rows"
     words: dict[float, str] = {1: "constant random network", 0: "stop-gradient of online"}
     cells = [
         Cell(
@@ -36,18 +37,18 @@ def targets(scale: Scale) -> list[Cell]:
             row=f"tau 0, predictor's rate x {factor}",
             paper=number("no_ema_predictor_lr", **{"lambda": factor}),
             changes={**hard, "method__predictor_lr": float(factor)},
-            note="a predictor that never learns" if factor == 0 else "",
+            note="the predictor never learns" if factor == 0 else "",
         )
         for factor in (0, 2, 10, 20)
     ]
 
 
 KINDS = {"xi": "ema", "sg(theta)": "stop-gradient", "theta": "online"}
-"""Table 19's parameters of the target, as `method.target` has them."""
+"""Table 19's names of the target's parameters to values of `method.target`."""
 
 
 def bridge(scale: Scale) -> list[Cell]:
-    """Predictor x target x negatives (Tables 5b and 19), alpha 0.1; the row that Table 19 prints twice stands once."""
+    """Predictor x target x negatives (Tables 5b and 19), alpha 0.1; the row that Table 19 prints twice is one cell."""
     cells: dict[str, Cell] = {}
     for row in paper_tables()["infonce_bridge_full"]["rows"]:
         kind, beta = KINDS[row["target_parameters"]], float(row["beta"])
@@ -55,7 +56,7 @@ def bridge(scale: Scale) -> list[Cell]:
         changes: dict[str, Any] = {"method": "infonce", "method__beta": beta, "method__temperature": 0.1}
         changes |= {} if kind == "ema" else {"method__target": kind}
         changes |= {} if row["predictor"] else {"method__predictor_depth": 0}
-        if row["predictor"] and kind == "stop-gradient":  # as in Table 5a: a faster predictor would stand in for xi
+        if row["predictor"] and kind == "stop-gradient":  # as in Table 5a: a faster predictor would replace xi
             changes["method__predictor_lr"] = 1.0
         is_byol = row["method"] == "BYOL"
         keys = {name: row[name] for name in ("predictor", "target_parameters", "beta")}
@@ -66,7 +67,7 @@ def bridge(scale: Scale) -> list[Cell]:
                 name="-".join(parts),
                 row=f"{row['method']}: {words}" if row["method"] else words,
                 paper=number("infonce_bridge_full", **keys),
-                # at beta 0 with both, the family's gradient is BYOL's: the run that other tables have serves here too
+                # at beta 0 with both, the gradient is BYOL's: the run of other tables serves here too
                 changes={} if is_byol else changes,
             ),
         )
@@ -118,7 +119,7 @@ def projection(scale: Scale) -> list[Cell]:
 
 
 def lr(scale: Scale) -> list[Cell]:
-    """The base learning rate (Table 15a), as a multiple of the paper's 0.3 and so of the scale's own."""
+    """The base learning rate (Table 15a): multiples of the paper's 0.3, applied to the scale's own rate."""
     return [
         Cell(
             name=f"x{printed / 0.3:.2g}",
@@ -131,7 +132,7 @@ def lr(scale: Scale) -> list[Cell]:
 
 
 def weight_decay(scale: Scale) -> list[Cell]:
-    """Weight decay (Table 15b), as a multiple of the paper's 1e-6 and so of the scale's own."""
+    """Weight decay (Table 15b): multiples of the paper's 1e-6, applied to the scale's own decay."""
     return [
         Cell(
             name=f"x{printed / 1e-6:.2g}",
@@ -144,12 +145,12 @@ def weight_decay(scale: Scale) -> list[Cell]:
 
 
 def _times(value: float, factor: float) -> float:
-    """A product in four digits, so that x 1 is the value itself."""
+    """A product with four digits; times 1 it is the value itself."""
     return float(f"{value * factor:.4g}")
 
 
 def normalization(scale: Scale) -> list[Cell]:
-    """What predictions and targets are divided by in the loss (Table 20)."""
+    """Normalization of predictions and targets in the loss (Table 20)."""
     rows = {"l2": "l2-norm", "layer": "LayerNorm", "none": "no normalization", "batch": "BatchNorm"}
     return [
         Cell(
@@ -163,8 +164,8 @@ def normalization(scale: Scale) -> list[Cell]:
 
 
 def init(scale: Scale) -> list[Cell]:
-    """Initial weights: the paper says only that results stay above 72 when the scale of He's changes (Section 5), not
-    by how much; and what the released code says besides."""
+    """Initial weights. The paper says that results stay above 72 when the scale of He initialization changes
+    (Section 5), not by how much; other rows are remarks of the released code."""
     bound = number("text_numbers", quantity="changed initialization scaling factor, lower bound")
     other = "official" if scale.config.encoder.init == "timm" else "timm"
     names = {"timm": "He et al. (timm's)", "official": "truncated normal (the released code's)"}
@@ -188,7 +189,7 @@ def init(scale: Scale) -> list[Cell]:
         ),
         Cell(
             name="target-apart",
-            row="target starts with weights of its own",
+            row="target starts with its own weights",
             changes={"method__start": "apart"},
             note="no significant difference (a comment in the released code)",
         ),
@@ -210,12 +211,12 @@ def mean_teacher(scale: Scale) -> list[Cell]:
 
 
 def number_of_byol() -> PaperNumber:
-    """The row of BYOL itself at 300 epochs: 72.5."""
+    """BYOL itself at 300 epochs: 72.5."""
     return number("ablation_target", tau_base=0.99)
 
 
 def encoders(scale: Scale) -> list[Cell]:
-    """Depths and widths (Table 9), by the networks that stand for them at a scale."""
+    """Depths and widths (Table 9), with the scale's own encoders in their place."""
     cells = []
     for (architecture, width), (encoder, own_width) in scale.encoders.items():
         rows = paper_tables()["linear_large_encoders"]["rows"]
@@ -234,7 +235,7 @@ def encoders(scale: Scale) -> list[Cell]:
 
 
 def methods(scale: Scale) -> list[Cell]:
-    """BYOL beside the other methods, labels, and nothing (Tables 1a and 9; Section 3)."""
+    """BYOL, other methods, supervised and untrained networks (Tables 1a and 9; Section 3)."""
     keys = min(MOCO_QUEUE, 2 ** (scale.train_images.bit_length() - 1))
     moco = {"method": "moco", "method__tau": 0.999, "method__constant_tau": True}  # arXiv:1911.05722, Section 3.3
     moco |= {} if scale.printed else {"method__queue": keys}
@@ -259,7 +260,7 @@ def methods(scale: Scale) -> list[Cell]:
 
 
 def label_efficiency(scale: Scale) -> list[Cell]:
-    """Fine-tuning with 1 % and 10 % of the labels (Table 2a); supervised is the same from untrained weights."""
+    """Fine-tuning with 1 % and 10 % of the labels (Table 2a); supervised starts from untrained weights."""
     rows: dict[str, tuple[str, dict[str, Any]]] = {
         "byol": ("BYOL (ours)", {}),
         "simclr": ("SimCLR", {"method": "simclr"}),

@@ -1,0 +1,1 @@
+"""Pages and figures: self-contained HTML documents, Markdown, and charts as SVG."""
