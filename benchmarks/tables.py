@@ -4,8 +4,8 @@
     python benchmarks/tables.py --check    # exit 1 where a document says something else
 
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
-`benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `readme` are all figures that have
-a goal. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down and others across. What a
+`benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `goals` are all figures that have a
+goal, `headlines` those of the README. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down and others across. What a
 command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that folder. What has
 no results stays as it is.
 """
@@ -20,9 +20,19 @@ from typing import Any
 
 from results_file import REPOSITORY, RESULTS
 
-GOALS_ONLY = "readme"
+GOALS_ONLY = "goals"
 """Name of the table of all figures that have a goal."""
 WITH_GOALS = ("cifar10-cpu", "demo", "throughput", "peers", "startup", "evaluation-speed")
+HEADLINES_ONLY = "headlines"
+"""Name of the table of the few figures that stand in the README."""
+HEADLINES = (
+    ("cifar10-cpu", "cifar10-cpu", "20-NN accuracy on the test part"),
+    ("demo", "demo", "trained minus untrained, 5 labels each"),
+    ("peers", "resnet18-32", "byol / lightly, bf16 + channels_last"),
+    ("peers", "narrow-32", "byol / lightly, bf16 + channels_last"),
+    ("startup", "startup", "from `byol pretrain` to the first step"),
+)
+"""File, group and name of each; speed is that of the peer at its best setting."""
 DOCUMENTS = (
     "README.md",
     "docs/results.md",
@@ -45,7 +55,7 @@ def render(name: str, folder: Path = RESULTS) -> str:
         FileNotFoundError, KeyError: there is no such file, or no such group in it.
     """
     rows = _rows(name, folder)
-    goals = any(row["goal"] is not None for row in rows)
+    goals = name != HEADLINES_ONLY and any(row["goal"] is not None for row in rows)
     head = ["what", "measured", "median", "range", "n"] + (["goal"] if goals else [])
     lines = [_line(head), _line(["---", "---", "---:", "---:", "---:"] + (["---:"] if goals else []))]
     for row in rows:
@@ -79,6 +89,8 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     if name == GOALS_ONLY:
         files = [file for file in WITH_GOALS if (folder / f"{file}.json").is_file()]
         rows = [row for file in files for row in _read(file, folder) if row["goal"] is not None]
+    elif name == HEADLINES_ONLY:
+        rows = [row for file, *place in HEADLINES for row in _read(file, folder) if [row["group"], row["name"]] == place]
     else:
         file, _, group = name.partition("/")
         rows = [row for row in _read(file, folder) if group in ("", row["group"])]
