@@ -155,6 +155,9 @@ def barrier() -> None:
         dist.barrier()
 
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
 def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
     """Make every batch norm use the statistics of the whole batch, over all processes (official configs/byol.py:47).
 
@@ -172,7 +175,7 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
         for name, child in parent.named_children():
             if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
                 setattr(parent, name, BatchNormAcrossProcesses.like(child))  # type: ignore[arg-type]
-            elif isinstance(child, nn.modules.batchnorm._BatchNorm) and type(child) is not BatchNormAcrossProcesses:
+            elif isinstance(child, BATCH_NORMS) and type(child) is not BatchNormAcrossProcesses:
                 raise UserError(
                     f"{type(child).__name__} cannot share its statistics between CPU processes; "
                     "train this encoder in one process, or on GPUs."
@@ -180,7 +183,7 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
     return module
 
 
-class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
+class BatchNormAcrossProcesses(nn.SyncBatchNorm):
     """Batch norm over the batches of all processes, on any backend (PyTorch's own needs a GPU).
 
     Every process must hold equally many values per channel.
@@ -195,13 +198,11 @@ class BatchNormAcrossProcesses(nn.modules.batchnorm._BatchNorm):
         new.num_batches_tracked = norm.num_batches_tracked
         return new.train(norm.training)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        assert input.ndim in (2, 4)
-
     def forward(self, input: Tensor) -> Tensor:
         """(N, C) or (N, C, H, W) -> the same, normalized."""
+        assert input.ndim in (2, 4)
         if not self.training:
-            return super().forward(input)
+            return super().forward(input)  # PyTorch's own synchronizes in training only
         dims = [0] if input.ndim == 2 else [0, 2, 3]
         shape = [1, -1] + [1] * (input.ndim - 2)
         x = input if input.dtype == torch.float64 else input.float()
