@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.errors import UserError
@@ -183,7 +184,7 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
     return module
 
 
-class BatchNormAcrossProcesses(nn.SyncBatchNorm):
+class BatchNormAcrossProcesses(nn.BatchNorm1d):
     """Batch norm over the batches of all processes, on any backend (PyTorch's own needs a GPU).
 
     Every process must hold equally many values per channel.
@@ -202,7 +203,7 @@ class BatchNormAcrossProcesses(nn.SyncBatchNorm):
         """(N, C) or (N, C, H, W) -> the same, normalized."""
         assert input.ndim in (2, 4)
         if not self.training:
-            return super().forward(input)  # PyTorch's own synchronizes in training only
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         dims = [0] if input.ndim == 2 else [0, 2, 3]
         shape = [1, -1] + [1] * (input.ndim - 2)
         x = input if input.dtype == torch.float64 else input.float()
