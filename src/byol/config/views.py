@@ -1,4 +1,4 @@
-"""The settings of the two views: T and T' of the paper, and the normalization at their end."""
+"""The settings of views: T and T' of the paper, and the normalization at their end."""
 
 from dataclasses import dataclass
 
@@ -59,6 +59,24 @@ class ViewConfig:
         require(0 < low <= high, "sigma", self.sigma, "two widths in pixels, 0 < low <= high")
 
 
+@dataclass(frozen=True)
+class ViewSpec:
+    """One of the views that a batch has."""
+
+    config: ViewConfig
+    """Its operations."""
+    size: int
+    """Its side in pixels."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What is subtracted from each channel in [0, 1], and what it is then divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """The two views, and the normalization at their end."""
@@ -75,3 +93,12 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         require(len(self.mean) == len(self.std), "std", self.std, f"as many values as mean has ({len(self.mean)})")
         require(all(s > 0 for s in self.std), "std", self.std, "values above 0")
+
+    @property
+    def normalization(self) -> Normalization:
+        """Mean and standard deviation of the channels."""
+        return Normalization(self.mean, self.std)
+
+    def views(self, size: int) -> tuple[ViewSpec, ...]:
+        """The two views, of one size in pixels."""
+        return ViewSpec(self.view1, size), ViewSpec(self.view2, size)

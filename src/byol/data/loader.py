@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.apply import is_large, make_views, make_views_of_one
 from byol.augment.crop import crop_window
-from byol.augment.draw import Drawn, ViewParams, draw_view
+from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
+from byol.augment.params import OneImage, ViewParams
+from byol.augment.views import is_large, make_views, make_views_of_one
 from byol.config.run import PretrainConfig
 from byol.data.crop_buffer import CropBuffer
 from byol.data.formats.decode import BadImage
@@ -63,7 +65,9 @@ class Batch:
             return self.images
         fused = config.optim.compile and self.images[0].device.type != "cpu"
         make = fused_views if fused else make_views
-        return make(self.images, self.params, config.augment, config.image_size if self.whole else None)
+        sizes = [spec.size for spec in config.augment.views(config.image_size)] if self.whole else None
+        view1, view2 = make(self.images, self.params, config.augment.normalization, sizes)
+        return view1, view2
 
 
 @dataclass
@@ -147,9 +151,10 @@ class Loader:
         """What this process takes of each micro-batch of a step."""
         config, count = self.config, self.config.batch_size
         indices = self._indices(step)
-        generator = generator_of(config.seed, "views", step)
-        params1 = draw_view(config.augment.view1, count, generator)
-        params2 = draw_view(config.augment.view2, count, generator)
+        params1, params2 = (
+            draw_view(spec.config, count, partial(generator_of, config.seed, "views", step, number))
+            for number, spec in enumerate(config.augment.views(config.image_size))
+        )
         micro = count // config.optim.accumulate
         share = micro // self.world_size
         for start in range(self.rank * share, count, micro):
@@ -224,19 +229,19 @@ class Loader:
         self,
         indices: list[int],
         params: tuple[ViewParams, ViewParams],
-        drawn: list[tuple[Drawn, Drawn]],
+        drawn: list[tuple[OneImage, OneImage]],
         out: list[tuple[Tensor, Tensor]],
     ) -> list[int]:
         """Decode and crop a few images and make their views; the numbers of those that were taken."""
         crops = self._crop_part(indices, params)
         for (_, one, two), numbers, places in zip(crops, drawn, out, strict=True):
-            make_views_of_one((one.unsqueeze(0), two.unsqueeze(0)), numbers, self.config.augment, places)
+            make_views_of_one((one.unsqueeze(0), two.unsqueeze(0)), numbers, self.config.augment.normalization, places)
         return [index for index, _, _ in crops]
 
     def _crop_part(self, indices: list[int], params: tuple[ViewParams, ViewParams]) -> "list[_Crops]":
         taken, images = zip(*(self._image(index) for index in indices), strict=True)
         heights, widths = (torch.tensor([image.shape[dim] for image in images]) for dim in (1, 2))
-        views = [torch.stack(crop_window(p, heights, widths), dim=1).tolist() for p in params]
+        views = [torch.stack(crop_window(p.numbers["crop"], heights, widths), dim=1).tolist() for p in params]
         size = self.config.image_size
         return [
             (index, crop(image, one, size), crop(image, two, size))
@@ -274,7 +279,7 @@ def crop_one(image: Tensor, params: ViewParams, size: int) -> Tensor:
     The official code does not antialias (utils/dataset.py:201): for images decoded one by one we do, since shrinking
     without it makes patterns that are not in the picture.
     """
-    return crop(image, [int(t) for t in crop_window(params, image.shape[1], image.shape[2])], size)
+    return crop(image, [int(t) for t in crop_window(params.numbers["crop"], image.shape[1], image.shape[2])], size)
 
 
 def crop(image: Tensor, window: list[int], size: int) -> Tensor:

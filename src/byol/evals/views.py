@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from byol.augment.apply import as_float, make_view
-from byol.augment.draw import ViewParams, draw_view
-from byol.config.views import ViewConfig
+from byol.augment.draw import draw_view
+from byol.augment.normalize import as_float
+from byol.augment.params import ViewParams
+from byol.augment.views import make_views
+from byol.config.views import Normalization, ViewConfig
 from byol.data.loader import crop_one, order_of_epoch, shrink_side
 from byol.data.memory import WHOLE_SIDE, decode_all, fits
 from byol.data.sources.open import Source, TensorSource
@@ -57,7 +60,7 @@ class TrainingViews:
         with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
                 indices = self._indices(step, batch_size, seed)
-                params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
+                params = draw_view(SPATIAL, batch_size, partial(generator_of, seed, "crops", step))
                 yield self._batch(pool, indices, params)
 
     def _indices(self, step: int, batch_size: int, seed: int) -> Tensor:
@@ -70,10 +73,11 @@ class TrainingViews:
         return torch.cat(parts)
 
     def _batch(self, pool: Executor, indices: Tensor, params: ViewParams) -> tuple[Tensor, Tensor]:
-        size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
+        size, normalization = self.transform.image_size, Normalization(self.transform.mean, self.transform.std)
         if isinstance(self.held, Tensor):
             images = self.held[indices.to(self.held.device)].to(self.device)
-            return make_view(images, params, SPATIAL, mean, std, size), self.labels[indices].to(self.device)
+            (views,) = make_views((images,), (params,), normalization, (size,))
+            return views, self.labels[indices].to(self.device)
 
         def crop(row: int) -> tuple[Tensor, int]:
             image, index = self._image(int(indices[row]))
@@ -82,7 +86,8 @@ class TrainingViews:
         made = list(pool.map(crop, range(len(indices))))
         crops = torch.stack([as_float(image) for image, _ in made]).to(self.device)
         labels = self.labels[torch.tensor([index for _, index in made])].to(self.device)
-        return make_view(crops, params, SPATIAL, mean, std), labels
+        (views,) = make_views((crops,), (params,), normalization)
+        return views, labels
 
     def _image(self, index: int) -> tuple[Tensor, int]:
         """An image and its number, or the next ones that can be read."""
