@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from byol.augment import apply
+from byol.augment import views
 from byol.bench import profile as profiling
 from byol.bench.profile import PARTS, Profile, profile
 from byol.bench.stopwatch import Stopwatch
@@ -210,7 +210,7 @@ class OnTheWayBack(nn.Module):
         ("backward", 2),
         ("optimizer", 1),
         ("target update", 1),
-        ("waiting for images", 1),
+        ("waiting for images", 2),  # numbers of two views
         ("the rest", 1),
     ],
 )
@@ -232,12 +232,12 @@ def test_time_lands_where_it_was_spent(
         owner, name = {
             "decode": (loader.source, "read"),
             "crop": (loading, "crop"),
-            "color": (apply, "normalize_images"),
+            "color": (views, "normalize_images"),
             "online forward": (method.projector[0], "forward"),
             "target forward": (method.target_projector[0], "forward"),
             "optimizer": (state.optimizer, "_ratios"),
             "target update": (torch, "_foreach_lerp_"),
-            "waiting for images": (loading, "generator_of"),
+            "waiting for images": (loading, "draw_view"),
             "the rest": (state.optimizer, "zero_grad"),
         }[part]
         instead(monkeypatch, owner, name, tick)

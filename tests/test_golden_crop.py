@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 import golden_names as golden
-from byol.augment.apply import crop_views
-from byol.augment.crop import center_window, crop_resize, crop_size, crop_window, resize_matrix
-from byol.augment.draw import ViewParams, draw_view
+from byol.augment.crop import center_window, crop_resize, crop_size, crop_views, crop_window, resize_matrix
+from byol.augment.draw import draw_view
+from byol.augment.params import Numbers, ViewParams
 from byol.config.views import AugmentConfig
 
 ARRAYS = golden.load("crop")

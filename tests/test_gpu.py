@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from byol.augment.apply import make_view, make_views
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
+from byol.augment.views import make_views
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import AugmentConfig
@@ -64,12 +64,11 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
     augment = AugmentConfig()
     config = getattr(augment, view)
     images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
-    params = draw_view(config, 16, generator_of(1))
-    for make in (
-        lambda x: make_view(x, params, config, augment.mean, augment.std, size),
-        lambda x: make_view(x, params, config, augment.mean, augment.std),
-    ):
-        here, there = make(images), make(images.to(GPU)).cpu()
+    params = draw_view(config, 16, partial(generator_of, 1))
+    for sizes in ([size], None):
+        (here,) = make_views([images], [params], augment.normalization, sizes)
+        (there,) = make_views([images.to(GPU)], [params], augment.normalization, sizes)
+        there = there.cpu()
         wrong = (here - there).abs() > 1e-4
         # a value at the threshold of solarizing may fall on either side
         assert wrong.float().mean() < 1e-4
@@ -233,7 +232,8 @@ def test_fused_views_equal_the_cpus(size: int) -> None:
     """With a blur of three taps, and of nine, which is a product there."""
     augment = replace(CONFIG.augment, view2__solarize=0.0)  # at its threshold a value may fall on either side
     images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
-    params = draw_view(augment.view1, 16, generator_of(1)), draw_view(augment.view2, 16, generator_of(2))
-    there = fused_views((images.to(GPU), images.to(GPU)), params, augment, size)
-    for one, other in zip(there, make_views((images, images), params, augment, size), strict=True):
+    params = [draw_view(view, 16, partial(generator_of, n)) for n, view in enumerate((augment.view1, augment.view2))]
+    sizes = [size, size]
+    there = fused_views((images.to(GPU), images.to(GPU)), params, augment.normalization, sizes)
+    for one, other in zip(there, make_views((images, images), params, augment.normalization, sizes), strict=True):
         torch.testing.assert_close(one.cpu(), other, atol=1e-4, rtol=0)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
+from byol.augment.params import ViewParams
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.loader import Batch, Loader, crop_one, shrink_side
@@ -107,9 +108,10 @@ def test_processes_and_micro_batches_change_nothing(kind: str, world: int, accum
         for view in (0, 1):
             joined = torch.cat([found[rank][n].images[view] for n in range(accumulate) for rank in range(world)])
             assert torch.equal(joined, whole.images[view]), step
-            for name in ("area", "offset", "order", "factors", "flip", "sigma", "gray"):
-                drawn = [getattr(found[rank][n].params[view], name) for n in range(accumulate) for rank in range(world)]
-                assert torch.equal(torch.cat(drawn), getattr(whole.params[view], name)), name
+            drawn = ViewParams.join(*(found[rank][n].params[view] for n in range(accumulate) for rank in range(world)))
+            for name, numbers in whole.params[view].numbers.items():
+                for key, values in numbers.items():
+                    assert torch.equal(drawn.numbers[name][key], values), (name, key)
 
 
 def test_held_and_read_anew_are_the_same(tmp_path: Path) -> None:
@@ -143,11 +145,11 @@ def test_small_images_are_cropped_as_a_batch_large_ones_one_by_one() -> None:
 @settings(deadline=None, max_examples=30)
 def test_one_crop_is_its_window_enlarged(seed: int, height: int, width: int) -> None:
     """An image that is its own coordinates tells which window was cut."""
-    params = draw_view(CONFIG.augment.view1, 1, generator_of(seed))
+    params = draw_view(CONFIG.augment.view1, 1, partial(generator_of, seed))
     rows = torch.linspace(0, 1, height).view(1, -1, 1).expand(1, height, width)
     columns = torch.linspace(0, 1, width).view(1, 1, -1).expand(1, height, width)
     crop = crop_one(torch.cat([rows, columns]), params, 16)
-    top, left, h, w = (int(t) for t in crop_window(params, height, width))
+    top, left, h, w = (int(t) for t in crop_window(params.numbers["crop"], height, width))
     for channel, start, length, whole in ((0, top, h, height), (1, left, w, width)):
         values = crop[channel]
         least, most = start / max(whole - 1, 1), (start + length - 1) / max(whole - 1, 1)
@@ -161,7 +163,7 @@ def test_crops_of_bytes_stay_bytes_and_do_not_alias() -> None:
     # a pattern of one-pixel stripes shrunk eight times is even gray, not other stripes
     stripes = (torch.arange(256) % 2 * 255).to(torch.uint8).expand(3, 256, 256)
     view = replace(CONFIG.augment.view1, area=(1.0, 1.0), aspect=(1.0, 1.0))
-    crop = crop_one(stripes, draw_view(view, 1, generator_of(0)), 32)
+    crop = crop_one(stripes, draw_view(view, 1, partial(generator_of, 0)), 32)
     assert crop.dtype == torch.uint8
     assert (crop[:, :, 2:-2].int() - 128).abs().max() <= 2
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from byol.augment.draw import ViewParams, draw_view
+from byol.augment.draw import draw_view
+from byol.augment.params import ViewParams
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.loader import Batch
@@ -206,7 +207,8 @@ def batches(micro: int, size: int, seed: int = 0) -> list[Batch]:
     """`micro` micro-batches that together hold the same `size` images and views, whatever their number."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(size, 3, 12, 12, generator=generator)
-    params = draw_view(CONFIG.augment.view1, size, generator), draw_view(CONFIG.augment.view2, size, generator)
+    both = CONFIG.augment.view1, CONFIG.augment.view2
+    params = [draw_view(view, size, partial(generator_of, seed, n)) for n, view in enumerate(both)]
 
     def part(p: ViewParams, number: int) -> ViewParams:
         return p[number * size // micro : (number + 1) * size // micro]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from byol.augment.apply import LARGE_BYTES, make_view, make_views
 from byol.augment.draw import draw_view
+from byol.augment.views import LARGE_BYTES, make_views
 from byol.config.views import AugmentConfig
 from byol.runtime.threads import parallel_for, single_threaded_pool
 
@@ -59,11 +59,10 @@ def test_large_views_are_the_same_however_many_threads(threads: int) -> None:
     assert 4 * 3 * size**2 >= LARGE_BYTES, "or images are not taken one by one"
     images = torch.randint(256, (5, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     config = AugmentConfig()
-    generator = torch.Generator().manual_seed(1)
-    params = draw_view(config.view1, 5, generator), draw_view(config.view2, 5, generator)
-    views = make_views((images, images), params, config)
+    params = [draw_view(view, 5, partial(generator_of, 1, n)) for n, view in enumerate((config.view1, config.view2))]
+    views = make_views((images, images), params, config.normalization)
     torch.set_num_threads(1)
-    for view, which, settings in zip(views, params, (config.view1, config.view2), strict=True):
+    for view, drawn in zip(views, params, strict=True):
         for i in range(5):
-            alone = make_view(images[i : i + 1], which[i : i + 1], settings, config.mean, config.std)
+            (alone,) = make_views([images[i : i + 1]], [drawn[i : i + 1]], config.normalization)
             torch.testing.assert_close(view[i : i + 1], alone, rtol=0, atol=1e-6)

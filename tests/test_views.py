@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from byol.augment.apply import apply_color, as_float
+from byol.augment.apply import apply_operations
 from byol.augment.draw import draw_view
+from byol.augment.normalize import as_float
 from byol.cli.main import main
 from byol.cli.views import write_views
 from byol.config.run import PretrainConfig
@@ -73,9 +74,9 @@ def test_shows_the_recipes_own_views(tmp_path: Path) -> None:
     views = small_views(color=0.5)
     for row in range(3):
         for number, view in enumerate((views.view1, views.view2)):
-            params = draw_view(view, 4, generator_of(5, "views", row, number))
+            params = draw_view(view, 4, partial(generator_of, 5, "views", row, number))
             crops = torch.stack([crop_one(images[row], params[i : i + 1], 24) for i in range(4)])
-            expected = (apply_color(as_float(crops), params, view) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            expected = (apply_operations(as_float(crops), params) * 255).round().byte().permute(0, 2, 3, 1).numpy()
             assert (found[row, 1 + 4 * number : 5 + 4 * number] == expected).all()
 
 

@@ -1,1 +1,1 @@
-"""Augmentation in two halves: `draw` draws every random number of a batch, the rest applies them, purely."""
+"""Data augmentation in two halves: `draw` draws every random number of a batch, the rest applies them, purely."""

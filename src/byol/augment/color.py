@@ -113,21 +113,6 @@ def _signed_hue_in_sixths(x: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
     return size.copysign_(green - blue)
 
 
-def rgb_to_hsv(x: Tensor) -> Tensor:
-    """(N, 3, H, W) RGB -> HSV, all in [0, 1]."""
-    value, chroma = _value_and_chroma(x)
-    colorful = chroma > 1e-20
-    hue = torch.where(colorful, (_signed_hue_in_sixths(x, value, chroma) / 6).remainder(1), 0.0)
-    saturation = torch.where(colorful, chroma / value, 0.0)
-    return torch.cat([hue, saturation, value], dim=1)
-
-
-def hsv_to_rgb(x: Tensor) -> Tensor:
-    """(N, 3, H, W) HSV -> RGB, all in [0, 1]."""
-    hue, saturation, value = x[:, 0:1], x[:, 1:2], x[:, 2:3]
-    return value - value * saturation * torch.cat(_distance_shares(6 * hue), dim=1)
-
-
 def to_grayscale(x: Tensor) -> Tensor:
     """(N, 3, H, W) -> the same with three equal channels (augmentations.py:285)."""
     red, green, blue = GRAY_WEIGHTS
@@ -140,14 +125,16 @@ def blur_taps(height: int) -> int:
     return 2 * int(height / 10 / 2) + 1
 
 
-def gaussian_blur(x: Tensor, sigma: Tensor, taps: int) -> Tensor:
-    """Blur by sigma pixels with a separable kernel of `taps` values; outside the image lies black.
+def gaussian_blur(x: Tensor, sigma: Factor, taps: int) -> Tensor:
+    """Blur by sigma pixels with a separable kernel of `taps` values; outside the image is black.
 
     The zero padding is the official code's (augmentations.py:133-151): borders darken. A short kernel is a sum of
     shifted images; a long one is a product with a banded matrix per image, of which a processor takes the band alone.
     """
     if taps == 1:
         return x
+    if not isinstance(sigma, Tensor):
+        sigma = torch.tensor([sigma], device=x.device)
     if taps <= SHORT_KERNEL:
         return _blur_along(_blur_along(x, sigma, taps, dim=3), sigma, taps, dim=2)
     if x.device.type == "cpu":
@@ -213,8 +200,16 @@ def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Ten
     return kernel[:, torch.where((tap < 0) | (tap > taps), taps, tap)]
 
 
-def solarize(x: Tensor, threshold: float = 0.5) -> Tensor:
-    """Invert values from the threshold up: x below it, else 1 - x (augmentations.py:434)."""
-    if threshold == 0.5:  # the same for values in [0, 1], without a branch per value
-        return torch.minimum(x, 1 - x)
+def solarize(x: Tensor, threshold: Factor = 0.5) -> Tensor:
+    """Invert values from the threshold up (augmentations.py:434)."""
+    everywhere = threshold if not isinstance(threshold, Tensor) or threshold.device.type == "cpu" else None
+    if everywhere is not None and torch.as_tensor(everywhere == 0.5).all():
+        return torch.minimum(x, 1 - x)  # the same for values in [0, 1], without a branch per value
+    return invert_from(x, threshold)
+
+
+def invert_from(x: Tensor, threshold: Factor) -> Tensor:
+    """x below the threshold, else 1 - x; for torch.compile too."""
+    if isinstance(threshold, Tensor):
+        threshold = threshold.to(x.dtype).view(-1, 1, 1, 1)
     return torch.where(x < threshold, x, 1 - x)

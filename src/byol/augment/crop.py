@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.draw import ViewParams
+from byol.augment.params import Numbers, ViewParams
 
 CUBIC_A = -0.5
 """Keys' cubic kernel as TensorFlow has it; PyTorch's `interpolate` has -0.75."""
@@ -34,12 +34,21 @@ def crop_size(area: Tensor, log_aspect: Tensor, height: Tensor | int, width: Ten
     )
 
 
-def crop_window(params: ViewParams, height: Tensor | int, width: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def crop_window(numbers: Numbers, height: Tensor | int, width: Tensor | int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Top, left, height and width (N,) int64 of the crops drawn, for images height x width."""
-    h, w = crop_size(params.area, params.log_aspect, height, width)
-    top = (params.offset[:, 0].double() * (torch.as_tensor(height).to(h) - h + 1)).long()
-    left = (params.offset[:, 1].double() * (torch.as_tensor(width).to(w) - w + 1)).long()
+    h, w = crop_size(numbers["area"], numbers["log_aspect"], height, width)
+    top = (numbers["offset"][:, 0].double() * (torch.as_tensor(height).to(h) - h + 1)).long()
+    left = (numbers["offset"][:, 1].double() * (torch.as_tensor(width).to(w) - w + 1)).long()
     return top, left, h, w
+
+
+def crop_views(images: Tensor, params: ViewParams, size: int) -> Tensor:
+    """Crop, resize and flip: (N, C, H, W) uint8 or float in [0, 1] -> (N, C, size, size) float32 in [0, 1]."""
+    numbers = params.numbers
+    window = crop_window(numbers["crop"], images.shape[2], images.shape[3])
+    flips = (numbers[name]["applied"] for name in ("flip", "vertical_flip"))
+    top, left, height, width, flip, vertical_flip = (t.to(images.device, non_blocking=True) for t in (*window, *flips))
+    return crop_resize(images, top, left, height, width, size, flip, vertical_flip)
 
 
 def center_window(height: int, width: int) -> tuple[int, int, int]:

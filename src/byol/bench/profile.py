@@ -13,7 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from byol.augment import apply
+from byol.augment import crop
 from byol.bench.ceilings import synchronize
 from byol.bench.stopwatch import Stopwatch
 from byol.config.run import PretrainConfig
@@ -110,7 +110,7 @@ def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
         (loading, "make_views", COLOR),
         (loading, "make_views_of_one", COLOR),
         (loading, "fused_views", COLOR),
-        (apply, "crop_views", CROP),
+        (crop, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMIZER),
         (method, "update_target", UPDATE),

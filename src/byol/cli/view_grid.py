@@ -1,6 +1,7 @@
 """A picture of what the augmentations do, to look at before paying for a run."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from byol.augment.apply import apply_color, as_float
+from byol.augment.apply import apply_operations
 from byol.augment.draw import draw_view
+from byol.augment.normalize import as_float
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.crop import crop_one
@@ -78,9 +80,9 @@ def _row(image: Tensor, config: PretrainConfig, seed: int, index: int) -> list[T
     look = Transform(image_size=size, mean=config.encoder.mean, std=config.encoder.std)
     pictures.append(as_float(look.crop(image)))
     for number, view in enumerate((config.augment.view1, config.augment.view2)):
-        params = draw_view(view, PER_VIEW, generator_of(seed, "views", index, number))
+        params = draw_view(view, PER_VIEW, partial(generator_of, seed, "views", index, number))
         crops = torch.stack([crop_one(image, params[i : i + 1], size) for i in range(PER_VIEW)])
-        pictures += apply_color(as_float(crops), params, view)
+        pictures += apply_operations(as_float(crops), params)
     return pictures
 
 

@@ -59,16 +59,6 @@ class ViewConfig:
         require(0 < low <= high, "sigma", self.sigma, "two widths in pixels, 0 < low <= high")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """The data augmentation: how the two views of an image are drawn."""
-
-    view1: ViewConfig = ViewConfig()
-    """T: always blurred, never solarized."""
-    view2: ViewConfig = ViewConfig(blur=0.1, solarize=0.2)
-    """T': seldom blurred, solarized one time in five."""
-
-
 @dataclass(frozen=True)
 class ViewSpec:
     """One of the views that a batch has."""
@@ -85,3 +75,13 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """The data augmentation: how the two views of an image are drawn."""
+
+    view1: ViewConfig = ViewConfig()
+    """T: always blurred, never solarized."""
+    view2: ViewConfig = ViewConfig(blur=0.1, solarize=0.2)
+    """T': seldom blurred, solarized one time in five."""

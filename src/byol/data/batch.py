@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from byol.augment.apply import make_views
-from byol.augment.draw import ViewParams
 from byol.augment.fused import fused_views
+from byol.augment.params import ViewParams
+from byol.augment.views import make_views
 from byol.config.views import Normalization, ViewSpec
 
 

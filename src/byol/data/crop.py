@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byol.augment.crop import crop_window
-from byol.augment.draw import ViewParams
+from byol.augment.params import ViewParams
 
 
 def shrink_side(image_size: int) -> int:
@@ -19,7 +19,7 @@ def crop_one(image: Tensor, params: ViewParams, size: int) -> Tensor:
     The official code does not antialias (utils/dataset.py:201): images that are decoded one by one are, since shrinking
     without it makes patterns that are not in the picture.
     """
-    return crop(image, [int(t) for t in crop_window(params, image.shape[1], image.shape[2])], size)
+    return crop(image, [int(t) for t in crop_window(params.numbers["crop"], image.shape[1], image.shape[2])], size)
 
 
 def crop(image: Tensor, window: list[int], size: int) -> Tensor:

@@ -7,13 +7,15 @@ process and a micro-batch take their part of it. So resume needs no state, and t
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from byol.augment.apply import is_large, make_views_of_one
 from byol.augment.crop import crop_window
-from byol.augment.draw import ViewParams, draw_view
+from byol.augment.draw import draw_view
+from byol.augment.params import ViewParams
+from byol.augment.views import is_large, make_views_of_one
 from byol.config.run import PretrainConfig
 from byol.data.batch import CropBatch, Pipeline
 from byol.data.crop import crop, shrink_side
@@ -142,8 +144,10 @@ class Loader:
         """What this process takes of each micro-batch of a step: images, and the numbers of each view."""
         config, count = self.config, self.config.batch_size
         indices = self._order.indices(step, count)
-        generator = generator_of(config.seed, "views", step)
-        params = [draw_view(view.config, count, generator) for view in self.pipeline.views]
+        params = [
+            draw_view(view.config, count, partial(generator_of, config.seed, "views", step, number))
+            for number, view in enumerate(self.pipeline.views)
+        ]
         micro = count // config.optim.accumulate
         share = micro // self.member.world_size
         for start in range(self.member.rank * share, count, micro):
@@ -198,7 +202,7 @@ class Loader:
         """The images that are taken for some, and the crops of each for every view."""
         taken, images = zip(*(self._image(index) for index in indices), strict=True)
         heights, widths = (torch.tensor([image.shape[dim] for image in images]) for dim in (1, 2))
-        windows = [torch.stack(crop_window(p, heights, widths), dim=1).tolist() for p in params]
+        windows = [torch.stack(crop_window(p.numbers["crop"], heights, widths), dim=1).tolist() for p in params]
         sizes = [view.size for view in self.pipeline.views]
         return list(taken), [
             [crop(image, window, size) for window, size in zip(of_views, sizes, strict=True)]

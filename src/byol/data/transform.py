@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.augment.apply import as_float, normalize_images
 from byol.augment.crop import EVALUATION_SHARE, center_window
+from byol.augment.normalize import as_float, normalize_images
+from byol.config.views import Normalization
 
 SMALL_SIDE = 64
 """Longest side of images that are taken whole, in pixels; larger ones get the protocol's central crop."""
@@ -55,4 +56,4 @@ class Transform:
 
     def normalize(self, images: Tensor) -> Tensor:
         """(N, C, S, S) uint8 or float in [0, 1] -> normalized float32."""
-        return normalize_images(as_float(images), self.mean, self.std)
+        return normalize_images(as_float(images), Normalization(self.mean, self.std))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from byol.augment.apply import as_float
+from byol.augment.normalize import as_float
 from byol.data.prefetch import prefetch_map
 from byol.data.sources.open import Source, TensorSource
 from byol.data.transform import Transform

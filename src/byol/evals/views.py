@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from byol.augment.apply import as_float, make_view
-from byol.augment.draw import ViewParams, draw_view
-from byol.config.views import ViewConfig
+from byol.augment.draw import draw_view
+from byol.augment.normalize import as_float
+from byol.augment.params import ViewParams
+from byol.augment.views import make_views
+from byol.config.views import Normalization, ViewConfig
 from byol.data.crop import crop_one, shrink_side
 from byol.data.memory import WHOLE_SIDE, decode_all, fits
 from byol.data.order import EpochOrder
@@ -58,16 +61,17 @@ class TrainingViews:
         order, readable = EpochOrder(len(self), seed), ReadableImages(self.source)
         with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
-                params = draw_view(SPATIAL, batch_size, generator_of(seed, "crops", step))
+                params = draw_view(SPATIAL, batch_size, partial(generator_of, seed, "crops", step))
                 yield self._batch(pool, readable, order.indices(step, batch_size), params)
 
     def _batch(
         self, pool: Executor, readable: ReadableImages, indices: Tensor, params: ViewParams
     ) -> tuple[Tensor, Tensor]:
-        size, mean, std = self.transform.image_size, self.transform.mean, self.transform.std
+        size, normalization = self.transform.image_size, Normalization(self.transform.mean, self.transform.std)
         if isinstance(self.held, Tensor):
             images = self.held[indices.to(self.held.device)].to(self.device)
-            return make_view(images, params, SPATIAL, mean, std, size), self.labels[indices].to(self.device)
+            (views,) = make_views((images,), (params,), normalization, (size,))
+            return views, self.labels[indices].to(self.device)
 
         def crop(row: int) -> tuple[Tensor, int]:
             index, image = self._image(readable, int(indices[row]))
@@ -76,7 +80,8 @@ class TrainingViews:
         made = list(pool.map(crop, range(len(indices))))
         crops = torch.stack([as_float(image) for image, _ in made]).to(self.device)
         labels = self.labels[torch.tensor([index for _, index in made])].to(self.device)
-        return make_view(crops, params, SPATIAL, mean, std), labels
+        (views,) = make_views((crops,), (params,), normalization)
+        return views, labels
 
     def _image(self, readable: ReadableImages, index: int) -> tuple[int, Tensor]:
         """The number of an image and the image, or those of the next one that can be read."""
