@@ -207,10 +207,14 @@ def _dispatch(arguments: list[str]) -> int:
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         raise UserError(f"There is no command {verb!r}.{nearest(verb, VERBS)} The commands are: {', '.join(VERBS)}.")
-    if verb in ("eval", "verdict"):  # their flags depend on which evaluation it is
-        from byol.cli import evaluate as cli_eval
+    if verb == "eval":  # its flags depend on the evaluation
+        from byol.cli import evaluate as cli_evaluate
 
-        return cli_eval.evaluate(rest) if verb == "eval" else cli_eval.verdict(rest)
+        return cli_evaluate.evaluate(rest)
+    if verb == "verdict":
+        from byol.cli import verdict as cli_verdict
+
+        return cli_verdict.verdict(rest)
     if verb == "paper":
         from byol.cli import paper as cli_paper
 

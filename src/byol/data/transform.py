@@ -11,6 +11,8 @@ from torch import Tensor
 from byol.augment.apply import as_float, normalize_images
 from byol.augment.crop import EVALUATION_SHARE, center_window
 
+Region = Literal["center", "short-side"]
+
 SMALL_SIDE = 64
 """Images up to this size are looked at whole; larger ones through the protocol's central crop."""
 
@@ -23,7 +25,7 @@ class Transform:
     """Side of what the encoder sees, in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    region: Literal["center", "short-side"] = "center"
+    region: Region = "center"
     """`center`: the central 7/8 of the shorter side, the paper's "shorter side to 256, center 224" (Appendix C.1).
     `short-side`: the central square of the whole shorter side, as linear transfer resizes (Appendix D.2)."""
 

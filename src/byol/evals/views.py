@@ -16,6 +16,7 @@ from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
+from byol.evals.labels import LabeledSource, as_tensor
 from byol.runtime.device import cores, free_memory
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
@@ -97,15 +98,15 @@ class TrainingViews:
         raise UserError(f"No image of {self.source.name} can be read; check the path and the files.")
 
 
-def training_views(source: Source, labels: Tensor, transform: Transform, device: torch.device) -> TrainingViews:
-    """Prepare a source for training.
+def training_views(train: LabeledSource, transform: Transform, device: torch.device) -> TrainingViews:
+    """Prepare labeled images for training: decode them once if memory allows.
 
     Args:
-        source: the images.
-        labels: one row per image.
+        train: the images.
         transform: size and normalization of the crops.
         device: where batches go.
     """
+    source, labels = train.images, as_tensor(train.labels)
     if isinstance(source, TensorSource):
         return TrainingViews(source, labels, transform, device, source.images)
     if not fits(survey(source), free_memory(torch.device("cpu")))[0]:
