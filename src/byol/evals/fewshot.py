@@ -52,7 +52,7 @@ def evaluate(task: Task, config: FewshotConfig) -> dict[str, float]:
         `top1_n` and `top1_n_std` for each number n of labels: mean and standard deviation over draws, in [0, 1].
 
     Raises:
-        UserError: a class has fewer images than labels asked for, or unsuitable labels, features or channels.
+        UserError: a class has fewer images than the labels requested, or unsuitable labels, features or channels.
     """
     parts = labeled_parts(task.train, task.test)
     train_features, test_features = labeled_features(task, parts, config.features)

@@ -108,7 +108,7 @@ def evaluate(task: Task, config: TransferConfig) -> dict[str, float]:
     metric: MetricName = config.metric or ("map11" if several else "top1")
     if several != isinstance(task.test, ManyLabels) or several != (metric == "map11"):
         raise UserError(
-            f"{metric} was asked of {task.train.name} and {task.test.name}; map11 is for images with several labels "
+            f"{metric} does not fit {task.train.name} and {task.test.name}; map11 is for images with several labels "
             "in both parts, top1 and mean_per_class for images with one."
         )
     classes = len(_shared_classes(task.train, task.test) if several else labeled_parts(task.train, task.test).classes)
