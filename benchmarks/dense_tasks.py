@@ -12,16 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from byol.encoders.load import open_encoder
 from byol.evals import detection, segmentation
 from byol.evals.boxes import open_boxes
+from byol.evals.evaluation import Task
 from byol.evals.masks import open_masks
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
-CPU = torch.device("cpu")
 CLASSES, PER_CLASS = 10, 300
 """Classes of Tiny-ImageNet that are detected, and images of each in either part, at most."""
 
@@ -81,7 +79,7 @@ def measure_segmentation(run: Path, frozen: bool, seeds: int, steps: int | None)
     config = replace(SEGMENTATION, frozen=frozen, steps=steps or SEGMENTATION.steps)
 
     def once(spec: str, seed: int) -> float:
-        return segmentation.evaluate(open_encoder(spec), train, test, replace(config, seed=seed), CPU)["miou"]
+        return segmentation.evaluate(Task(open_encoder(spec), train, test), replace(config, seed=seed))["miou"]
 
     return _both(run, "mIoU", once, range(seeds), vars(config))
 
@@ -98,7 +96,7 @@ def measure_detection(run: Path, frozen: bool, seeds: int, steps: int | None) ->
     config = replace(DETECTION, frozen=frozen, steps=steps or DETECTION.steps)
 
     def once(spec: str, seed: int) -> float:
-        return detection.evaluate(open_encoder(spec), *parts, replace(config, seed=seed), CPU)["ap50"]
+        return detection.evaluate(Task(open_encoder(spec), *parts), replace(config, seed=seed))["ap50"]
 
     return _both(run, "AP50", once, range(seeds), vars(config))
 

@@ -8,15 +8,13 @@ where that exists. The trained encoder, the untrained one and pixels see the sam
 
 import argparse
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from byol.cli.evaluate import EVALUATIONS
 from byol.data.sources.open import open_source
 from byol.encoders.load import open_encoder
+from byol.evals import registry
+from byol.evals.evaluation import Task
 from results_file import RESULTS, Row, show, write
 
 SETTINGS: dict[str, dict[str, Any]] = {"linear": {"cached": True}}
@@ -59,13 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(name: str, who: str, spec: str, train: Any, test: Any) -> list[Row]:
     """The headline figures of one evaluation of one encoder."""
-    entry = EVALUATIONS[name]
-    module = import_module(entry.module)
-    config = getattr(module, entry.config)(**SETTINGS.get(name, {}))
-    if hasattr(config, "quick"):
-        config = config.quick()
+    evaluation = registry.load(name)
+    config = evaluation.config(**SETTINGS.get(name, {}))
+    if evaluation.quick is not None:
+        config = evaluation.quick(config)
     began = time.perf_counter()
-    result = module.evaluate(open_encoder(spec), train, test, config, torch.device("cpu"))
+    result = evaluation.evaluate(Task(open_encoder(spec), train, test), config)
     about = {"seconds": round(time.perf_counter() - began, 1), "encoder": who}
     rows = [
         Row(name, f"{key.replace('_', ' ')}, {who}", "accuracy", [value], about)

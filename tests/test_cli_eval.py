@@ -1,14 +1,18 @@
 """`byol eval` and `byol verdict` as typed: parts, names, places, and one sentence for what is wrong."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from byol.cli.evaluate import _words
+from byol.cli.evaluate import format_metric
 from byol.cli.main import main
 from byol.cli.parse import sentence
+from byol.evals import registry
 from evals_data import TINY, colored
 
 
@@ -71,8 +75,6 @@ def test_a_set_of_the_paper_brings_its_parts_and_its_metric(copies: Path, capsys
 def test_what_is_wrong_is_one_sentence(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import re
-
     (tmp_path / "file").write_text("")
     code, out, errors = run(capsys, "eval", "transfer", TINY, *(a.format(here=tmp_path) for a in arguments))
     assert code == 2
@@ -92,7 +94,7 @@ def test_images_that_cannot_be_read_are_counted_whether_features_are_kept_or_not
         )
         assert code == 0
         assert out.count("could not be read") == 1
-        assert "1 of 13 images could not be read and were passed over (features of" in out
+        assert re.search(r"1 of 13 images of \S+ could not be read and were skipped\.", out)
 
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +103,7 @@ def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors == "byol: byol eval knn needs ENCODER and --test; see byol eval knn --help.\n"
 
 
-@pytest.mark.parametrize(("name", "words"), [("knn", "the whole of it takes minutes"), ("linear", "give --cached")])
+@pytest.mark.parametrize(("name", "words"), [("knn", "the full protocol takes minutes"), ("linear", "give --cached")])
 def test_an_evaluation_without_a_quick_one_says_what_to_do(
     name: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,9 +116,80 @@ def test_a_box_of_an_unknown_kind_keeps_its_words() -> None:
     assert sentence("╭─ Odd ─╮\n│ Something │\n│ is odd. │\n╰───╯", "byol x") == "Something is odd."
 
 
-def test_only_shares_are_per_cent() -> None:
-    assert _words("scratch_top1_10%", 0.25) == "25.00 %"
-    assert _words("scratch_lr_10%", 0.1) == "0.1"
-    assert _words("below_1.25", 0.5) == "50.00 %"
-    assert _words("rms", 0.5) == "0.5"
-    assert _words("l2", 1000.0) == "1000"
+@pytest.mark.parametrize(
+    ("evaluation", "metric", "value", "text"),
+    [
+        ("semi", "scratch_top1_10%", 0.25, "25.00 %"),
+        ("semi", "scratch_lr_10%", 0.1, "0.1"),
+        ("depth", "below_1.25", 0.5, "50.00 %"),
+        ("depth", "rms", 0.5, "0.5"),
+        ("transfer", "valid_mean_per_class", 0.5, "50.00 %"),
+        ("transfer", "l2", 1000.0, "1000"),
+    ],
+)
+def test_each_evaluation_says_which_metrics_are_percentages(
+    evaluation: str, metric: str, value: float, text: str
+) -> None:
+    assert format_metric(metric, value, registry.load(evaluation).percent) == text
+
+
+def test_help_lists_every_evaluation_without_pytorch() -> None:
+    code = "import sys; from byol.cli.evaluate import evaluate; evaluate(['--help']); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for module in registry.MODULES:
+        assert module.rpartition(".")[2] in done.stdout
+    assert "the weighted vote of the nearest training images" in done.stdout
+
+
+NEAREST_CLASS = '''"""Nearest class: each test image gets the class with the nearest mean feature."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from byol.evals.cache import FeatureConfig, labeled_features
+from byol.evals.evaluation import Evaluation, Task
+from byol.evals.labels import labeled_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestClassConfig:
+    """Nearest class mean."""
+
+    norm: float = 2.0
+    """Of the distance."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+
+def evaluate(task: Task, config: NearestClassConfig) -> dict[str, float]:
+    parts = labeled_parts(task.train, task.test)
+    train, test = labeled_features(task, parts, config.features)
+    means = torch.stack([train.values[train.labels == label].mean(dim=0) for label in range(len(parts.classes))])
+    nearest = torch.cdist(test.values, means, p=config.norm).argmin(dim=1)
+    return {"top1": (nearest == test.labels).double().mean().item(), "norm": config.norm}
+
+
+EVALUATION = Evaluation(name="nearest_class", config=NearestClassConfig, evaluate=evaluate, percent=("top1",))
+'''
+
+
+def test_a_new_evaluation_is_one_file_and_one_line(
+    copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nearest_class.py").write_text(NEAREST_CLASS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "MODULES", (*registry.MODULES, "nearest_class"))
+    file = tmp_path / "result.json"
+    parts = ("--train", copies / "pets" / "train", "--test", copies / "pets" / "test")
+    code, out, errors = run(capsys, "eval", "nearest_class", "pixels@4", *parts, "--norm", 1, "--json", file)
+    assert code == 0, errors
+    assert "100.00 %" in out
+    record = json.loads(file.read_text())
+    assert record["evaluation"] == "nearest_class"
+    assert record["result"] == {"top1": 1.0, "norm": 1.0}
+    assert record["config"]["norm"] == 1.0
+    _, out, _ = run(capsys, "eval", "--help")
+    assert "nearest_class Nearest class: each test image gets the class with the nearest mean feature" in out
+    _, out, _ = run(capsys, "eval", "nearest_class", "--help")
+    assert "--train DATA" in out
+    assert "--norm FLOAT" in out

@@ -22,15 +22,17 @@ from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals import fewshot, finetune, knn, linear, semi, transfer
 from byol.evals.cache import FeatureConfig, cached_features
+from byol.evals.evaluation import Task
 from byol.evals.features import extract
 from byol.evals.fewshot import FewshotConfig
 from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
-from byol.evals.labels import class_names, draw_per_class, draw_share, hold_out
+from byol.evals.labels import draw_per_class, draw_share, labeled_parts
 from byol.evals.linear import HELD_OUT, LinearConfig
 from byol.evals.record import make_record, write_record
 from byol.evals.semi import SemiConfig
 from byol.evals.transfer import TransferConfig
+from byol.evals.tuning import hold_out
 from evals_data import CPU, TINY, colored, relabeled
 
 FAST_FINETUNE = FinetuneConfig(lrs=(0.01,), weight_decays=(0.0,), steps=20, batch_size=16)
@@ -115,7 +117,7 @@ def test_copies_train_and_the_original_stays() -> None:
     copy = encoder.copy()
     assert all(p.requires_grad for p in copy.parameters())
     assert not any(p.requires_grad for p in encoder.module.parameters())
-    finetune.evaluate(encoder, colored(6), colored(3, seed=1), replace(FAST_FINETUNE, steps=2), CPU)
+    finetune.evaluate(Task(encoder, colored(6), colored(3, seed=1)), replace(FAST_FINETUNE, steps=2))
     assert open_encoder(TINY).fingerprint == encoder.fingerprint
     again = open_encoder(TINY).module.state_dict()
     assert all(torch.equal(value, again[key]) for key, value in encoder.module.state_dict().items())
@@ -141,8 +143,8 @@ def test_kept_features_are_those_computed_and_follow_the_weights(monkeypatch: py
     monkeypatch.setattr("byol.evals.cache._blocks", None)  # computing again would fail
     second = cached_features(encoder, source, config, CPU)
     assert torch.equal(first.values, second.values)
-    assert second.labels is not None
-    assert second.labels.tolist() == source.labels
+    assert source.labels is not None
+    assert second.with_labels(source.labels).labels.tolist() == source.labels
     for changed in (open_encoder(TINY, seed=1), encoder.with_region("short-side")):
         with pytest.raises(TypeError):
             cached_features(changed, source, config, CPU)
@@ -223,14 +225,14 @@ def test_knn_in_blocks_is_knn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_more_neighbors_vote_than_there_are() -> None:
     parts = colored(6), colored(3, seed=1)
-    fewest = knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(5, 18, 19)), CPU)
+    fewest = knn.evaluate(Task(open_encoder(TINY), *parts), KnnConfig(k=(5, 18, 19)))
     assert list(fewest) == ["top1_k5", "top1_k18"], "18 images, and five of three classes are no question"
-    assert list(knn.evaluate(open_encoder(TINY), *parts, KnnConfig(k=(200,)), CPU)) == ["top1_k18"]
+    assert list(knn.evaluate(Task(open_encoder(TINY), *parts), KnnConfig(k=(200,)))) == ["top1_k18"]
 
 
 def test_what_was_learned_from_is_not_asked_about() -> None:
     with pytest.raises(UserError, match="are the same images"):
-        knn.evaluate(open_encoder(TINY), colored(6), colored(6), KnnConfig(), CPU)
+        knn.evaluate(Task(open_encoder(TINY), colored(6), colored(6)), KnnConfig())
 
 
 def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Path) -> None:
@@ -241,9 +243,9 @@ def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Pat
             np.save(tmp_path / part / name / f"{number}.npy", pixels)
     one, two = FolderSource(tmp_path / "one"), FolderSource(tmp_path / "two")
     assert one.fingerprint() == two.fingerprint()
-    assert class_names(one, two) == ["a", "b"]
+    assert labeled_parts(one, two).classes == ["a", "b"]
     with pytest.raises(UserError, match="are the same images"):
-        class_names(one, one)
+        labeled_parts(one, one)
 
 
 # Tiny runs
@@ -251,14 +253,14 @@ def test_other_images_of_the_same_names_and_sizes_are_other_images(tmp_path: Pat
 
 Run = Callable[[LoadedEncoder, Any, Any], dict[str, float]]
 RUNS: dict[str, Run] = {
-    "knn": lambda e, a, b: knn.evaluate(e, a, b, KnnConfig(k=(5,)), CPU),
-    "linear": lambda e, a, b: linear.evaluate(e, a, b, LinearConfig(epochs=4, batch_size=16), CPU),
-    "linear cached": lambda e, a, b: linear.evaluate(e, a, b, LinearConfig(cached=True, batch_size=16), CPU),
-    "fewshot": lambda e, a, b: fewshot.evaluate(e, a, b, FewshotConfig(per_class=(1, 4), draws=2), CPU),
-    "transfer": lambda e, a, b: transfer.evaluate(e, a, b, TransferConfig(l2=(1e-3, 1e-1, 1e1)), CPU),
-    "finetune": lambda e, a, b: finetune.evaluate(e, a, b, FAST_FINETUNE, CPU),
+    "knn": lambda e, a, b: knn.evaluate(Task(e, a, b), KnnConfig(k=(5,))),
+    "linear": lambda e, a, b: linear.evaluate(Task(e, a, b), LinearConfig(epochs=4, batch_size=16)),
+    "linear cached": lambda e, a, b: linear.evaluate(Task(e, a, b), LinearConfig(cached=True, batch_size=16)),
+    "fewshot": lambda e, a, b: fewshot.evaluate(Task(e, a, b), FewshotConfig(per_class=(1, 4), draws=2)),
+    "transfer": lambda e, a, b: transfer.evaluate(Task(e, a, b), TransferConfig(l2=(1e-3, 1e-1, 1e1))),
+    "finetune": lambda e, a, b: finetune.evaluate(Task(e, a, b), FAST_FINETUNE),
     "semi": lambda e, a, b: semi.evaluate(
-        e, a, b, SemiConfig(shares=(0.5,), lrs=(0.1,), epochs=(10,), baseline=False), CPU
+        Task(e, a, b), SemiConfig(shares=(0.5,), lrs=(0.1,), epochs=(10,), baseline=False)
     ),
 }
 
@@ -306,22 +308,22 @@ def test_nan_features_are_one_sentence(name: str) -> None:
 
 def test_more_labels_than_there_are() -> None:
     with pytest.raises(UserError, match="ask for 6 at most"):
-        fewshot.evaluate(open_encoder("pixels@4"), colored(6), colored(3), FewshotConfig(per_class=(7,)), CPU)
+        fewshot.evaluate(Task(open_encoder("pixels@4"), colored(6), colored(3)), FewshotConfig(per_class=(7,)))
     with pytest.raises(UserError, match="is none"):
-        semi.evaluate(open_encoder(TINY), colored(6), colored(3), SemiConfig(shares=(0.01,)), CPU)
+        semi.evaluate(Task(open_encoder(TINY), colored(6), colored(3)), SemiConfig(shares=(0.01,)))
 
 
 def test_fewshot_is_the_same_again_and_another_with_another_seed() -> None:
     encoder, train, test = open_encoder(TINY), colored(20, classes=4), colored(20, classes=4, seed=1)
     one, same, other = (
-        fewshot.evaluate(encoder, train, test, FewshotConfig(per_class=(1,), seed=seed), CPU) for seed in (0, 0, 1)
+        fewshot.evaluate(Task(encoder, train, test), FewshotConfig(per_class=(1,), seed=seed)) for seed in (0, 0, 1)
     )
     assert one == same != other
 
 
 def test_the_baseline_of_finetuning_starts_untrained(run_folder: Path) -> None:
     result = finetune.evaluate(
-        open_encoder(str(run_folder)), colored(8), colored(4, seed=1), replace(FAST_FINETUNE, baseline=True), CPU
+        Task(open_encoder(str(run_folder)), colored(8), colored(4, seed=1)), replace(FAST_FINETUNE, baseline=True)
     )
     assert {"top1", "scratch_top1", "lr", "scratch_lr"} <= set(result)
 
@@ -409,9 +411,9 @@ def test_one_head_of_five_is_that_head_alone() -> None:
     """The five rates share a pass and their losses are added; each layer must learn as if alone."""
     source, test = colored(16), colored(8, seed=1)
     encoder = open_encoder("pixels@4")
-    together = linear.evaluate(encoder, source, test, LinearConfig(cached=True, epochs=5, batch_size=16), CPU)
+    together = linear.evaluate(Task(encoder, source, test), LinearConfig(cached=True, epochs=5, batch_size=16))
     alone = linear.evaluate(
-        encoder, source, test, LinearConfig(cached=True, epochs=5, batch_size=16, lrs=(together["lr"],)), CPU
+        Task(encoder, source, test), LinearConfig(cached=True, epochs=5, batch_size=16, lrs=(together["lr"],))
     )
     assert together == alone
 

@@ -22,10 +22,11 @@ from byol.evals.dense import IGNORE, Maps
 from byol.evals.depth import DepthConfig, FastUp, berhu
 from byol.evals.depths import DepthSource, open_depths
 from byol.evals.detection import DetectionConfig, faster_rcnn, scaled
+from byol.evals.evaluation import Task
 from byol.evals.masks import MaskSource, open_masks
 from byol.evals.segmentation import SegmentationConfig
 from byol.evals.voc import Objects
-from evals_data import CPU, TINY
+from evals_data import TINY
 
 SEGMENT = SegmentationConfig(crop=24, scale=(0.8, 1.2), batch_size=4, steps=12, lrs=(0.05,), width=8, seeds=2)
 DETECT = DetectionConfig(
@@ -78,7 +79,7 @@ def deep(count: int = 8) -> DepthSource:
 def test_segmentation_runs_frozen_and_not() -> None:
     encoder = open_encoder(TINY)
     for frozen in (True, False):
-        result = segmentation.evaluate(encoder, masked(), masked(4), replace(SEGMENT, frozen=frozen), CPU)
+        result = segmentation.evaluate(Task(encoder, masked(), masked(4)), replace(SEGMENT, frozen=frozen))
         assert 0.2 < result["miou"] <= 1
         assert result["lr"] == 0.05
     assert open_encoder(TINY).fingerprint == encoder.fingerprint
@@ -86,7 +87,7 @@ def test_segmentation_runs_frozen_and_not() -> None:
 
 def test_segmentation_chooses_its_rate_on_held_out_images() -> None:
     config = replace(SEGMENT, lrs=(1e-6, 0.05), seeds=1, steps=20)
-    assert segmentation.evaluate(open_encoder(TINY), masked(10), masked(4), config, CPU)["lr"] == 0.05
+    assert segmentation.evaluate(Task(open_encoder(TINY), masked(10), masked(4)), config)["lr"] == 0.05
 
 
 def test_segmentation_constants_are_the_papers() -> None:
@@ -119,13 +120,13 @@ def test_a_frozen_encoder_keeps_its_statistics() -> None:
 def test_masks_of_another_size_and_wrong_numbers() -> None:
     encoder = open_encoder(TINY)
     with pytest.raises(UserError, match="its map is 16 x 16"):
-        segmentation.evaluate(encoder, masked(4, torch.zeros(4, 16, 16, dtype=torch.uint8)), masked(2), SEGMENT, CPU)
+        segmentation.evaluate(Task(encoder, masked(4, torch.zeros(4, 16, 16, dtype=torch.uint8)), masked(2)), SEGMENT)
     with pytest.raises(UserError, match="has the number 7"):
-        segmentation.evaluate(encoder, masked(4), masked(4, torch.full((4, 32, 32), 7).byte()), SEGMENT, CPU)
+        segmentation.evaluate(Task(encoder, masked(4), masked(4, torch.full((4, 32, 32), 7).byte())), SEGMENT)
     with pytest.raises(UserError, match="open both with open_masks"):
-        segmentation.evaluate(encoder, TensorSource(scenes()[0]), masked(), SEGMENT, CPU)
+        segmentation.evaluate(Task(encoder, TensorSource(scenes()[0]), masked()), SEGMENT)
     with pytest.raises(UserError, match="no weights to train"):
-        segmentation.evaluate(open_encoder("pixels"), masked(), masked(), SEGMENT, CPU)
+        segmentation.evaluate(Task(open_encoder("pixels"), masked(), masked()), SEGMENT)
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -138,8 +139,8 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     source = open_masks(tmp_path)
     torn = tmp_path / "images" / "1.png"
     torn.write_bytes(torn.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"images/1.png cannot be read \(.*truncated.*\); mend it, or drop it"):
-        segmentation.evaluate(open_encoder(TINY), source, source, SEGMENT, CPU)
+    with pytest.raises(UserError, match=r"images/1.png cannot be read \(.*truncated.*\); repair or remove it"):
+        segmentation.evaluate(Task(open_encoder(TINY), source, source), SEGMENT)
     torn.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"images/1.png cannot be read"):
         source.header(1)
@@ -183,14 +184,14 @@ def test_mask_parquet_and_folder(tmp_path: Path) -> None:
 
 def test_detection_runs_frozen_and_not() -> None:
     for frozen in (True, False):
-        result = detection.evaluate(open_encoder(TINY), boxed(), boxed(3), replace(DETECT, frozen=frozen), CPU)
+        result = detection.evaluate(Task(open_encoder(TINY), boxed(), boxed(3)), replace(DETECT, frozen=frozen))
         assert set(result) == {"ap50", "ap50_11"}
         assert 0 <= result["ap50"] <= 1
 
 
 def test_detection_finds_squares_after_some_steps() -> None:
     config = replace(DETECT, steps=120, lr=0.02, batch_size=4)
-    assert detection.evaluate(open_encoder(TINY), boxed(16), boxed(5), config, CPU)["ap50"] > 0.3
+    assert detection.evaluate(Task(open_encoder(TINY), boxed(16), boxed(5)), config)["ap50"] > 0.3
 
 
 def test_detection_constants_are_the_papers() -> None:
@@ -213,14 +214,14 @@ def test_images_keep_the_size_they_are_given() -> None:
 @pytest.mark.parametrize("box", [[-1.0, 0, 5, 5], [0, 0, 33, 5], [5, 5, 5, 9], [float("nan"), 0, 4, 4]])
 def test_boxes_out_of_the_image(box: list[float]) -> None:
     with pytest.raises(UserError, match="boxes must lie in the image"):
-        detection.evaluate(open_encoder(TINY), boxed(2), boxed(1, torch.tensor([box])), DETECT, CPU)
+        detection.evaluate(Task(open_encoder(TINY), boxed(2), boxed(1, torch.tensor([box]))), DETECT)
 
 
 def test_detection_needs_boxes_and_a_resnet() -> None:
     with pytest.raises(UserError, match="open both with open_boxes"):
-        detection.evaluate(open_encoder(TINY), TensorSource(scenes()[0]), boxed(), DETECT, CPU)
+        detection.evaluate(Task(open_encoder(TINY), TensorSource(scenes()[0]), boxed()), DETECT)
     with pytest.raises(UserError, match="is no ResNet"):
-        detection.evaluate(open_encoder("random:mobilenetv3_small_050@32"), boxed(), boxed(), DETECT, CPU)
+        detection.evaluate(Task(open_encoder("random:mobilenetv3_small_050@32"), boxed(), boxed()), DETECT)
 
 
 def voc_folder(folder: Path, parts: tuple[str, ...]) -> None:
@@ -257,7 +258,7 @@ def test_tiny_imagenets_boxes_lie_in_their_images(data_folder: Path) -> None:
 
 def test_depth_runs_frozen_and_not() -> None:
     for frozen in (True, False):
-        result = depth.evaluate(open_encoder(TINY), deep(), deep(4), replace(DEPTH, frozen=frozen), CPU)
+        result = depth.evaluate(Task(open_encoder(TINY), deep(), deep(4)), replace(DEPTH, frozen=frozen))
         assert list(result) == ["below_1.25", "below_1.25^2", "below_1.25^3", "rms", "rel"]
         assert np.isfinite(list(result.values())).all()
 
@@ -266,9 +267,9 @@ def test_the_stereo_picture() -> None:
     train, test = open_depths("motorcycle:train"), open_depths("motorcycle:test")
     assert train.fingerprint() != test.fingerprint()
     known = torch.cat([train.map(index)[train.map(index) > 0] for index in range(len(train))])
-    assert 1.5 < known.min() < known.max() < 6  # metres, in a garage
+    assert 1.5 < known.min() < known.max() < 6  # meters, in a garage
     config = replace(DEPTH, crop=(64, 64), steps=3)
-    assert depth.evaluate(open_encoder(TINY), train, test.subset(range(4)), config, CPU)["rms"] < 10
+    assert depth.evaluate(Task(open_encoder(TINY), train, test.subset(range(4))), config)["rms"] < 10
 
 
 def test_depth_constants_are_the_papers() -> None:
@@ -307,7 +308,7 @@ def test_depths_of_eight_bits_are_refused(tmp_path: Path) -> None:
     (tmp_path / "depths" / "a.png").write_bytes(png(np.full((8, 8), 1500, np.uint16)))
     assert open_depths(tmp_path).map(0).unique().tolist() == pytest.approx([1.5], abs=1e-3)
     (tmp_path / "depths" / "a.png").write_bytes(png(np.full((8, 8), 15, np.uint8)))
-    with pytest.raises(UserError, match=r"8 bits cannot hold millimetres.*a.png of 16 bits"):
+    with pytest.raises(UserError, match=r"8 bits cannot hold millimeters.*a.png of 16 bits"):
         open_depths(tmp_path)
 
 
@@ -315,8 +316,8 @@ def test_degenerate_depths() -> None:
     encoder = open_encoder(TINY)
     images = TensorSource(scenes(2)[0], name="scenes")
     with pytest.raises(UserError, match="no known depth"):
-        depth.evaluate(encoder, DepthSource(images, [torch.full((32, 32), torch.nan)] * 2), deep(), DEPTH, CPU)
+        depth.evaluate(Task(encoder, DepthSource(images, [torch.full((32, 32), torch.nan)] * 2), deep()), DEPTH)
     with pytest.raises(UserError, match="its map is 16 x 16"):
-        depth.evaluate(encoder, deep(), DepthSource(images, [torch.ones(16, 16)] * 2), DEPTH, CPU)
+        depth.evaluate(Task(encoder, deep(), DepthSource(images, [torch.ones(16, 16)] * 2)), DEPTH)
     with pytest.raises(UserError, match="smaller than the crop"):
-        depth.evaluate(encoder, deep(), deep(), DepthConfig(), CPU)
+        depth.evaluate(Task(encoder, deep(), deep()), DepthConfig())

@@ -12,10 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals import transfer
+from byol.evals.evaluation import Task
 from byol.evals.logistic import LogisticPath, principal_axes
 from byol.evals.transfer import TransferConfig
 from byol.evals.transfer_data import TRANSFER_SETS, ManyLabels, open_transfer
-from evals_data import CPU, TINY, colored
+from evals_data import TINY, colored
 from test_evals_dense import voc_folder
 
 
@@ -120,7 +121,7 @@ def test_the_sets_are_the_papers() -> None:
 
 def test_transfer_on_colors() -> None:
     encoder = open_encoder("pixels@4")
-    result = transfer.evaluate(encoder, colored(20), colored(10, seed=1), TransferConfig(), CPU)
+    result = transfer.evaluate(Task(encoder, colored(20), colored(10, seed=1)), TransferConfig())
     assert result["top1"] > 0.95
     assert abs(result["float64_gap"]) < 1e-4
     assert set(result) == {"top1", "l2", "valid_top1", "float64_gap"}
@@ -129,12 +130,8 @@ def test_transfer_on_colors() -> None:
 def test_transfer_with_a_validation_part_and_a_mean_per_class() -> None:
     encoder = open_encoder(TINY)
     result = transfer.evaluate(
-        encoder,
-        colored(8),
-        colored(5, seed=1),
+        Task(encoder, colored(8), colored(5, seed=1), valid=colored(4, seed=2)),
         TransferConfig(metric="mean_per_class", l2=(1e-2, 1.0)),
-        CPU,
-        valid=colored(4, seed=2),
     )
     assert result["mean_per_class"] == pytest.approx(result["top1"])  # as many of each class
     assert 0 < result["top1"] <= 1
@@ -147,13 +144,13 @@ def many(per_class: int, seed: int) -> ManyLabels:
 
 
 def test_transfer_with_many_labels() -> None:
-    result = transfer.evaluate(open_encoder("pixels@4"), many(20, 0), many(10, 1), TransferConfig(), CPU)
+    result = transfer.evaluate(Task(open_encoder("pixels@4"), many(20, 0), many(10, 1)), TransferConfig())
     assert result["map11"] > 0.95
 
 
 def test_map11_is_not_for_single_labels() -> None:
     with pytest.raises(UserError, match="several labels"):
-        transfer.evaluate(open_encoder("pixels@4"), colored(4), colored(2), TransferConfig(metric="map11"), CPU)
+        transfer.evaluate(Task(open_encoder("pixels@4"), colored(4), colored(2)), TransferConfig(metric="map11"))
 
 
 def test_an_unknown_set_names_the_nearest() -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from byol.encoders.load import open_encoder
 from byol.evals import verdict
+from byol.evals.evaluation import Task
 from byol.evals.verdict import VerdictConfig
 from byol.evals.verdict_plot import write_plot
-from byol.evals.verdict_words import Seen, paragraph
-from evals_data import CPU, TINY, colored
+from byol.evals.verdict_words import TrainingRun, paragraph
+from evals_data import TINY, colored
 
 LABELS = {"1": 1.0, "10": 10.0, "all": 1000.0}
 
@@ -26,7 +27,7 @@ def row(*means: float, std: float = 0.01) -> dict[str, tuple[float, float, float
 
 def test_a_tiny_verdict_and_its_page(tmp_path: Path) -> None:
     config = VerdictConfig(per_class=(1, 4, 50), draws=3, scratch_steps=2, scratch_epochs=0.1, imagenet=False)
-    found = verdict.evaluate(open_encoder(TINY), colored(10), colored(8, seed=1), config, CPU)
+    found = verdict.evaluate(Task(open_encoder(TINY), colored(10), colored(8, seed=1)), config)
     assert set(found.table) == {verdict.RUN, verdict.PIXELS, verdict.RANDOM, verdict.SCRATCH}
     assert list(found.labels.items()) == [("1", 1), ("4", 4), ("all", 10)]
     assert "rarest class has 10" in found.notes[0]
@@ -61,15 +62,15 @@ def test_words_for_no_gain_and_a_loss() -> None:
 def test_words_about_images_rest_on_how_often_each_was_seen() -> None:
     table = {"this run": row(0.1, 0.2, 0.21, std=0.02)}
     flat, rising = [0.1, 0.3, 0.399, 0.401], [0.1, 0.2, 0.3, 0.33]
-    text = paragraph(table, LABELS, flat, Seen(5400, 300))
+    text = paragraph(table, LABELS, flat, TrainingRun(5400, 300))
     assert "saw each of its 5,400 images 300 times: it had leveled off, so more images would help more" in text
     words = r"changes by \+1.0 points \(anything below [\d.]+ may be chance\): more labels alone help"
     assert re.search(words, text)
-    assert "neither more images nor a longer run" in paragraph(table, LABELS, flat, Seen(5400, 12))
-    assert "images once: longer training would help" in paragraph(table, LABELS, rising, Seen(5400, 1))
-    assert "k-NN" not in paragraph(table, LABELS, rising, Seen(5400, 12, asked=40)), "one image of forty"
-    assert "images 12 times: longer training would help" in paragraph(table, LABELS, rising, Seen(5400, 12))
-    assert "k-NN" not in paragraph(table, LABELS, flat[1:], Seen(5400, 12)), "three readings say nothing"
+    assert "neither more images nor a longer run" in paragraph(table, LABELS, flat, TrainingRun(5400, 12))
+    assert "images once: longer training would help" in paragraph(table, LABELS, rising, TrainingRun(5400, 1))
+    assert "k-NN" not in paragraph(table, LABELS, rising, TrainingRun(5400, 12, monitored=40)), "one image of forty"
+    assert "images 12 times: longer training would help" in paragraph(table, LABELS, rising, TrainingRun(5400, 12))
+    assert "k-NN" not in paragraph(table, LABELS, flat[1:], TrainingRun(5400, 12)), "three readings say nothing"
 
 
 def test_words_beside_imagenet() -> None:

@@ -29,7 +29,7 @@ from byol.data.sources.open import (
     open_source,
 )
 from byol.errors import BadImage, UserError, nearest
-from byol.evals.labels import class_names
+from byol.evals.labels import labeled_parts
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -116,7 +116,7 @@ def test_a_stray_image_beside_folders_of_classes_is_told(tmp_path: Path) -> None
         "1 of 13 images lies outside its 2 folders, such as 'thumb.png', so these are not taken for classes"
     )
     with pytest.raises(UserError, match=r"or one class only \(1 of 13 images lies outside"):
-        class_names(source, source)
+        labeled_parts(source, source)
     write(tmp_path, "2.png", "3.png")
     assert open_source(tmp_path).remark == "", "so many are no strays"
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from byol.data.sources.embedded import embedded_photos
 from byol.encoders.load import open_encoder
 from byol.evals import fewshot
 from byol.evals.cache import FeatureConfig
+from byol.evals.evaluation import Task
 from byol.pretraining.run import Outcome, pretrain
 from byol.runtime import device as machine
 from byol.runtime.checkpoint import write_atomically
@@ -51,9 +51,8 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
     """Accuracy on unseen patches with 1, 5 and 10 labels per photograph, mean and spread over draws, by encoder."""
     train, test = embedded_photos("train"), embedded_photos("test")
     config = fewshot.FewshotConfig(per_class=PER_CLASS, draws=DRAWS, features=FeatureConfig(cache=False))
-    device = torch.device("cpu")
     specs = {"pixels": "pixels", "untrained": f"random:{folder}", "trained": str(folder)}
-    return {name: fewshot.evaluate(open_encoder(spec), train, test, config, device) for name, spec in specs.items()}
+    return {name: fewshot.evaluate(Task(open_encoder(spec), train, test), config) for name, spec in specs.items()}
 
 
 def _table(rows: dict[str, dict[str, float]]) -> Table:

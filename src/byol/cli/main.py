@@ -21,7 +21,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Measure what an encoder is worth: k-NN, linear, few labels, transfer, fine-tuning, dense tasks.",
     ),
     "verdict": (
-        "byol.cli.evaluate",
+        "byol.cli.verdict",
         "verdict",
         "Was it worth it? A run beside pixels, an untrained encoder and training from scratch, on your labels.",
     ),

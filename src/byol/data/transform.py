@@ -12,6 +12,8 @@ from byol.augment.crop import EVALUATION_SHARE, center_window
 from byol.augment.normalize import as_float, normalize_images
 from byol.config.views import Normalization
 
+Region = Literal["center", "short-side"]
+
 SMALL_SIDE = 64
 """Longest side of images that are taken whole, in pixels; larger ones get the protocol's central crop."""
 
@@ -24,7 +26,7 @@ class Transform:
     """Side of the encoder's input, in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    region: Literal["center", "short-side"] = "center"
+    region: Region = "center"
     """`center`: the central 7/8 of the shorter side, the paper's "shorter side to 256, center 224" (Appendix C.1).
     `short-side`: the central square of the whole shorter side, as linear transfer resizes (Appendix D.2)."""
 

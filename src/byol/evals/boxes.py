@@ -30,10 +30,11 @@ class BoxSource(DenseSource):
         assert len(base) == len(objects), "one set of objects per image"
         super().__init__(base)
         self.objects = objects
-        self.labels, self.classes = None, classes
+        self.labels = None
+        self.classes: list[str] = classes
 
     def check(self) -> None:
-        """See that every box lies in its image and has an area.
+        """Check that every box lies in its image and has an area.
 
         Raises:
             UserError: one does not.
@@ -47,12 +48,11 @@ class BoxSource(DenseSource):
                 box = [f"{edge:g}" for edge in objects.boxes[~good][0].tolist()]
                 raise UserError(
                     f"{self.where(index)} is {header.width} x {header.height} px, but has the box {', '.join(box)} "
-                    "(left, top, right, bottom); boxes must lie in the image and have an area, so mend or drop it."
+                    "(left, top, right, bottom); boxes must lie in the image and have an area, so repair or remove it."
                 )
 
     def subset(self, indices: Sequence[int]) -> "BoxSource":
         """These images with their boxes."""
-        assert self.classes is not None
         return BoxSource(self._base.subset(indices), [self.objects[index] for index in indices], self.classes)
 
     def fingerprint(self) -> str:
@@ -66,12 +66,12 @@ def open_boxes(data: str | Path, channels: int = 3) -> BoxSource:
 
     Args:
         data: a Parquet file with an image, a label and a box column, the box as left, top, right, bottom in pixels from
-            0, all of them inside the object; or a VOC folder, with a part of ImageSets/Main after a colon
+            0, these pixels included; or a VOC folder, with a part of ImageSets/Main after a colon
             (`VOC2007:trainval`).
-        channels: deliver images with so many.
+        channels: of the images.
 
     Raises:
-        UserError: there is nothing of the sort.
+        UserError: the data has no boxes, or not in one of these layouts.
     """
     path, _, part = str(data).partition(":")
     if not path.endswith(".parquet"):
@@ -86,24 +86,20 @@ def open_boxes(data: str | Path, channels: int = 3) -> BoxSource:
     if column is None or base.labels is None:
         raise UserError(f"{path} needs a box and a label column, but has {', '.join(names)}.")
     rows = pq.read_table(path, columns=[column]).column(column).to_pylist()
-    return BoxSource(base, [_objects(row, label) for row, label in zip(rows, base.labels, strict=True)], _names(base))
+    objects = [_objects(row, label) for row, label in zip(rows, base.labels, strict=True)]
+    return BoxSource(base, objects, base.classes or [str(number) for number in range(max(base.labels) + 1)])
 
 
 def _objects(row: list[float] | list[list[float]], label: int) -> Objects:
     """One box, or several of the image's class."""
     boxes = torch.tensor(row, dtype=torch.float32).view(-1, 4)
-    boxes = boxes + torch.tensor([0.0, 0.0, 1.0, 1.0])  # the last pixel is inside, so the edge lies after it
+    boxes = boxes + torch.tensor([0.0, 0.0, 1.0, 1.0])  # the last pixel is included, so the edge lies after it
     count = len(boxes)
     return Objects(boxes, torch.full((count,), label), torch.zeros(count, dtype=torch.bool))
 
 
-def _names(base: Source) -> list[str]:
-    assert base.labels is not None
-    return base.classes or [str(number) for number in range(max(base.labels) + 1)]
-
-
 Found = Sequence[dict[str, Tensor]]
-"""For each image the `boxes` (K, 4), `labels` (K,) from 0 and `scores` (K,) that a detector gives."""
+"""The detections in each image: `boxes` (K, 4), `labels` (K,) from 0 and `scores` (K,)."""
 
 
 def voc_average_precision(
@@ -111,8 +107,8 @@ def voc_average_precision(
 ) -> float:
     """Average precision of one class over all images, by VOC's rules.
 
-    The surest box first, each object may be found once; a box goes with the object it overlaps most, and is a hit if
-    by more than half; what is matched to a difficult object is neither hit nor miss.
+    In falling order of scores, each box is matched to the object that it overlaps most. It is a hit if the overlap is
+    large enough and the object has not been found yet, and neither hit nor miss if the object is difficult.
     """
     ranked: list[tuple[float, bool]] = []
     positives = 0

@@ -1,4 +1,4 @@
-"""What the dense tasks share: an encoder's feature maps, its dilated form, and images with a map or boxes each."""
+"""Shared by the dense tasks: an encoder's feature maps, dilated if wanted, and images with a map or boxes each."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +15,17 @@ from byol.data.prefetch import prefetch
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
+from byol.evals.evaluation import input_channels
 from byol.runtime.device import cores
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
 
 IGNORE = 255
-"""Value of mask pixels that count nowhere (Pascal VOC's own)."""
+"""Value of mask pixels that are ignored, as in Pascal VOC."""
 
 
 class WrappedSource(Source):
-    """A source's images, to which a subclass adds what is known of each."""
+    """A source's images, to which a subclass adds annotations."""
 
     def __init__(self, base: Source) -> None:
         self._base = base
@@ -50,15 +51,15 @@ class WrappedSource(Source):
 
 
 class DenseSource(WrappedSource):
-    """A wrapped source none of whose images may be passed over: an answer is known of each."""
+    """A wrapped source with an annotation for each image, so no image may be skipped."""
 
     def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        """As the base has it; `UserError` where it cannot be had."""
+        """The base's image; `UserError` if it cannot be read."""
         with self._readable(index):
             return super().image(index, shrink_to)
 
     def header(self, index: int) -> Header:
-        """As the base has it; `UserError` where it has none."""
+        """The base's header; `UserError` if it cannot be read."""
         with self._readable(index):
             return super().header(index)
 
@@ -67,7 +68,7 @@ class DenseSource(WrappedSource):
         try:
             yield
         except BadImage as error:
-            raise UserError(f"{self.where(index)} cannot be read ({error}); mend it, or drop it.") from error
+            raise UserError(f"{self.where(index)} cannot be read ({error}); repair or remove it.") from error
 
 
 class MapSource(DenseSource):
@@ -75,7 +76,7 @@ class MapSource(DenseSource):
 
     @abstractmethod
     def map(self, index: int) -> Tensor:
-        """(H, W): int64 classes with `IGNORE`, or float32 depths with 0 where none is known."""
+        """(H, W): int64 classes with `IGNORE`, or float32 depths with 0 where unknown."""
 
     def pair(self, index: int) -> tuple[Tensor, Tensor]:
         """One image (C, H, W) float32 in [0, 1], and its map.
@@ -113,51 +114,38 @@ def order(images: int, count: int, seed: int) -> list[int]:
 
 
 def uniforms(seed: int, number: int, count: int) -> list[float]:
-    """Random numbers in [0, 1) for one training image: a pure function of the seed and its place in the run."""
+    """Random numbers in [0, 1) for one training image, a pure function of the seed and its position in the run."""
     return torch.rand(count, generator=generator_of(seed, "dense", number)).tolist()
-
-
-def held_out(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of images that stay and that are held out, at random; one of each at least.
-
-    Raises:
-        UserError: there is one image only.
-    """
-    if images < 2:
-        raise UserError("Choosing a rate takes two training images at least; give more images, or one rate only.")
-    shuffled = torch.randperm(images, generator=generator_of(seed, "held out")).tolist()
-    count = min(max(1, round(share * images)), images - 1)
-    return sorted(shuffled[count:]), sorted(shuffled[:count])
 
 
 class Maps(nn.Module):
     """An encoder's last feature map: (N, C, H, W) -> (N, D, h, w).
 
     Args:
-        opened: the encoder; a copy is taken.
-        frozen: leave its weights and its batch-norm statistics as they are.
-        dilate: keep the last stage at the resolution of the one before, with dilated convolutions (FCN, output stride
-            16 for a standard ResNet).
+        encoder: is copied.
+        frozen: keep its weights and its batch-norm statistics.
+        dilate: keep the resolution of the second-to-last stage in the last one, with dilated convolutions (output
+            stride 16 for a standard ResNet).
 
     Raises:
-        UserError: an encoder without such maps, or one that cannot be dilated.
+        UserError: an encoder without feature maps, or one that cannot be dilated.
     """
 
-    def __init__(self, opened: LoadedEncoder, *, frozen: bool, dilate: bool) -> None:
+    def __init__(self, encoder: LoadedEncoder, *, frozen: bool, dilate: bool) -> None:
         super().__init__()
-        self.encoder = opened.copy()
+        self.encoder = encoder.copy()
         self.frozen = frozen
         if dilate:
-            dilate_last_stage(self.encoder, opened.name)
+            dilate_last_stage(self.encoder, encoder.name)
         if frozen:
             self.encoder.requires_grad_(False)
         forward = getattr(self.encoder, "forward_features", None)
-        assert opened.spec is not None, "copy() has seen to it"
-        probe = torch.zeros(1, opened.spec.channels, opened.transform.image_size, opened.transform.image_size)
+        size = encoder.transform.image_size
+        probe = torch.zeros(1, input_channels(encoder), size, size)
         with torch.no_grad():
             answer = self.encoder.eval().forward_features(probe) if callable(forward) else None  # type: ignore[operator]
         if not isinstance(answer, Tensor) or answer.ndim != 4:
-            raise UserError(f"The encoder {opened.name} has no feature maps (N, D, h, w); give a convolutional one.")
+            raise UserError(f"The encoder {encoder.name} has no feature maps (N, D, h, w); give a convolutional one.")
         self.features = answer.shape[1]
 
     def train(self, mode: bool = True) -> "Maps":

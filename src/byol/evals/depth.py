@@ -1,4 +1,4 @@
-"""Depth: fast up-projections on the encoder's maps, the reverse Huber loss (arXiv:2006.07733, Appendix D.6)."""
+"""Depth estimation: fast up-projections, the reverse Huber loss, five measures (arXiv:2006.07733, Appendix D.6)."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -8,16 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.augment.color import adjust_brightness, adjust_hue, adjust_saturation, to_grayscale
-from byol.data.sources.open import Source
-from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.cache import Progress, silent
 from byol.evals.dense import Maps, MapSource, in_threads, order, uniforms
+from byol.evals.depths import open_depths
+from byol.evals.evaluation import Evaluation, Task
 from byol.evals.metrics import depth_errors
 from byol.optim.schedules import learning_rate
 
 LEAST_DEPTH = 1e-3
-"""Smallest answer, in metres: ratios need one above 0."""
+"""Smallest prediction, in meters: ratios need one above 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +34,25 @@ class DepthConfig:
     batch_size: int = 256
     """Images per update (D.6)."""
     lr: float = 0.16
-    """For 256 images, scaled with the batch (D.6, from Laina et al.'s 0.01 for 16)."""
+    """Learning rate for 256 images, scaled with the batch size (D.6; Laina et al. have 0.01 for 16)."""
     momentum: float = 0.9
-    """The paper does not say; Laina et al., Section 4."""
+    """Momentum of Laina et al. (Section 4); the paper does not say."""
     weight_decay: float = 5e-4
-    """D.6."""
+    """Weight decay (D.6)."""
     flip: float = 0.5
-    """Probability of a mirrored image (D.6 flips)."""
+    """Probability of a horizontal flip; D.6 does not give it."""
     gray: float = 0.3
-    """Probability of losing all color (D.6)."""
+    """Probability of grayscale (D.6)."""
     brightness: float = 0.1255
-    """Most that brightness changes (D.6)."""
+    """Largest change of the brightness (D.6)."""
     saturation: tuple[float, float] = (0.5, 1.5)
-    """Factor of the saturation (D.6)."""
+    """Range of the saturation factor (D.6)."""
     hue: float = 0.2
     """Largest shift of the hue, in turns (D.6)."""
     frozen: bool = False
-    """Train the head only; the paper fine-tunes."""
+    """Train only the head; the paper fine-tunes the encoder too."""
     seed: int = 0
-    """Of the order, the augmentation and the first weights."""
+    """Seed of the order of images, the data augmentation and the initial weights."""
 
     def __post_init__(self) -> None:
         if (
@@ -65,29 +64,29 @@ class DepthConfig:
             raise UserError("steps, batch_size and crop must be 1 or more, lr and scale above 0, filters one at least.")
 
     def quick(self) -> "DepthConfig":
-        """A tenth of the steps, with a sixteenth of the batch."""
+        """A tenth of the steps and a sixteenth of the batch size."""
         return replace(self, steps=max(1, self.steps // 10), batch_size=max(1, self.batch_size // 16))
 
     def left_out(self) -> str:
-        """What differs from the paper, in words; empty where nothing does."""
+        """What differs from the paper, in words; empty if nothing does."""
         full = DepthConfig()
         if (self.steps, self.batch_size, self.crop) == (full.steps, full.batch_size, full.crop):
             return ""
         return (
             f"{self.steps} of {full.steps} steps with {self.batch_size} of {full.batch_size} images, "
-            f"crops of {self.crop} for {full.crop} px"
+            f"crops of {self.crop} instead of {full.crop} px"
         )
 
     def peak(self) -> float:
-        """Rate for this batch."""
+        """Peak learning rate for this batch size."""
         return self.lr * self.batch_size / 256
 
 
 class FastUp(nn.Module):
-    """A convolution that doubles the resolution: what 5x5 over zeros between the pixels gives, without the zeros.
+    """A convolution that doubles the resolution: a 5x5 convolution of the zero-filled map, without the zeros.
 
-    Of the 25 weights, a zero-filled map meets 9, 6, 6 or 4, by the place of the output pixel (Laina et al., Section
-    3.2): four small convolutions, their answers interleaved.
+    Depending on the position of the output pixel, 9, 6, 6 or 4 of the 25 weights meet pixels of the input (Laina et
+    al., Section 3.2): four small convolutions, their outputs interleaved.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -121,7 +120,7 @@ class UpProjection(nn.Module):
 
 
 class DepthNet(nn.Module):
-    """Encoder, up-projections, one 3x3 convolution: (N, C, H, W) -> (N, H, W) in metres, above 0."""
+    """Encoder, up-projections, one 3x3 convolution: (N, C, H, W) -> (N, H, W) in meters, above 0."""
 
     def __init__(self, maps: Maps, filters: tuple[int, ...], mean: float) -> None:
         super().__init__()
@@ -140,7 +139,7 @@ class DepthNet(nn.Module):
 def berhu(predicted: Tensor, truth: Tensor) -> Tensor:
     """Mean reverse Huber loss (Laina et al., Eq. 2) over pixels whose depth is known (above 0).
 
-    The size of an error up to c, a fifth of the batch's largest; (error^2 + c^2) / 2c above.
+    The absolute error up to c, a fifth of the largest error in the batch; (error^2 + c^2) / 2c above.
     """
     known = truth > 0
     error = (predicted - truth).abs()[known]
@@ -148,50 +147,54 @@ def berhu(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.where(error <= c, error, (error.square() + c * c) / (2 * c)).sum() / known.sum().clamp_min(1)
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: DepthConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """The five measures of depth on the test images after training on the others.
+def evaluate(task: Task, config: DepthConfig) -> dict[str, float]:
+    """Train on the training images and measure the depth errors on the test images.
 
-    Args: `train` and `test` come from `open_depths`.
+    The parts of the task come from `open_depths`.
 
     Returns:
-        `below_1.25`, `below_1.25^2`, `below_1.25^3` in [0, 1], `rms` in metres, `rel`.
+        `below_1.25`, `below_1.25^2`, `below_1.25^3` in [0, 1], `rms` in meters, `rel`.
 
     Raises:
         UserError: sources without depths, maps of another size, no known depth, images smaller than the crop, or an
             encoder without feature maps.
     """
+    train, test = task.train, task.test
     if not isinstance(train, MapSource) or not isinstance(test, MapSource) or train.classes or test.classes:
         raise UserError(f"{train.name} or {test.name} has no depths; open both with open_depths.")
-    opened.check(train)
-    depths = [_window(source, index, config)[1] for source in (train, test) for index in range(len(source))]
-    seen, asked = torch.stack(depths[: len(train)]), torch.stack(depths[len(train) :])
-    for source, known in ((train, seen), (test, asked)):
-        if not (known > 0).any():
-            raise UserError(f"{source.name} has no known depth; give maps in metres, above 0 where known.")
-    model = _train(opened, train, float(seen[seen > 0].mean()), config, device, progress)
-    answers = []
+    task.encoder.check(train)
+    train_depths, test_depths = (
+        torch.stack([_window(source, index, config)[1] for index in range(len(source))]) for source in (train, test)
+    )
+    for source, depths in ((train, train_depths), (test, test_depths)):
+        if not (depths > 0).any():
+            raise UserError(f"{source.name} has no known depth; give maps in meters, above 0 where known.")
+    model = _train(task, train, float(train_depths[train_depths > 0].mean()), config)
+    predictions = []
     with torch.no_grad():
         for batch in in_threads(lambda index: _window(test, index, config)[0], range(len(test)), config.batch_size):
-            images = opened.transform.normalize(torch.stack(batch).to(device))
-            answers.append(model(images).cpu())
-    predicted = torch.cat(answers).clamp_min(LEAST_DEPTH)
-    return depth_errors(predicted[asked > 0], asked[asked > 0])
+            images = task.encoder.transform.normalize(torch.stack(batch).to(task.device))
+            predictions.append(model(images).cpu())
+    predicted = torch.cat(predictions).clamp_min(LEAST_DEPTH)
+    return depth_errors(predicted[test_depths > 0], test_depths[test_depths > 0])
 
 
-def _train(
-    opened: LoadedEncoder, source: MapSource, mean: float, config: DepthConfig, device: torch.device, progress: Progress
-) -> nn.Module:
+EVALUATION = Evaluation(
+    name="depth",
+    config=DepthConfig,
+    evaluate=evaluate,
+    percent=("below_*",),
+    open_data=open_depths,
+    quick=DepthConfig.quick,
+    left_out=DepthConfig.left_out,
+)
+
+
+def _train(task: Task, source: MapSource, mean: float, config: DepthConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        maps = Maps(opened, frozen=config.frozen, dilate=False)
-        model = DepthNet(maps, config.filters, mean).to(device).train()
+        maps = Maps(task.encoder, frozen=config.frozen, dilate=False)
+        model = DepthNet(maps, config.filters, mean).to(task.device).train()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     drawn = order(len(source), config.steps * config.batch_size, config.seed)
@@ -201,20 +204,20 @@ def _train(
         return _augment(image, depth, config, uniforms(config.seed, place, 5))
 
     for step, pairs in enumerate(in_threads(make, range(len(drawn)), config.batch_size)):
-        for group in optimizer.param_groups:  # the paper does not name the schedule: half a cosine
+        for group in optimizer.param_groups:  # cosine decay; the paper does not name the schedule
             group["lr"] = learning_rate(step, peak=config.peak(), warmup_steps=0, total_steps=config.steps)
-        images, depths = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-        loss = berhu(model(opened.transform.normalize(images)), depths)
+        images, depths = (torch.stack(part).to(task.device) for part in zip(*pairs, strict=True))
+        loss = berhu(model(task.encoder.transform.normalize(images)), depths)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0 or step == config.steps - 1:
-            progress("depth", step + 1, config.steps)
+            task.progress("depth", step + 1, config.steps)
     return model.eval()
 
 
 def _window(source: MapSource, index: int, config: DepthConfig) -> tuple[Tensor, Tensor]:
-    """An image and its depths, scaled, the central window."""
+    """The central window of a scaled image and of its depths."""
     image, depth = source.pair(index)
     if config.scale != 1:
         size = [max(1, round(side * config.scale)) for side in depth.shape]

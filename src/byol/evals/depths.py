@@ -1,4 +1,4 @@
-"""Images with a depth for every pixel: NYUv2's labeled file, a folder of pairs, or scikit-image's stereo picture."""
+"""Images with a depth for every pixel: NYUv2's labeled file, a folder of pairs, or scikit-image's stereo image."""
 
 import importlib
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from byol.errors import BadImage, UserError
 from byol.evals.dense import MapSource
 
 TILE = 96
-"""Side of the squares that the stereo picture is cut into, in pixels."""
+"""Side of the squares that the stereo image is cut into, in pixels."""
 FOCAL, BASELINE, OFFSET = 994.978, 0.193001, 31.086
-"""Of the stereo picture: focal length in pixels, baseline in metres, disparity offset in pixels (the documentation of
+"""Of the stereo image: focal length in pixels, baseline in meters, disparity offset in pixels (the documentation of
 `skimage.data.stereo_motorcycle`)."""
 
 
@@ -27,7 +27,7 @@ class DepthSource(MapSource):
 
     Args:
         base: the images.
-        depths: (H, W) float32 in metres each; 0, NaN or infinite where none is known.
+        depths: (H, W) float32 in meters each; 0, NaN or infinite where unknown.
     """
 
     def __init__(self, base: Source, depths: list[Tensor]) -> None:
@@ -37,7 +37,7 @@ class DepthSource(MapSource):
         self._depths = depths
 
     def map(self, index: int) -> Tensor:
-        """(H, W) float32 in metres, 0 where none is known."""
+        """(H, W) float32 in meters, 0 where unknown."""
         depth = torch.nan_to_num(self._depths[index].float(), nan=0.0, posinf=0.0, neginf=0.0)
         return depth.clamp_min(0)
 
@@ -54,13 +54,13 @@ def open_depths(data: str | Path, channels: int = 3) -> DepthSource:
 
     Args:
         data: NYUv2's labeled `.mat` (HDF5; needs h5py), with `:train` or `:test` after it for the usual split, where
-            `splits.mat` lies beside; a folder with `images` and `depths` (`.npy` in metres, or 16-bit PNG in
-            millimetres, of the same names); or `motorcycle:train` and `motorcycle:test`, every other square of
-            scikit-image's stereo picture.
-        channels: deliver images with so many.
+            `splits.mat` lies beside; a folder with `images` and `depths` (`.npy` in meters, or 16-bit PNG in
+            millimeters, of the same names); or `motorcycle:train` and `motorcycle:test`, every other square of
+            scikit-image's stereo image.
+        channels: of the images.
 
     Raises:
-        UserError: there is nothing of the sort.
+        UserError: the data has no depths, or not in one of these layouts.
     """
     path, _, part = str(data).partition(":")
     if path == "motorcycle":
@@ -81,8 +81,8 @@ def _read(folder: Path, stem: str) -> Tensor:
             return torch.from_numpy(np.load(array, allow_pickle=False).astype(np.float32))
         depth = decode(image.read_bytes(), 1)[0]
         if depth.dtype == torch.uint8:
-            raise BadImage("8 bits cannot hold millimetres")
-        return depth.float() * 65.535  # 65535 millimetres
+            raise BadImage("8 bits cannot hold millimeters")
+        return depth.float() * 65.535  # 65535 millimeters
     except (OSError, BadImage, ValueError) as error:
         raise UserError(
             f"There is no depth for {stem!r} in {folder} ({error}); give {stem}.npy, or {stem}.png of 16 bits."
@@ -109,7 +109,7 @@ def _motorcycle(part: str, channels: int) -> DepthSource:
 
 
 def _nyu(path: Path, part: str, channels: int) -> DepthSource:
-    """The 1,449 labeled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in metres."""
+    """The 1,449 labeled frames: `images` (N, 3, W, H) uint8 and `depths` (N, W, H) in meters."""
     try:
         h5py = importlib.import_module("h5py")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Detection: Faster R-CNN with the encoder as its C4 backbone (arXiv:2006.07733, Appendix D.5)."""
+"""Object detection: Faster R-CNN with the encoder as its C4 backbone, AP50 (arXiv:2006.07733, Appendix D.5)."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,15 +13,14 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.boxes import BoxSource, voc_average_precision
-from byol.evals.cache import Progress, silent
+from byol.evals.boxes import BoxSource, open_boxes, voc_average_precision
 from byol.evals.dense import in_threads, order, uniforms
+from byol.evals.evaluation import Evaluation, Task, input_channels
 
 LEAST_SCORE = 0.01
-"""Score from which a box is kept: below it precision is lost already, and time is won."""
+"""Smallest score of a box: boxes below it hardly change the average precision, and cost time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,33 +28,33 @@ class DetectionConfig:
     """The VOC2007 protocol (arXiv:2006.07733, Appendix D.5), with one worker instead of nine."""
 
     longest: tuple[int, int] = (480, 1024)
-    """Images are scaled so that their longest edge lies between these (D.5), in pixels."""
+    """Range of the longest edge of an image in pixels (D.5); images outside it are resized."""
     steps: int = 1_500_000
     """Updates (D.5)."""
     drops: tuple[float, ...] = (1 / 1.5, 1.2 / 1.5)
-    """Parts of the run after which the rate falls to a tenth: 1 and 1.2 of 1.5 million (D.5)."""
+    """Fractions of the run after which the learning rate drops to a tenth: 1 and 1.2 of 1.5 million updates (D.5)."""
     lr: float = 1e-3
-    """The first rate (D.5)."""
+    """Initial learning rate (D.5)."""
     batch_size: int = 2
-    """Images per update; the paper does not say, torchvision's reference has 2 per device."""
+    """Images per update; the paper does not say, torchvision's reference uses 2 per device."""
     momentum: float = 0.9
-    """The paper does not say; torchvision's reference."""
+    """Momentum of torchvision's reference; the paper does not say."""
     weight_decay: float = 1e-4
-    """The paper does not say; torchvision's reference."""
+    """Weight decay of torchvision's reference; the paper does not say."""
     anchors: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Sides of the anchors in pixels, each in the ratios 1:2, 1:1, 2:1 (Detectron's C4 model)."""
+    """Sides of the anchors in pixels, each with aspect ratios 1:2, 1:1, 2:1 (Detectron's C4 model)."""
     proposals: int = 300
-    """Regions that are looked at in the test (Faster R-CNN, arXiv:1506.01497, Section 4.1)."""
+    """Region proposals per test image (Faster R-CNN, arXiv:1506.01497, Section 4.1)."""
     regions: int = 512
-    """Regions of an image that the last stage learns from (torchvision's default, Detectron's C4 model)."""
+    """Regions per training image for the box head (torchvision's default, Detectron's C4 model)."""
     pooled: int = 14
-    """Side of the pooled region that enters the last stage (Detectron's C4 model)."""
+    """Side of the pooled regions (Detectron's C4 model)."""
     frozen: bool = False
-    """Train all but the encoder. D.5 says the representation is frozen, Section 4 that it is fine-tuned."""
+    """Train all but the encoder. D.5 says that the representation is frozen, Section 4 that it is fine-tuned."""
     flip: float = 0.0
-    """Probability of a mirrored training image; D.5 has scaling only."""
+    """Probability of a horizontal flip of a training image; D.5 has scaling only."""
     seed: int = 0
-    """Of the order, the flips and the first weights."""
+    """Seed of the order of images, the flips and the initial weights."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.longest[0] <= self.longest[1] or min(self.steps, self.batch_size, self.proposals) < 1:
@@ -64,16 +63,17 @@ class DetectionConfig:
             raise UserError("lr must be above 0, anchors one side or more, flip a probability.")
 
     def quick(self) -> "DetectionConfig":
-        """As MoCo trains this model (arXiv:1911.05722): 24,000 steps, here with a rate for its smaller batch."""
+        """The schedule of MoCo (arXiv:1911.05722): 24,000 steps, with a learning rate for the smaller batch."""
         return replace(self, steps=24_000, lr=2.5e-3)
 
     def left_out(self) -> str:
-        """What differs from the paper, in words; empty where nothing does."""
+        """What differs from the paper, in words; empty if nothing does."""
         full = DetectionConfig()
         if (self.steps, self.lr, self.longest) == (full.steps, full.lr, full.longest):
             return ""
         return (
-            f"{self.steps:,} of {full.steps:,} steps, rate {self.lr:g} for {full.lr:g}, longest edge {self.longest} px"
+            f"{self.steps:,} of {full.steps:,} steps, rate {self.lr:g} instead of {full.lr:g}, "
+            f"longest edge {self.longest} px"
         )
 
 
@@ -104,46 +104,39 @@ class BoxHead(nn.Module):
 
 
 class Normalize(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's first and last step without its resize, as images come in at the size they should have."""
+    """torchvision's normalization and batching without its resize: images already have their final size."""
 
-    def __init__(self, opened: LoadedEncoder) -> None:
-        super().__init__(1, 1, list(opened.transform.mean), list(opened.transform.std))
+    def __init__(self, encoder: LoadedEncoder) -> None:
+        super().__init__(1, 1, list(encoder.transform.mean), list(encoder.transform.std))
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         return image, target
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: DetectionConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """AP50 on the test images after training on the others.
+def evaluate(task: Task, config: DetectionConfig) -> dict[str, float]:
+    """Train on the training images and measure AP50 on the test images.
 
-    Args: `train` and `test` come from `open_boxes`.
+    The parts of the task come from `open_boxes`.
 
     Returns:
-        `ap50`, the mean over classes of the area under precision over recall at an overlap of one half, and
+        `ap50`, the mean over classes of the area under the precision-recall curve at an overlap of one half, and
         `ap50_11`, the same by VOC 2007's eleven points; in [0, 1].
 
     Raises:
-        UserError: sources without boxes, boxes out of their image, parts whose classes differ, or an encoder that is no
-            plain ResNet.
+        UserError: sources without boxes, boxes outside their image, parts with different classes, or an encoder that is
+            no plain ResNet.
     """
+    train, test = task.train, task.test
     if not isinstance(train, BoxSource) or not isinstance(test, BoxSource):
         raise UserError(f"{train.name} or {test.name} has no boxes; open both with open_boxes.")
     if train.classes != test.classes or not train.classes:
         raise UserError(f"The classes of {train.name} and {test.name} differ; give parts of one data set.")
-    opened.check(train)
+    task.encoder.check(train)
     train.check()
     test.check()
-    model = _train(opened, train, config, device, progress)
-    found = _detect(model, test, config, device, progress)
-    wanted = torch.cat([objects.labels[~objects.difficult] for objects in test.objects])
-    with_objects = torch.unique(wanted).tolist()
+    found = _detect(_train(task, train, config), task, test, config)
+    labels = torch.cat([objects.labels[~objects.difficult] for objects in test.objects])
+    with_objects = torch.unique(labels).tolist()
     if not with_objects:
         raise UserError(f"{test.name} has no object to find; give a test part with boxes.")
     result = {}
@@ -153,35 +146,45 @@ def evaluate(
     return result
 
 
-def faster_rcnn(opened: LoadedEncoder, classes: int, config: DetectionConfig) -> FasterRCNN:
-    """The C4 model: one feature map, from which regions are pooled and sent through the encoder's last stage.
+EVALUATION = Evaluation(
+    name="detection",
+    config=DetectionConfig,
+    evaluate=evaluate,
+    percent=("ap50*",),
+    open_data=open_boxes,
+    quick=DetectionConfig.quick,
+    left_out=DetectionConfig.left_out,
+)
 
-    Batch norm keeps its statistics and weights, as usual where two images make a batch.
+
+def faster_rcnn(encoder: LoadedEncoder, classes: int, config: DetectionConfig) -> FasterRCNN:
+    """The C4 model: regions are pooled from one feature map and pass through the encoder's last stage.
+
+    Batch norm keeps its running statistics and its weights, as is usual for two images per batch.
 
     Raises:
         UserError: the encoder is no plain ResNet.
     """
-    encoder = opened.copy()
-    if not isinstance(encoder, ResNet):
-        raise UserError(f"The encoder {opened.name} is no ResNet, so it cannot be split for C4; give a ResNet.")
-    size = opened.transform.image_size
-    assert opened.spec is not None, "copy() has seen to it"
-    trunk = Trunk(encoder, out_channels=0)
+    network = encoder.copy()
+    if not isinstance(network, ResNet):
+        raise UserError(f"The encoder {encoder.name} is no ResNet, so it cannot be split for C4; give a ResNet.")
+    size = encoder.transform.image_size
+    trunk = Trunk(network, out_channels=0)
     with torch.no_grad():
-        trunk.out_channels = trunk.eval()(torch.zeros(1, opened.spec.channels, size, size)).shape[1]
-    head = BoxHead(encoder.layer4)
+        trunk.out_channels = trunk.eval()(torch.zeros(1, input_channels(encoder), size, size)).shape[1]
+    head = BoxHead(network.layer4)
     ratios = (0.5, 1.0, 2.0)
     model = FasterRCNN(
         trunk,
         rpn_anchor_generator=AnchorGenerator((config.anchors,), (ratios,)),
         box_roi_pool=MultiScaleRoIAlign(["0"], config.pooled, sampling_ratio=2),
         box_head=head,
-        box_predictor=FastRCNNPredictor(encoder.num_features, classes + 1),
+        box_predictor=FastRCNNPredictor(network.num_features, classes + 1),
         rpn_post_nms_top_n_test=config.proposals,
         box_score_thresh=LEAST_SCORE,
         box_batch_size_per_image=config.regions,
     )
-    model.transform = Normalize(opened)
+    model.transform = Normalize(encoder)
     if config.frozen:
         trunk.requires_grad_(False)
         head.requires_grad_(False)
@@ -191,13 +194,10 @@ def faster_rcnn(opened: LoadedEncoder, classes: int, config: DetectionConfig) ->
     return model
 
 
-def _train(
-    opened: LoadedEncoder, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
-) -> FasterRCNN:
-    assert source.classes is not None
+def _train(task: Task, source: BoxSource, config: DetectionConfig) -> FasterRCNN:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # torchvision draws its samples of regions from the global generator
-        model = faster_rcnn(opened, len(source.classes), config).to(device).train()
+        torch.manual_seed(config.seed)  # torchvision samples regions with the global generator
+        model = faster_rcnn(task.encoder, len(source.classes), config).to(task.device).train()
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
@@ -223,8 +223,8 @@ def _train(
             factor = 0.1 ** sum(step >= round(drop * config.steps) for drop in config.drops)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * factor
-            images = [image.to(device) for image, _ in pairs]
-            targets = [{key: value.to(device) for key, value in target.items()} for _, target in pairs]
+            images = [image.to(task.device) for image, _ in pairs]
+            targets = [{key: value.to(task.device) for key, value in target.items()} for _, target in pairs]
             loss = torch.stack(list(model(images, targets).values())).sum()
             if not torch.isfinite(loss):
                 raise UserError(f"Detection diverged at step {step}; give a rate (--lr) below {config.lr:g}.")
@@ -232,12 +232,16 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if step % 20 == 0 or step == config.steps - 1:
-                progress("detection", step + 1, config.steps)
+                task.progress("detection", step + 1, config.steps)
     return model.eval()
 
 
 def scaled(image: Tensor, longest: tuple[int, int]) -> tuple[Tensor, float]:
-    """An image (C, H, W) float32 in [0, 1] whose longest edge lies between two sizes, and the factor."""
+    """Resize an image so that its longest edge lies in a range.
+
+    Returns:
+        The image (C, H, W), float32 in [0, 1], and the factor of its size.
+    """
     image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
     edge = max(image.shape[1:])
     wanted = min(max(edge, longest[0]), longest[1])
@@ -249,16 +253,14 @@ def scaled(image: Tensor, longest: tuple[int, int]) -> tuple[Tensor, float]:
 
 
 @torch.no_grad()
-def _detect(
-    model: FasterRCNN, source: BoxSource, config: DetectionConfig, device: torch.device, progress: Progress
-) -> list[dict[str, Tensor]]:
+def _detect(model: FasterRCNN, task: Task, source: BoxSource, config: DetectionConfig) -> list[dict[str, Tensor]]:
     found: list[dict[str, Tensor]] = []
     batches = in_threads(
         lambda index: scaled(source.image(index), config.longest), range(len(source)), config.batch_size
     )
     for pairs in batches:
-        for answer, (_, factor) in zip(model([image.to(device) for image, _ in pairs]), pairs, strict=True):
+        for answer, (_, factor) in zip(model([image.to(task.device) for image, _ in pairs]), pairs, strict=True):
             boxes, labels, scores = (answer[key].cpu() for key in ("boxes", "labels", "scores"))
             found.append({"boxes": boxes / factor, "labels": labels - 1, "scores": scores})
-        progress("detecting", len(found), len(source))
+        task.progress("detecting", len(found), len(source))
     return found

@@ -1,6 +1,6 @@
 """Features of a frozen encoder over a source of images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,14 +18,24 @@ from byol.runtime.threads import single_threaded_pool
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder says of a source."""
+    """The features of a source's readable images."""
 
     values: Tensor
-    """(N, D) float32 on the CPU; perhaps backed by a file on the disk."""
-    labels: Tensor | None
-    """(N,) int64."""
+    """(N, D) float32 on the CPU; may be mapped from a file."""
     indices: Tensor
     """(N,) int64: which images of the source these are; unreadable ones are missing."""
+
+    def with_labels(self, labels: Sequence[int]) -> "LabeledFeatures":
+        """The same features with their labels, given one label per image of the source."""
+        return LabeledFeatures(self.values, self.indices, torch.tensor([labels[i] for i in self.indices.tolist()]))
+
+
+@dataclass(frozen=True)
+class LabeledFeatures(Features):
+    """Features of labeled images."""
+
+    labels: Tensor
+    """(N,) int64."""
 
 
 def extract(
@@ -39,17 +49,17 @@ def extract(
     autocast: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Features:
-    """Features of every readable image, in the source's order, by an encoder in evaluation mode.
+    """Compute the features of every readable image, in the source's order, with the encoder in evaluation mode.
 
     Args:
-        encoder: from normalized images (N, C, S, S) to features; left in the mode it came in.
-        source: the images, and their labels if they have any.
+        encoder: maps normalized images (N, C, S, S) to features; its mode is restored afterwards.
+        source: the images.
         transform: how images are cropped and normalized.
         device: where the encoder is.
-        batch_size: images per pass.
+        batch_size: images per forward pass.
         workers: threads that decode.
         autocast: run the encoder in bf16.
-        progress: told how many images are done.
+        progress: receives the number of finished images.
     """
     indices: list[int] = []
     values: list[Tensor] = []
@@ -59,8 +69,7 @@ def extract(
         indices += numbers
         values.append(block)
         progress(len(indices))
-    labels = None if source.labels is None else torch.tensor([source.labels[i] for i in indices])
-    return Features(torch.cat(values), labels, torch.tensor(indices))
+    return Features(torch.cat(values), torch.tensor(indices))
 
 
 def feature_blocks(
@@ -73,7 +82,7 @@ def feature_blocks(
     workers: int,
     autocast: bool,
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """Numbers of readable images and their features (n, D) float32 on the CPU, batch by batch; as for `extract`."""
+    """Yield the numbers of readable images and their features (n, D), batch by batch; arguments as for `extract`."""
     was_training = encoder.training
     encoder.eval()
     try:

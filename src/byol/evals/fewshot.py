@@ -1,26 +1,27 @@
-"""Few labels: what a linear classifier on frozen features makes of 1, 2, 5, 10 ... labels per class."""
+"""Few labels: a linear classifier on frozen features and 1, 2, 5, 10, ... labels per class."""
 
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from byol.data.sources.open import Source
-from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
+from byol.evals.cache import FeatureConfig, labeled_features
 from byol.evals.draws import mean_and_std
-from byol.evals.labels import class_names, draw_per_class, hold_out
+from byol.evals.evaluation import Evaluation, Task
+from byol.evals.features import LabeledFeatures
+from byol.evals.labels import draw_per_class, labeled_parts
 from byol.evals.logistic import LogisticPath
 from byol.evals.metrics import top_k
+from byol.evals.tuning import Examples, split_off, tune_penalty
 from byol.runtime.seeds import seed_of
 
 FEW_L2 = 0.1
-"""Penalty of the fits where labels are too few to choose one. Of 0.001, 0.01, 0.1, 1 and 10 the best or within a point
-of it for 1 to 100 labels per class on CIFAR-10, for pixels and for an untrained ResNet-18: chosen before any trained
-encoder was looked at."""
+"""Penalty of the fits with too few labels to choose one. Of 0.001, 0.01, 0.1, 1 and 10 it is the best or within a point
+of it for 1 to 100 labels per class on CIFAR-10, for pixels and for an untrained ResNet-18. It was chosen before any
+trained encoder was evaluated."""
 MANY_L2 = tuple(10.0**power for power in range(3, -6, -1))
-"""Penalties that are tried where all labels are there."""
+"""Penalties to choose from with all labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +31,11 @@ class FewshotConfig:
     per_class: tuple[int, ...] = (1, 2, 5, 10)
     """Labels per class."""
     draws: int = 5
-    """Random draws of the labels; the spread is their standard deviation."""
+    """Random draws of the labels; the standard deviation is over these."""
     l2: float = FEW_L2
-    """Penalty of the fit, in scikit-learn's terms 1 / C, on features of zero mean and mean squared length 1."""
+    """L2 penalty (1 / C of scikit-learn) on features with zero mean and mean squared length 1."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
@@ -44,68 +45,65 @@ class FewshotConfig:
             raise UserError(f"draws is {self.draws} and l2 is {self.l2:g}; draws must be 1 or more and l2 above 0.")
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: FewshotConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """Test accuracy with a few labels per class, over random draws of them.
+def evaluate(task: Task, config: FewshotConfig) -> dict[str, float]:
+    """Test accuracy with a few labels per class, over random draws of the labels.
 
     Returns:
-        for each number n of labels `top1_n` and `top1_n_std`, mean and standard deviation over the draws, in [0, 1].
+        `top1_n` and `top1_n_std` for each number n of labels: mean and standard deviation over draws, in [0, 1].
 
     Raises:
-        UserError: a class has fewer images than labels asked for, or labels, features or channels that do not do.
+        UserError: a class has fewer images than the labels requested, or unsuitable labels, features or channels.
     """
-    names = class_names(train, test)
-    seen = cached_features(opened, train, config.features, device, progress)
-    asked = cached_features(opened, test, config.features, device, progress)
-    assert seen.labels is not None
-    assert asked.labels is not None
-    labels = seen.labels.tolist()
+    parts = labeled_parts(task.train, task.test)
+    train_features, test_features = labeled_features(task, parts, config.features)
+    labels = train_features.labels.tolist()
     for count in config.per_class:
-        draw_per_class(labels, count, config.seed, names)  # says what is missing before any work is done
-    values, queries = (part.to(device) for part in standardize(seen.values, asked.values))
+        draw_per_class(labels, count, config.seed, parts.classes)  # fails before any work is done
+    train, test = standardized(train_features, test_features, task.device)
     result: dict[str, float] = {}
     for count in config.per_class:
-        found = []
+        accuracies = []
         for draw in range(config.draws):
-            rows = draw_per_class(labels, count, draw_seed(config.seed, draw), names)
-            found.append(fit_fixed_l2(values[rows], seen.labels[rows], queries, asked.labels, len(names), config.l2))
-            progress(f"{count} per class", draw + 1, config.draws)
-        result[f"top1_{count}"], result[f"top1_{count}_std"] = mean_and_std(found)
+            rows = draw_per_class(labels, count, draw_seed(config.seed, draw), parts.classes)
+            accuracies.append(accuracy_with_penalty(train.subset(rows), test, len(parts.classes), config.l2))
+            task.progress(f"{count} per class", draw + 1, config.draws)
+        result[f"top1_{count}"], result[f"top1_{count}_std"] = mean_and_std(accuracies)
     return result
 
 
+EVALUATION = Evaluation(name="fewshot", config=FewshotConfig, evaluate=evaluate, percent=("top1_*",))
+
+
 def draw_seed(seed: int, draw: int) -> int:
-    """Seed of one draw of labels: the same whatever encoder is asked, so that encoders see the same labels."""
+    """The seed of one draw of labels; it does not depend on the encoder, so all encoders see the same labels."""
     return seed_of(seed, "labels", draw) % (1 << 31)
 
 
-def standardize(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and (M, D) moved and scaled so that the first have mean 0 and mean squared length 1.
+def standardized(train: LabeledFeatures, test: LabeledFeatures, device: torch.device) -> tuple[Examples, Examples]:
+    """Both parts on the device, their features standardized."""
+    values = standardize(train.values, test.values)
+    first, second = (
+        Examples(part.to(device), features.labels) for part, features in zip(values, (train, test), strict=True)
+    )
+    return first, second
 
-    One number for all features: which of them matter is left as the encoder has it. No label is used.
+
+def standardize(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift and scale features (N, D) and (M, D) so that the first have mean 0 and mean squared length 1.
+
+    All features share one scale, so the encoder's own weighting of them stays. No label is used.
     """
     mean = train.mean(dim=0, dtype=torch.float64).to(train)
     size = (train - mean).square().sum(dim=1).mean(dtype=torch.float64).sqrt().clamp_min(1e-12).to(train)
     return (train - mean) / size, (test - mean) / size
 
 
-def fit_fixed_l2(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, l2: float) -> float:
-    """Accuracy on queries (M, D) of a classifier fitted to (N, D) with one fixed penalty."""
-    fit = LogisticPath(values, labels.to(values.device), classes).fit(l2)
-    return top_k(fit.logits(queries).cpu(), truth)
+def accuracy_with_penalty(train: Examples, test: Examples, classes: int, l2: float) -> float:
+    """Test accuracy of logistic regression with a fixed penalty."""
+    fit = LogisticPath(train.features, train.labels.to(train.features.device), classes).fit(l2)
+    return test.score(fit, top_k)
 
 
-def fit_tuned_l2(values: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, classes: int, seed: int) -> float:
-    """The same with all labels, the penalty chosen on a tenth of them and the fit made again with all."""
-    stay, held = hold_out(labels.tolist(), 0.1, seed)
-    problem = LogisticPath(values[stay], labels[stay].to(values.device), classes)
-    scored = [(top_k(fit.logits(values[held]).cpu(), labels[held]), fit.l2) for fit in problem.path(list(MANY_L2))]
-    best = max(scored, key=lambda pair: pair[0])[1]
-    *_, fit = LogisticPath(values, labels.to(values.device), classes).path([l2 for l2 in MANY_L2 if l2 >= best])
-    return top_k(fit.logits(queries).cpu(), truth)
+def accuracy_with_tuned_penalty(train: Examples, test: Examples, classes: int, seed: int) -> float:
+    """The same with the penalty chosen on a held-out tenth of the training examples."""
+    return test.score(tune_penalty(split_off(train, 0.1, seed), classes, MANY_L2, top_k).fit, top_k)

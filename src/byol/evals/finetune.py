@@ -1,4 +1,4 @@
-"""Fine-tuning: the whole encoder and a linear layer, trained on labels (arXiv:2006.07733, Appendix D.3)."""
+"""Fine-tuning: the encoder and a linear layer, trained on the labels of other data (arXiv:2006.07733, Appendix D.3)."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.config.run import Precision
-from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.cache import Progress, silent
+from byol.evals.evaluation import Evaluation, Progress, Task
 from byol.evals.features import extract
-from byol.evals.labels import as_tensor, class_names, hold_out
+from byol.evals.labels import LabeledSource, labeled_parts
 from byol.evals.metrics import mean_per_class, top_k
+from byol.evals.tuning import choose, hold_out
 from byol.evals.views import TrainingViews, training_views
 from byol.optim.schedules import learning_rate
 from byol.runtime import device as machine
@@ -24,31 +24,31 @@ from byol.runtime.device import choose_precision, cores
 from byol.runtime.seeds import seed_of
 
 LEAST_DECAY = 0.9
-"""Batch norm's statistics keep at least this share of themselves in a step (D.3): max(1 - 10/s, 0.9)."""
+"""Smallest decay of batch norm's running statistics per update (D.3): max(1 - 10/s, 0.9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """The paper's fine-tuning on other data sets (arXiv:2006.07733, Appendix D.3)."""
+    """Fine-tuning on other data sets (arXiv:2006.07733, Appendix D.3)."""
 
     lrs: tuple[float, ...] = tuple(10.0 ** (-4 + k / 2) for k in range(7))
-    """Rates that are tried: 7 from 1e-4 to 1e-1, evenly over their logarithm (D.3); not scaled by the batch."""
+    """Learning rates to choose from: 7 from 1e-4 to 1e-1, log-spaced (D.3); not scaled by the batch size."""
     weight_decays: tuple[float, ...] = (*(10.0 ** (-6 + k / 2) for k in range(7)), 0.0)
-    """Weight decays that are tried with each rate: 7 from 1e-6 to 1e-3, and none; divided by the rate (D.3)."""
+    """Weight decays to choose from: 7 from 1e-6 to 1e-3, log-spaced, and 0; divided by the learning rate (D.3)."""
     steps: int = 20_000
     """Updates (D.3)."""
     batch_size: int = 256
-    """Images per update (D.3); all of them where there are fewer."""
+    """Images per update (D.3); all images if there are fewer."""
     momentum: float = 0.9
-    """Of Nesterov's method (D.3)."""
+    """Nesterov momentum (D.3)."""
     held_out: float = 0.1
-    """Share of the training images on which rate and decay are chosen, of each class alike."""
+    """Share of each class held out to choose rate and decay."""
     baseline: bool = False
-    """Run the same from untrained weights too: what the labels alone are worth."""
+    """Also train from untrained weights: what the labels alone are worth."""
     precision: Precision = "auto"
     """bf16 where the hardware multiplies it, else float32."""
     seed: int = 0
-    """Of the held-out images, the crops, the layer's first weights and the baseline's."""
+    """Seed of the held-out set, the crops, and the initial weights of the layer and the baseline."""
 
     def __post_init__(self) -> None:
         if not self.lrs or min(self.lrs) <= 0 or not self.weight_decays or min(self.weight_decays) < 0:
@@ -60,11 +60,11 @@ class FinetuneConfig:
             )
 
     def quick(self) -> "FinetuneConfig":
-        """A tenth of the steps, three rates and no decay: 3 runs for 56."""
+        """A tenth of the steps, three rates and no decay: 3 runs instead of 56."""
         return replace(self, lrs=(1e-3, 1e-2, 1e-1), weight_decays=(0.0,), steps=max(1, self.steps // 10))
 
     def left_out(self) -> str:
-        """What differs from the paper's grid, in words; empty where nothing does."""
+        """What differs from the paper's grid, in words; empty if nothing does."""
         full = FinetuneConfig()
         runs, of = len(self.lrs) * len(self.weight_decays), len(full.lrs) * len(full.weight_decays)
         if (self.lrs, self.weight_decays, self.steps) == (full.lrs, full.weight_decays, full.steps):
@@ -79,7 +79,7 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class Setting:
-    """One run of a grid."""
+    """The hyperparameters of one run of a grid."""
 
     lr: float
     weight_decay: float
@@ -88,77 +88,82 @@ class Setting:
     momentum: float
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: FinetuneConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """Test accuracy after fine-tuning with the best setting: chosen on held-out images, trained again on all, tested.
+def evaluate(task: Task, config: FinetuneConfig) -> dict[str, float]:
+    """Fine-tune with each setting, choose one on held-out images, train it again on all images and test it.
 
     Returns:
         `top1`, `top5` and `mean_per_class` in [0, 1], the chosen `lr` and `weight_decay`, `held_out_top1`, and with
-        `baseline` the same figures from untrained weights, `scratch_top1` and so on.
+        `baseline` the same from untrained weights, `scratch_top1` and so on.
 
     Raises:
-        UserError: labels or channels that do not do, or an encoder that cannot be trained.
+        UserError: unsuitable labels or channels, or an encoder that cannot be trained.
     """
-    names = class_names(train, test)
-    opened.check(train)
-    batch = min(config.batch_size, len(train))
+    parts = labeled_parts(task.train, task.test)
+    task.encoder.check(task.train)
+    batch = min(config.batch_size, len(parts.train))
     grid = [
         Setting(lr, decay / lr, config.steps, batch, config.momentum)
         for lr in config.lrs
         for decay in config.weight_decays
     ]
-    assert train.labels is not None
-    views = training_views(train, as_tensor(train.labels), opened.transform, device)
-    stay, held = hold_out(views.labels.tolist(), config.held_out, config.seed)
+    views = training_views(parts.train, task.encoder.transform, task.device)
+    readable = LabeledSource(views.source, views.labels.tolist())
+    remaining, held_out = hold_out(readable.labels, config.held_out, config.seed)
     result: dict[str, float] = {}
-    for prefix, start in starts(opened, config.baseline, config.seed).items():
-        trial = Trial(start, len(names), config.precision, config.seed, device, progress)
-        best, score = trial.choose(grid, views.subset(stay), views.source.subset(held))
-        found = trial.test(trial.train(best, views), test)
-        found |= {"lr": best.lr, "weight_decay": best.weight_decay * best.lr, "held_out_top1": score}
-        result |= {prefix + key: value for key, value in found.items()}
+    for prefix, encoder in initial_encoders(task.encoder, config.baseline, config.seed).items():
+        trial = Trial(encoder, len(parts.classes), config.precision, config.seed, task.device, task.progress)
+        best, score = trial.choose(grid, views.subset(remaining), readable.subset(held_out))
+        metrics = trial.test(trial.train(best, views), parts.test)
+        metrics |= {"lr": best.lr, "weight_decay": best.weight_decay * best.lr, "held_out_top1": score}
+        result |= {prefix + key: value for key, value in metrics.items()}
     return result
 
 
-def starts(opened: LoadedEncoder, baseline: bool, seed: int) -> dict[str, LoadedEncoder]:
-    """The encoder, and if asked for the same architecture untrained, by the prefix of their figures."""
-    return {"": opened, "scratch_": opened.untrained(seed)} if baseline else {"": opened}
+EVALUATION = Evaluation(
+    name="finetune",
+    config=FinetuneConfig,
+    evaluate=evaluate,
+    percent=("*top1", "*top5", "*mean_per_class"),
+    quick=FinetuneConfig.quick,
+    left_out=FinetuneConfig.left_out,
+)
+
+
+def initial_encoders(encoder: LoadedEncoder, baseline: bool, seed: int) -> dict[str, LoadedEncoder]:
+    """The encoder, and with a baseline the same architecture untrained, by the prefix of their metrics."""
+    return {"": encoder, "scratch_": encoder.untrained(seed)} if baseline else {"": encoder}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that the runs of a grid share."""
+    """What all runs of a grid share."""
 
-    opened: LoadedEncoder
+    encoder: LoadedEncoder
     classes: int
     precision: Precision
     seed: int
     device: torch.device
     progress: Progress
 
-    def choose(self, grid: Sequence[Setting], views: TrainingViews, held: Source) -> tuple[Setting, float]:
-        """The setting with the best accuracy on held-out images, and that accuracy; one setting is not tried out."""
+    def choose(self, grid: Sequence[Setting], views: TrainingViews, held_out: LabeledSource) -> tuple[Setting, float]:
+        """The setting with the best accuracy on held-out images, and that accuracy; NaN if there is no choice."""
         if len(grid) == 1:
             return grid[0], math.nan
-        scores = []
-        for number, setting in enumerate(grid):
+
+        def accuracy(number: int) -> float:
+            setting = grid[number]
             self.progress(f"settings (rate {setting.lr:g}, decay {setting.weight_decay:g})", number, len(grid))
-            scores.append(self.test(self.train(setting, views), held)["top1"])
-        best = max(range(len(grid)), key=lambda number: scores[number])
-        return grid[best], scores[best]
+            return self.test(self.train(setting, views), held_out)["top1"]
+
+        best, score = choose(range(len(grid)), accuracy)
+        return grid[best], score
 
     def train(self, setting: Setting, views: TrainingViews) -> nn.Module:
-        """One run from the encoder's weights: cross-entropy, Nesterov, the rate falling along half a cosine.
+        """One run from the encoder's weights: cross-entropy, Nesterov momentum, a cosine decay of the learning rate.
 
         The paper does not name the schedule; the released code's evaluation has this cosine without a warm-up.
         """
-        encoder = self.opened.copy()
+        encoder = self.encoder.copy()
         model = nn.Sequential(encoder, new_head(encoder, self.classes)).to(self.device)
         model = model.to(memory_format=torch.channels_last)
         set_batch_norm(model, len(views) / setting.batch_size)
@@ -185,9 +190,9 @@ class Trial:
         model.eval()
         return model
 
-    def test(self, model: nn.Module, source: Source) -> dict[str, float]:
-        """Accuracy on the central crops of a labeled source; 0 where training blew up."""
-        scores, labels = predict(model, source, self.opened.transform, self.device, self._autocast())
+    def test(self, model: nn.Module, source: LabeledSource) -> dict[str, float]:
+        """Accuracy on the central crops of labeled images; 0 if training has diverged."""
+        scores, labels = predict(model, source, self.encoder.transform, self.device, self._autocast())
         if not torch.isfinite(scores).all():
             return {"top1": 0.0, "top5": 0.0, "mean_per_class": 0.0}
         return {
@@ -201,16 +206,16 @@ class Trial:
 
 
 def predict(
-    model: nn.Module, source: Source, transform: Transform, device: torch.device, autocast: bool
+    model: nn.Module, source: LabeledSource, transform: Transform, device: torch.device, autocast: bool
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and labels (N,) of a labeled source's readable images."""
-    said = extract(model, source, transform, device=device, workers=cores(), autocast=autocast)
-    assert said.labels is not None
-    return said.values, said.labels
+    """Logits (N, C) and labels (N,) of the readable images."""
+    logits = extract(model, source.images, transform, device=device, workers=cores(), autocast=autocast)
+    labeled = logits.with_labels(source.labels)
+    return labeled.values, labeled.labels
 
 
 def new_head(encoder: nn.Module, classes: int) -> nn.Linear:
-    """A layer that answers 0 at first, so that the first gradients leave the encoder as it is."""
+    """A linear layer of zeros, so that the first gradients leave the encoder as it is."""
     size = encoder.num_features
     assert isinstance(size, int)
     head = nn.Linear(size, classes)
@@ -220,8 +225,8 @@ def new_head(encoder: nn.Module, classes: int) -> nn.Linear:
 
 
 def set_batch_norm(model: nn.Module, steps_per_epoch: float) -> None:
-    """Let batch norm's statistics keep max(1 - 10 / s, 0.9) of themselves in a step, s steps an epoch (D.3)."""
+    """Set the decay of batch norm's running statistics to max(1 - 10 / s, 0.9), for s updates per epoch (D.3)."""
     keep = max(1 - 10 / max(steps_per_epoch, 1e-9), LEAST_DECAY)
     for layer in model.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            layer.momentum = 1 - keep  # PyTorch's is the share that is new
+            layer.momentum = 1 - keep  # PyTorch's momentum is the weight of the new value

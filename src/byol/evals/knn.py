@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbor accuracy: what features are worth with no training at all."""
+"""k-NN: the weighted vote of the nearest training images, without any training."""
 
 from dataclasses import dataclass, field
 
@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.data.sources.open import Source
-from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.labels import class_names
+from byol.evals.cache import FeatureConfig, labeled_features
+from byol.evals.evaluation import Evaluation, Task
+from byol.evals.labels import labeled_parts
 from byol.evals.metrics import top_k
 
 K = 20
@@ -20,7 +19,7 @@ TEMPERATURE = 0.07
 BLOCK = 2048
 """Queries compared at once."""
 BANK_BLOCK = 8192
-"""Bank rows compared at once: a bank that lies on the disk is walked through, never held."""
+"""Bank rows compared at once: a bank on the disk is read block by block and never held in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class KnnConfig:
     k: tuple[int, ...] = (K, 200)
     """Neighbors that vote: 20 (DINO) and 200 (Wu et al.)."""
     temperature: float = TEMPERATURE
-    """Of the votes; smaller trusts the nearest more."""
+    """Temperature of the votes; a lower one gives the nearest neighbors more weight."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
@@ -40,49 +39,43 @@ class KnnConfig:
             raise UserError(f"temperature is {self.temperature}, but must be a number above 0.")
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: KnnConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """Accuracy of the vote of each test image's neighbors among the training images.
+def evaluate(task: Task, config: KnnConfig) -> dict[str, float]:
+    """Classify each test image by the vote of its nearest training images.
 
     Returns:
-        `top1_k20` and so on for each k that is no more than the training images, in [0, 1]; `top5_k20` of more than
-        five classes.
+        `top1_k20` and so on, in [0, 1], for each k up to the number of training images; `top5_k20` and so on if there
+        are more than five classes.
 
     Raises:
-        UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
+        UserError: unsuitable labels, features or channels (see `labeled_parts`, `cached_features`).
     """
-    classes = len(class_names(train, test))
-    bank = cached_features(opened, train, config.features, device, progress)
-    queries = cached_features(opened, test, config.features, device, progress)
-    assert bank.labels is not None
-    assert queries.labels is not None
-    similarity, votes = nearest(bank.values, bank.labels, queries.values, max(config.k), device)
+    parts = labeled_parts(task.train, task.test)
+    bank, queries = labeled_features(task, parts, config.features)
+    similarity, votes = nearest(bank.values, bank.labels, queries.values, max(config.k), task.device)
     result = {}
-    fitting = [k for k in config.k if k <= len(bank.values)] or [len(bank.values)]  # no more can vote than there are
-    for k in fitting:
-        scores = count_votes(similarity[:, :k], votes[:, :k], classes, config.temperature)
-        result[f"top1_k{k}"] = top_k(scores, queries.labels)
-        if classes > 5:
+    possible = [k for k in config.k if k <= len(bank.values)] or [len(bank.values)]
+    for k in possible:
+        scores = count_votes(similarity[:, :k], votes[:, :k], len(parts.classes), config.temperature)
+        # of equal votes the first class counts, as in `knn_accuracy`
+        result[f"top1_k{k}"] = (scores.argmax(dim=1) == queries.labels).double().mean().item()
+        if len(parts.classes) > 5:
             result[f"top5_k{k}"] = top_k(scores, queries.labels, 5)
     return result
+
+
+EVALUATION = Evaluation(name="knn", config=KnnConfig, evaluate=evaluate, percent=("top*",))
 
 
 def nearest(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, device: torch.device | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and labels (M, k) of each query's nearest rows of the bank, nearest first, on the CPU.
+    """Cosine similarities and labels (M, k) of each query's nearest rows of the bank, nearest first, on the CPU.
 
     Args:
-        bank: (N, D) features with labels; may be mapped from a file.
+        bank: (N, D) features; may be mapped from a file.
         bank_labels: (N,) int64.
         queries: (M, D) features.
-        k: neighbors; no more than N are taken.
+        k: number of neighbors; at most N are returned.
         device: where the products are computed; by default where the queries are.
     """
     device = device or queries.device
@@ -105,7 +98,7 @@ def nearest(
 
 def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
     """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbors (M, k) of each class."""
-    weight = ((similarity - 1) / temperature).exp()  # minus 1: the same ranking, and no overflow
+    weight = ((similarity - 1) / temperature).exp()  # subtracting 1 keeps the ranking and prevents overflow
     return torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
 
 
@@ -126,7 +119,7 @@ def knn_accuracy(
     temperature: float = TEMPERATURE,
 ) -> float:
     """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_scores`."""
-    # labels may be any whole numbers, each of which would otherwise ask for a column of votes
+    # labels may be any integers; numbering those that occur keeps the table of votes small
     known, numbers = torch.unique(torch.cat([bank_labels.cpu(), query_labels.cpu()]), return_inverse=True)
     of_bank, of_queries = numbers.split([len(bank_labels), len(query_labels)])
     scores = knn_scores(bank, of_bank, queries, classes=len(known), k=k, temperature=temperature)

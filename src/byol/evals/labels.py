@@ -1,7 +1,8 @@
-"""Labels of an evaluation's parts: what must hold for a figure to mean something, and how parts are drawn."""
+"""Labeled sources, the checks that make an evaluation on them meaningful, and random draws of labels."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,14 +12,59 @@ from byol.data.sources.open import Source
 from byol.errors import BadImage, UserError
 
 
-def class_names(train: Source, test: Source) -> list[str]:
-    """Names of the classes, after checking that both parts are labeled alike.
+@dataclass(frozen=True)
+class LabeledSource:
+    """Images that have a label each."""
+
+    images: Source
+    labels: list[int]
+    """One per image."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Sequence[int]) -> "LabeledSource":
+        """The images with these numbers, in this order, with their labels."""
+        return LabeledSource(self.images.subset(indices), [self.labels[index] for index in indices])
+
+
+@dataclass(frozen=True)
+class LabeledParts:
+    """A training and a test part that are labeled alike."""
+
+    train: LabeledSource
+    test: LabeledSource
+    classes: list[str]
+    """The names of the labels 0, 1, ...; each class has images in both parts."""
+
+
+def labeled(source: Source, part: str) -> LabeledSource:
+    """A source with its labels.
+
+    Args:
+        source: the images.
+        part: what the source is for, such as "training"; for the message.
 
     Raises:
-        UserError: a part without labels, one class only, classes that are called otherwise in the other part, a class
-            that one of the parts does not have, or fewer labels than classes.
+        UserError: the source has no labels.
     """
-    known, asked = _labels(train, "training"), _labels(test, "test")
+    if source.labels is None:
+        remark = f" ({source.remark})" if source.remark else ""
+        raise UserError(
+            f"The {part} part {source.name} has no labels, or one class only{remark}; give a folder with a sub-folder "
+            "for each of two classes or more, a list with labels, or Parquet with a label column."
+        )
+    return LabeledSource(source, source.labels)
+
+
+def labeled_parts(train: Source, test: Source) -> LabeledParts:
+    """Check that both parts are labeled alike.
+
+    Raises:
+        UserError: a part without labels, a single class, parts with different classes, a class without images in one of
+            the parts, fewer labels than classes, or twice the same images.
+    """
+    known, tested = labeled(train, "training"), labeled(test, "test")
     if train.classes is not None and test.classes is not None and train.classes != test.classes:
         other = next((c for c in train.classes + test.classes if (c in train.classes) != (c in test.classes)), None)
         detail = "in another order" if other is None else f"{other!r} is in one of them only"
@@ -28,28 +74,29 @@ def class_names(train: Source, test: Source) -> list[str]:
         )
     if _same(train, test):
         raise UserError(
-            f"{train.name} and {test.name} are the same images, so that the figure would be of images it was learned "
-            "from; give a part of its own to be asked about."
+            f"{train.name} and {test.name} are the same images, so the result would not be a test result; give a "
+            "separate test part."
         )
-    names = train.classes or test.classes or [str(number) for number in range(max(known + asked) + 1)]
-    if len(known) < len(names) and len(set(known)) < len(names):
+    names = train.classes or test.classes or [str(number) for number in range(max(known.labels + tested.labels) + 1)]
+    present = set(known.labels)
+    if len(known) < len(names) and len(present) < len(names):
         raise UserError(
             f"{train.name} has {len(known)} labeled images for {len(names)} classes; label one of each at least."
         )
-    if len(set(known)) < 2:
-        raise UserError(f"{train.name} has one class only; nothing can be told apart, so give two classes or more.")
-    for source, labels, part in ((train, known, "training"), (test, asked, "test")):
-        missing = sorted(set(range(len(names))) - set(labels))
+    if len(present) < 2:
+        raise UserError(f"{train.name} has one class only; give images of two classes or more.")
+    for source, part in ((known, "training"), (tested, "test")):
+        missing = sorted(set(range(len(names))) - set(source.labels))
         if missing:
             raise UserError(
-                f"The class {names[missing[0]]!r} has no image in the {part} part {source.name} "
+                f"The class {names[missing[0]]!r} has no image in the {part} part {source.images.name} "
                 f"({len(missing)} of {len(names)} classes have none); add some, or leave the class out of both parts."
             )
-    return names
+    return LabeledParts(known, tested, names)
 
 
 def _same(train: Source, test: Source) -> bool:
-    """Whether two parts are the same images: by names, sizes and labels, and by the pixels of a few."""
+    """Whether two parts are the same images: by names, sizes and labels, and by the pixels of eight images."""
     if len(train) != len(test) or train.fingerprint() != test.fingerprint():
         return False
     try:
@@ -58,50 +105,11 @@ def _same(train: Source, test: Source) -> bool:
         return False
 
 
-def _labels(source: Source, part: str) -> list[int]:
-    if source.labels is None:
-        remark = f" ({source.remark})" if source.remark else ""
-        raise UserError(
-            f"The {part} part {source.name} has no labels, or one class only{remark}; give a folder with a sub-folder "
-            "for each of two classes or more, a list with labels, or Parquet with a label column."
-        )
-    return source.labels
-
-
-def hold_out(labels: Sequence[int], share: float, seed: int, at_most: int | None = None) -> tuple[list[int], list[int]]:
-    """Numbers of images that stay and that are held out: a share of each class, at random, one of each at least.
-
-    Args:
-        labels: one per image.
-        share: how much is held out, in (0, 1).
-        seed: of the draw.
-        at_most: hold out about so many in all, however large the share.
-
-    Raises:
-        UserError: a class with a single image.
-    """
-    if at_most is not None:
-        share = min(share, at_most / len(labels))
-    stay, held = [], []
-    for label, members in enumerate(by_class(labels, seed)):
-        if len(members) < 2:
-            if not members:
-                continue
-            raise UserError(
-                f"The class number {label} has one image, and choosing settings takes one to learn and one to choose; "
-                "add images, or give fixed settings."
-            )
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        held += members[:count]
-        stay += members[count:]
-    return sorted(stay), sorted(held)
-
-
 def draw_per_class(labels: Sequence[int], count: int, seed: int, names: Sequence[str] = ()) -> list[int]:
-    """Numbers of `count` images of each class, at random.
+    """Draw `count` images of each class at random, and return their numbers.
 
     Raises:
-        UserError: a class has fewer.
+        UserError: a class has fewer images.
     """
     chosen: list[int] = []
     for label, members in enumerate(by_class(labels, seed)):
@@ -116,7 +124,7 @@ def draw_per_class(labels: Sequence[int], count: int, seed: int, names: Sequence
 
 
 def draw_share(labels: Sequence[int], share: float, seed: int) -> list[int]:
-    """Numbers of a share of the images, balanced over the classes, at random.
+    """Draw a share of the images of each class at random, and return their numbers.
 
     Raises:
         UserError: the share leaves a class without an image.
@@ -134,7 +142,7 @@ def draw_share(labels: Sequence[int], share: float, seed: int) -> list[int]:
 
 
 def smallest_class(labels: Sequence[int]) -> int:
-    """Images of the rarest class."""
+    """The number of images of the rarest class."""
     return min(Counter(labels).values())
 
 
@@ -144,7 +152,7 @@ def as_tensor(labels: Sequence[int]) -> Tensor:
 
 
 def by_class(labels: Sequence[int], seed: int) -> list[list[int]]:
-    """Numbers of each class's images, shuffled."""
+    """The numbers of the images of each class, shuffled."""
     members: list[list[int]] = [[] for _ in range(max(labels) + 1)]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).tolist()
     for index in order:

@@ -4,9 +4,9 @@ The objective is scikit-learn's, divided by the number of examples N:
 
     mean cross-entropy + l2 / (2 N) * (squared norm of the weights, without the bias)
 
-so `LogisticRegression(C=1 / l2)` has the same optimum. Only the road to it is our own: features are centerd and turned
-to their principal axes once, where the Hessian is nearly diagonal; each fit scales those axes by the diagonal of the
-Hessian where it starts; and it starts where the path so far points to.
+so `LogisticRegression(C=1 / l2)` has the same optimum. Only the way to it differs: features are centered and rotated to
+their principal axes once, where the Hessian is nearly diagonal; each fit scales these axes by the diagonal of the
+Hessian at its start; and it starts from an extrapolation of the path so far.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from torch import Tensor
 from byol.errors import UserError
 
 MAX_ITERATIONS = 1000
-"""L-BFGS steps for one penalty; the paper does not say. Some 5 to 30 are taken where features are those of images."""
+"""Largest number of L-BFGS steps for one penalty; the paper does not say. Features of images take about 5 to 30."""
 TOLERANCE = 1e-7
-"""A fit ends when a step lowers the objective by less. It then lies within about 1e-6 of the optimum."""
+"""A fit ends when a step lowers the objective by less than this; it is then within about 1e-6 of the optimum."""
 HISTORY = 10
-"""Steps that L-BFGS remembers: scipy's default, and so scikit-learn's."""
+"""History size of L-BFGS: the default of scipy and scikit-learn."""
 EXACT_AXES = 1024
-"""Features up to which the principal axes are computed in float64."""
+"""Largest number of features for which the principal axes are computed in float64."""
 LEAST_CURVATURE = 1e-12
-"""Floor of the Hessian's diagonal, for features that never change."""
+"""Floor of the Hessian's diagonal, for constant features."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Fit:
     bias: Tensor
     """(C,)."""
     objective: float
-    """Per example, with the penalty."""
+    """Loss per example, with the penalty."""
     evaluations: int
-    """Passes over the examples that it took."""
+    """Number of passes over the examples."""
 
     def logits(self, features: Tensor) -> Tensor:
         """(N, D) -> (N, C)."""
@@ -52,9 +52,9 @@ class LogisticPath:
     """Features and targets, prepared once for fits with any penalty.
 
     Args:
-        features: (N, D), on the device that does the work.
-        targets: (N,) int64 in [0, classes) for a softmax; or (N, classes) with 1 yes, 0 no and -1 left out, for one
-            binary problem per class, whose losses are added.
+        features: (N, D), on the device that is used.
+        targets: (N,) int64 in [0, classes) for a softmax; or (N, classes) with 1 yes, 0 no and -1 unknown, for one
+            binary problem per class; their losses are added.
         classes: number of classes.
 
     Raises:
@@ -73,24 +73,24 @@ class LogisticPath:
         self.turned = (features - self.mean.to(features)) @ self.axes
 
     def path(self, penalties: list[float]) -> Iterator[Fit]:
-        """Fits for falling penalties, each started from a straight line through the two before it."""
-        assert penalties == sorted(penalties, reverse=True), "the path leads from the strongest penalty to the weakest"
+        """Fits for falling penalties, each started from a linear extrapolation of the two before it."""
+        assert penalties == sorted(penalties, reverse=True), "the path runs from the strongest penalty to the weakest"
         start, before = self._nothing(), None
         for l2 in penalties:
             at, objective, evaluations = self._descend(l2, start, torch.float32, TOLERANCE)
             yield self._as_fit(l2, at, objective, evaluations)
-            # The optimum moves almost in a straight line over the logarithm of the penalty.
+            # The optimum is almost linear in the logarithm of the penalty.
             start = at if before is None else 2 * at - before
             before = at
 
     def fit(self, l2: float) -> Fit:
-        """The optimum for one penalty, from nothing, by way of stronger penalties."""
+        """The optimum for one penalty, from zero weights, through stronger penalties."""
         factors = [10.0**power for power in range(6, -1, -1)] if len(self.turned) > 1000 else [1.0]
         *_, last = self.path([l2 * factor for factor in factors])
         return last
 
     def gap(self, fit: Fit) -> float:
-        """By how much float64, going on from a fit, can still lower its objective: the check of a float32 optimum."""
+        """How much float64, started from a fit, can still lower its objective: a check of the float32 optimum."""
         weight = fit.weight.double() @ self.axes.double()
         bias = fit.bias.double() + fit.weight.double() @ self.mean
         start = torch.cat([weight, bias[:, None]], dim=1)
@@ -133,7 +133,7 @@ class LogisticPath:
             line_search_fn="strong_wolfe",
         )
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-        # the line search keeps the best point it has seen
+        # the line search returns its best point
         return flat.detach().view_as(scale) * scale, min(values), len(values)
 
     def _scale(self, x: Tensor, at: Tensor, ridge: float) -> Tensor:
@@ -165,21 +165,21 @@ class LogisticPath:
         return Fit(l2, weight.float(), bias.float(), objective, evaluations)
 
 
-def principal_axes(centerd: Tensor) -> Tensor:
+def principal_axes(centered: Tensor) -> Tensor:
     """Orthonormal axes (D, R) that span the rows of (N, D), R = min(N, D) at most.
 
     A penalized optimum has no part outside the span, so nothing is lost where there are fewer examples than features.
     """
-    count, size = centerd.shape
+    count, size = centered.shape
     if count >= size:
-        gram = centerd.T @ centerd
-        # axes that are orthonormal to 1e-6 will do where float64 takes long
+        gram = centered.T @ centered
+        # orthonormal to 1e-6 is enough where float64 is slow
         axes: Tensor = torch.linalg.eigh(gram if size > EXACT_AXES else gram.double()).eigenvectors
-        return axes.to(centerd)
-    values, left = torch.linalg.eigh(centerd.double() @ centerd.double().T)
+        return axes.to(centered)
+    values, left = torch.linalg.eigh(centered.double() @ centered.double().T)
     keep = values > 1e-10 * values[-1].clamp_min(1e-30)
     if not keep.any():
         keep[-1] = True
-        return torch.zeros(size, 1, dtype=centerd.dtype, device=centerd.device)
-    spanned: Tensor = centerd.T.double() @ (left[:, keep] / values[keep].sqrt())
-    return spanned.to(centerd)
+        return torch.zeros(size, 1, dtype=centered.dtype, device=centered.device)
+    spanned: Tensor = centered.T.double() @ (left[:, keep] / values[keep].sqrt())
+    return spanned.to(centered)

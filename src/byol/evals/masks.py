@@ -19,7 +19,7 @@ from byol.evals.voc import VOC_CLASSES, voc_images, voc_names, voc_root
 
 MASK_NAMES = ("mask", "label", "segmentation", "annotation")
 UNLABELED = ("unlabelled", "unlabeled", "void", "ignore")
-"""Class names whose pixels count nowhere."""
+"""Class names whose pixels are ignored."""
 
 
 class MaskSource(MapSource):
@@ -29,7 +29,7 @@ class MaskSource(MapSource):
         base: the images.
         masks: one encoded mask (a gray or palette PNG of class numbers) per image.
         classes: names of the classes, from number 0.
-        ignore: numbers that count nowhere, `IGNORE` besides.
+        ignore: numbers that are ignored, besides `IGNORE`.
     """
 
     def __init__(self, base: Source, masks: Sequence[bytes | Path], classes: list[str], ignore: set[int]) -> None:
@@ -37,7 +37,8 @@ class MaskSource(MapSource):
         super().__init__(base)
         self._masks = masks
         self._ignore = ignore
-        self.classes, self.labels = classes, None
+        self.labels = None
+        self.classes: list[str] = classes
 
     def map(self, index: int) -> Tensor:
         """(H, W) int64 in [0, classes) or `IGNORE`.
@@ -58,7 +59,6 @@ class MaskSource(MapSource):
             ) from error
         for number in self._ignore:
             values[values == number] = IGNORE
-        assert self.classes is not None
         wrong = values[(values >= len(self.classes)) & (values != IGNORE)]
         if len(wrong) or int(values.min()) < 0:
             raise UserError(
@@ -69,7 +69,6 @@ class MaskSource(MapSource):
 
     def subset(self, indices: Sequence[int]) -> "MaskSource":
         """These images with their masks."""
-        assert self.classes is not None
         masks = [self._masks[index] for index in indices]
         return MaskSource(self._base.subset(indices), masks, self.classes, self._ignore)
 
@@ -83,12 +82,12 @@ def open_masks(data: str | Path, channels: int = 3) -> MaskSource:
 
     Args:
         data: a Parquet file with an `image` and a `mask` column (class names in its metadata's `classes`, one of them
-            `unlabeled` counts nowhere); a VOC folder, with a part of ImageSets/Segmentation after a colon
+            `unlabeled` is ignored); a VOC folder, with a part of ImageSets/Segmentation after a colon
             (`VOC2012:train`); or a folder with `images` and `masks`, files of the same names, and `classes.txt`.
-        channels: deliver images with so many.
+        channels: of the images.
 
     Raises:
-        UserError: there is nothing of the sort.
+        UserError: the data has no masks, or not in one of these layouts.
     """
     path, _, part = str(data).partition(":")
     if path.endswith(".parquet"):
@@ -129,10 +128,10 @@ def _folder(folder: Path, channels: int) -> MaskSource:
 
 
 def _split(names: list[str]) -> tuple[list[str], set[int]]:
-    """Classes that count, and numbers that do not; those must come last, so that the others keep their numbers.
+    """The named classes, and the numbers to ignore; these must come last, so that the others keep their numbers.
 
     Raises:
-        UserError: an unlabeled class among the others.
+        UserError: an unlabeled class is not the last.
     """
     names = [name.strip() for name in names if name.strip()]
     kept = [name for name in names if name.lower() not in UNLABELED]

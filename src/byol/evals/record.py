@@ -1,4 +1,4 @@
-"""A result on the disk, with all that is needed to make it again."""
+"""A result on the disk, with everything needed to reproduce it."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from byol.runtime.checkpoint import write_atomically
 
 def make_record(
     evaluation: str,
-    opened: LoadedEncoder,
+    encoder: LoadedEncoder,
     sources: Mapping[str, Source],
     config: object,
     result: Mapping[str, Any],
@@ -26,14 +26,14 @@ def make_record(
     command: str = "",
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """What was done and what came out, as JSON values.
+    """A result and how it was made, as JSON values.
 
     Args:
         evaluation: `knn`, `linear` and so on.
-        opened: the encoder; its name, fingerprint and transform are kept.
-        sources: the parts by role, `train` and `test`; their names, counts and fingerprints are kept.
+        encoder: its name, fingerprint and transform are recorded.
+        sources: the parts by role, `train` and `test`; their names, sizes and fingerprints are recorded.
         config: the evaluation's dataclass, seeds included.
-        result: what `evaluate` gave back.
+        result: what `evaluate` returned.
         command: what the user typed.
         seconds: how long it took.
     """
@@ -43,10 +43,10 @@ def make_record(
         "evaluation": evaluation,
         "result": dict(result),
         "encoder": {
-            "name": opened.name,
-            "fingerprint": opened.fingerprint,
-            "transform": dataclasses.asdict(opened.transform),
-            "spec": None if opened.spec is None else dataclasses.asdict(opened.spec),
+            "name": encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "transform": dataclasses.asdict(encoder.transform),
+            "spec": None if encoder.spec is None else dataclasses.asdict(encoder.spec),
         },
         "data": {
             role: {"name": source.name, "images": len(source), "fingerprint": source.fingerprint()}
@@ -61,7 +61,7 @@ def make_record(
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all.
+    """Write a record atomically.
 
     Raises:
         UserError: the disk is full or not writable.
@@ -72,7 +72,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity, and no paths: these become null, and those text."""
+    """JSON has no NaN, infinity or paths: numbers become null, paths become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.data.sources.open import Source
-from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
-from byol.evals.cache import Progress, silent
-from byol.evals.dense import IGNORE, Maps, MapSource, held_out, in_threads, order, uniforms
+from byol.evals.dense import IGNORE, Maps, in_threads, order, uniforms
 from byol.evals.draws import mean_and_std
+from byol.evals.evaluation import Evaluation, Task
+from byol.evals.masks import MaskSource, open_masks
 from byol.evals.metrics import confusion, mean_iou, pixel_accuracy
+from byol.evals.tuning import choose, hold_out_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,34 +22,34 @@ class SegmentationConfig:
     """The VOC2012 protocol (arXiv:2006.07733, Appendix D.4), FCN as in MoCo (arXiv:1911.05722)."""
 
     crop: int = 513
-    """Side of the square that is trained on, and of the central one that is tested (D.4), in pixels; smaller images
-    are filled up with pixels that count nowhere."""
+    """Side of the random training crop and of the central test crop (D.4), in pixels; smaller images are padded with
+    pixels that are ignored."""
     scale: tuple[float, float] = (0.5, 2.0)
-    """Random scale of a training image (D.4)."""
+    """Range of the random scale of a training image (D.4)."""
     batch_size: int = 16
     """Images per update (D.4)."""
     steps: int = 30_000
     """Updates (D.4)."""
     drops: tuple[float, ...] = (0.7, 0.9)
-    """Parts of the run after which the rate falls to a tenth (D.4)."""
+    """Fractions of the run after which the learning rate drops to a tenth (D.4)."""
     lrs: tuple[float, ...] = tuple(10.0 ** (-3 + k / 2) for k in range(5))
-    """Rates that are tried: 5 from 1e-3 to 1e-1, evenly over their logarithm (D.4)."""
+    """Learning rates to choose from: 5 from 1e-3 to 1e-1, log-spaced (D.4)."""
     momentum: float = 0.9
-    """The paper does not say; MoCo's, whose model this is."""
+    """Momentum of MoCo, whose model this is; the paper does not say."""
     weight_decay: float = 1e-4
-    """D.4."""
+    """Weight decay (D.4)."""
     width: int = 256
     """Channels of the two 3x3 convolutions of the head, with dilation 6 (D.4)."""
     dilate: bool = True
     """Stride 1 and dilation 2 in the encoder's last stage (D.4)."""
     frozen: bool = False
-    """Train the head only; the paper fine-tunes."""
+    """Train only the head; the paper fine-tunes the encoder too."""
     held_out: float = 0.2
-    """Share of the training images on which the rate is chosen (D.4 has 2,119 of 10,582 beside the training part)."""
+    """Share of the training images held out to choose the rate (D.4 uses 2,119 images beside 10,582)."""
     seeds: int = 5
-    """Runs, each with its own crops and first weights (D.4)."""
+    """Number of runs, each with its own crops and initial weights (D.4)."""
     seed: int = 0
-    """The first of them."""
+    """The first seed."""
 
     def __post_init__(self) -> None:
         if not self.lrs or min(self.lrs) <= 0 or min(self.steps, self.batch_size, self.seeds, self.crop) < 1:
@@ -62,7 +62,7 @@ class SegmentationConfig:
         return replace(self, lrs=(1e-2,), seeds=3, steps=max(1, self.steps // 10))
 
     def left_out(self) -> str:
-        """What differs from the paper, in words; empty where nothing does."""
+        """What differs from the paper, in words; empty if nothing does."""
         full = SegmentationConfig()
         same = (self.lrs, self.seeds, self.steps, self.crop) == (full.lrs, full.seeds, full.steps, full.crop)
         return (
@@ -94,96 +94,98 @@ class FCN(nn.Module):
         return F.interpolate(self.head(self.maps(images)), images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: SegmentationConfig,
-    device: torch.device,
-    progress: Progress = silent,
-) -> dict[str, float]:
-    """Test mIoU of the best rate: chosen on held-out images, trained again on all, over seeds.
+def evaluate(task: Task, config: SegmentationConfig) -> dict[str, float]:
+    """Choose the learning rate on held-out images, train again on all images with several seeds and test.
 
-    Args: `train` and `test` come from `open_masks`.
+    The parts of the task come from `open_masks`.
 
     Returns:
         `miou` and `pixel_accuracy` in [0, 1], means over seeds, with `miou_std`; the chosen `lr`.
 
     Raises:
-        UserError: sources without masks, masks of another size or with numbers that are no class, parts whose classes
-            differ, or an encoder without feature maps.
+        UserError: sources without masks, masks of another size or with numbers that are no class, parts with different
+            classes, or an encoder without feature maps.
     """
-    if not isinstance(train, MapSource) or not isinstance(test, MapSource) or not train.classes:
+    train, test = task.train, task.test
+    if not isinstance(train, MaskSource) or not isinstance(test, MaskSource):
         raise UserError(f"{train.name} or {test.name} has no masks; open both with open_masks.")
     if train.classes != test.classes or len(train.classes) < 2:
         raise UserError(
-            f"{train.name} has {len(train.classes)} classes and {test.name} has {len(test.classes or [])}; give parts "
+            f"{train.name} has {len(train.classes)} classes and {test.name} has {len(test.classes)}; give parts "
             "with the same two classes or more."
         )
-    opened.check(train)
+    task.encoder.check(train)
     for source in (train, test):
         for _ in in_threads(lambda index, s=source: s.pair(index)[1].shape, range(len(source)), 64):  # type: ignore[misc]
-            pass  # every mask is looked at before any work is done
-    everything = list(range(len(train)))
+            pass  # check every mask before the work starts
     best = config.lrs[0]
     if len(config.lrs) > 1:
-        stay, held = held_out(len(train), config.held_out, config.seed)
-        scores = []
-        for lr in config.lrs:
-            model = _train(opened, train, stay, lr, config.seed, config, device, progress)
-            scores.append(mean_iou(_test(model, opened, train, held, config, device)))
-        best = max(zip(scores, config.lrs, strict=True))[1]
-    ious, right = [], []
+        remaining, held_out = hold_out_images(len(train), config.held_out, config.seed)
+        fitted, chosen_on = train.subset(remaining), train.subset(held_out)
+
+        def held_out_iou(lr: float) -> float:
+            return mean_iou(_test(_train(task, fitted, Run(lr, config.seed), config), task, chosen_on, config))
+
+        best, _ = choose(sorted(config.lrs, reverse=True), held_out_iou)
+    ious, accuracies = [], []
     for seed in range(config.seed, config.seed + config.seeds):
-        model = _train(opened, train, everything, best, seed, config, device, progress)
-        counts = _test(model, opened, test, list(range(len(test))), config, device)
+        counts = _test(_train(task, train, Run(best, seed), config), task, test, config)
         ious.append(mean_iou(counts))
-        right.append(pixel_accuracy(counts))
+        accuracies.append(pixel_accuracy(counts))
     miou, miou_std = mean_and_std(ious)
     return {
         "miou": miou,
         "miou_std": miou_std,
-        "pixel_accuracy": fmean(right),
+        "pixel_accuracy": fmean(accuracies),
         "lr": best,
     }
 
 
-def _train(
-    opened: LoadedEncoder,
-    source: MapSource,
-    numbers: list[int],
-    lr: float,
-    seed: int,
-    config: SegmentationConfig,
-    device: torch.device,
-    progress: Progress,
-) -> nn.Module:
-    assert source.classes is not None
+EVALUATION = Evaluation(
+    name="segmentation",
+    config=SegmentationConfig,
+    evaluate=evaluate,
+    percent=("miou*", "pixel_accuracy"),
+    open_data=open_masks,
+    quick=SegmentationConfig.quick,
+    left_out=SegmentationConfig.left_out,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run."""
+
+    lr: float
+    seed: int
+
+
+def _train(task: Task, source: MaskSource, run: Run, config: SegmentationConfig) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        maps = Maps(opened, frozen=config.frozen, dilate=config.dilate)
-        model = FCN(maps, config.width, len(source.classes)).to(device).train()
+        torch.manual_seed(run.seed)
+        maps = Maps(task.encoder, frozen=config.frozen, dilate=config.dilate)
+        model = FCN(maps, config.width, len(source.classes)).to(task.device).train()
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    drawn = order(len(numbers), config.steps * config.batch_size, seed)
+    optimizer = torch.optim.SGD(trained, lr=run.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    drawn = order(len(source), config.steps * config.batch_size, run.seed)
 
     def make(place: int) -> tuple[Tensor, Tensor]:
-        image, mask = source.pair(numbers[drawn[place]])
-        return _augment(image, mask, config, uniforms(seed, place, 4))
+        image, mask = source.pair(drawn[place])
+        return _augment(image, mask, config, uniforms(run.seed, place, 4))
 
     for step, pairs in enumerate(in_threads(make, range(len(drawn)), config.batch_size)):
         factor = 0.1 ** sum(step >= round(drop * config.steps) for drop in config.drops)
         for group in optimizer.param_groups:
-            group["lr"] = lr * factor
-        images, masks = (torch.stack(part).to(device) for part in zip(*pairs, strict=True))
-        logits = model(opened.transform.normalize(images))
+            group["lr"] = run.lr * factor
+        images, masks = (torch.stack(part).to(task.device) for part in zip(*pairs, strict=True))
+        logits = model(task.encoder.transform.normalize(images))
         known = int((masks != IGNORE).sum())
         loss = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum") / max(known, 1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 20 == 0 or step == config.steps - 1:
-            progress(f"segmentation (rate {lr:g}, seed {seed})", step + 1, config.steps)
+            task.progress(f"segmentation (rate {run.lr:g}, seed {run.seed})", step + 1, config.steps)
     return model.eval()
 
 
@@ -199,7 +201,7 @@ def _augment(image: Tensor, mask: Tensor, config: SegmentationConfig, u: list[fl
 
 
 def _crop(image: Tensor, mask: Tensor, side: int, down: float, right: float) -> tuple[Tensor, Tensor]:
-    """A square window, placed between 0 (first) and 1 (last place); what lies outside the image counts nowhere."""
+    """A square window at a relative place in [0, 1); pixels outside the image are ignored."""
     height, width = mask.shape
     top, left = (math.floor(at * (max(0, size - side) + 1)) for at, size in ((down, height), (right, width)))
     image, mask = image[:, top : top + side, left : left + side], mask[top : top + side, left : left + side]
@@ -208,23 +210,16 @@ def _crop(image: Tensor, mask: Tensor, side: int, down: float, right: float) -> 
 
 
 @torch.no_grad()
-def _test(
-    model: nn.Module,
-    opened: LoadedEncoder,
-    source: MapSource,
-    numbers: list[int],
-    config: SegmentationConfig,
-    device: torch.device,
-) -> Tensor:
-    """Confusion counts over the central crops of some images."""
+def _test(model: nn.Module, task: Task, source: MaskSource, config: SegmentationConfig) -> Tensor:
+    """Confusion counts over the central crops of the images."""
 
     def make(number: int) -> tuple[Tensor, Tensor]:
         return _crop(*source.pair(number), config.crop, 0.499, 0.499)
 
-    assert source.classes is not None
-    counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.long)
-    for pairs in in_threads(make, numbers, config.batch_size):
+    classes = len(source.classes)
+    counts = torch.zeros(classes, classes, dtype=torch.long)
+    for pairs in in_threads(make, range(len(source)), config.batch_size):
         images, masks = (torch.stack(part) for part in zip(*pairs, strict=True))
-        predicted = model(opened.transform.normalize(images.to(device))).argmax(dim=1).cpu()
-        counts += confusion(predicted, masks, len(source.classes), IGNORE)
+        predicted = model(task.encoder.transform.normalize(images.to(task.device))).argmax(dim=1).cpu()
+        counts += confusion(predicted, masks, classes, IGNORE)
     return counts

@@ -1,19 +1,22 @@
-"""Linear transfer: logistic regression on frozen features, its penalty chosen among 45 (arXiv:2006.07733, D.2)."""
+"""Linear transfer: logistic regression on frozen features, 45 penalties (arXiv:2006.07733, Appendix D.2)."""
 
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
 from byol.data.sources.open import Source
-from byol.encoders.load import LoadedEncoder
+from byol.data.transform import Region
 from byol.errors import UserError
-from byol.evals.cache import FeatureConfig, Progress, cached_features, silent
-from byol.evals.features import Features
-from byol.evals.labels import class_names, hold_out
-from byol.evals.logistic import Fit, LogisticPath
+from byol.evals.cache import FeatureConfig, cached_features
+from byol.evals.evaluation import Evaluation, OpenData, Task
+from byol.evals.labels import labeled, labeled_parts
 from byol.evals.metrics import mean_average_precision, mean_per_class, top_k
-from byol.evals.transfer_data import ManyLabels, Metric, TransferData
+from byol.evals.transfer_data import ManyLabels, MetricName, open_transfer, transfer_set
+from byol.evals.tuning import Examples, Metric, joined, split_off, tune_penalty
+
+METRICS: dict[MetricName, Metric] = {
+    "top1": top_k,
+    "mean_per_class": mean_per_class,
+    "map11": mean_average_precision,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +24,20 @@ class TransferConfig:
     """The linear transfer protocol (arXiv:2006.07733, Appendix D.2)."""
 
     l2: tuple[float, ...] = tuple(10.0 ** (-6 + k / 4) for k in range(45))
-    """Penalties that are tried: 45 values from 1e-6 to 1e5, evenly over their logarithm (D.2). The paper does not say
-    whether they weigh against the sum or the mean over examples; here the sum, as in scikit-learn with C = 1 / l2."""
-    metric: Metric | None = None
-    """What chooses the penalty and is reported first: `top1`, `mean_per_class` or `map11`; by default `map11` where
-    images have several labels, else `top1`. The metric of each of the paper's sets is in `TRANSFER_SETS`."""
+    """Penalties to choose from: 45 values from 1e-6 to 1e5, log-spaced (D.2). The paper does not say whether the loss
+    is the sum or the mean over examples; here it is the sum, as in scikit-learn with C = 1 / l2."""
+    metric: MetricName | None = None
+    """The metric that chooses the penalty and is reported first: `top1`, `mean_per_class` or `map11`; by default
+    `map11` if images have several labels, else `top1`. `TRANSFER_SETS` has the metric of each of the paper's sets."""
     held_out: float = 0.1
-    """Share of the training images on which the penalty is chosen where there is no validation part."""
+    """Share of each class held out to choose the penalty, if there is no validation part."""
     seed: int = 0
-    """Of the held-out images."""
+    """Seed of the held-out set."""
+    region: Region = "short-side"
+    """The central square of each image: of the whole shorter side (D.2: "resize the shorter side to 224"), or `center`
+    for 7/8 of it, as in the other evaluations."""
+    float64_gap: bool = True
+    """Report by how much float64 can still lower the objective; this takes a few more passes."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
@@ -39,87 +47,113 @@ class TransferConfig:
             raise UserError(f"held_out is {self.held_out:g}, but must be a share between 0 and 1.")
 
 
-def as_in_the_paper(config: TransferConfig, data: TransferData) -> TransferConfig:
-    """The metric and the held-out share that one of the paper's sets has (D.1), unless others were given."""
-    share = data.entry.held_out if config.held_out == TransferConfig().held_out else config.held_out
-    return replace(config, metric=config.metric or data.entry.metric, held_out=share)
+@dataclass(frozen=True, kw_only=True)
+class TransferParts:
+    """Two or three parts, or one of the paper's sets."""
+
+    train: str | None = field(default=None, metadata={"metavar": "DATA"})
+    """Labeled training data."""
+    test: str | None = field(default=None, metadata={"metavar": "DATA"})
+    """Labeled test data; never used for model selection."""
+    valid: str | None = field(default=None, metadata={"metavar": "DATA"})
+    """Labeled data to choose the penalty on; by default a part of --train."""
+    set: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """One of the paper's twelve sets, with its splits and its metric, instead of --train and --test: food101, cifar10,
+    cifar100, birdsnap, sun397, cars, aircraft, voc2007, dtd, pets, caltech101, flowers."""
+    root: str | None = field(default=None, metadata={"metavar": "FOLDER"})
+    """Folder with local copies of the sets, each in a folder of its name."""
+
+    def open(self, open_data: OpenData, channels: int) -> dict[str, Source]:
+        """The parts by role; see `open_transfer` for the paper's sets.
+
+        Raises:
+            UserError: a part is missing, or is given beside a set of the paper.
+        """
+        named = {"train": self.train, "valid": self.valid, "test": self.test}
+        given = {role: name for role, name in named.items() if name is not None}
+        if self.set is None:
+            if self.train is None or self.test is None:
+                raise UserError("transfer needs --train and --test, or the name of one of the paper's sets by --set.")
+            return {role: open_data(name, channels=channels) for role, name in given.items()}
+        if given:
+            raise UserError(
+                f"--set {self.set} brings its own parts, so --{next(iter(given))} cannot be given with it; "
+                "leave it out."
+            )
+        return open_transfer(self.set, self.root, channels).sources()
+
+    def adapt(self, config: TransferConfig) -> TransferConfig:
+        """The metric and the held-out share of the chosen set (D.1), unless others are given."""
+        if self.set is None:
+            return config
+        entry = transfer_set(self.set)
+        share = entry.held_out if config.held_out == TransferConfig().held_out else config.held_out
+        return replace(config, metric=config.metric or entry.metric, held_out=share)
 
 
-def evaluate(
-    opened: LoadedEncoder,
-    train: Source,
-    test: Source,
-    config: TransferConfig,
-    device: torch.device,
-    progress: Progress = silent,
-    *,
-    valid: Source | None = None,
-) -> dict[str, float]:
-    """Test figure of the best of 45 penalized fits: chosen on the validation part, fitted again on both, tested.
+def evaluate(task: Task, config: TransferConfig) -> dict[str, float]:
+    """Choose the penalty of a logistic regression on the validation part, fit again on both parts and test.
 
-    No augmentation; the central square of the shorter side (D.2: "resize the shorter side to 224").
+    There is no data augmentation.
 
     Returns:
-        the metric in [0, 1] under its name, and `top1` with it where an image has one label; the chosen `l2` and the
-        metric that chose it, `valid_...`; `float64_gap`, by how much float64 can still lower the objective of the fit.
+        The metric in [0, 1] under its name, with `top1` if an image has one label; the chosen `l2` and the metric that
+        chose it, `valid_...`; `float64_gap`, by how much float64 can still lower the objective of the fit.
 
     Raises:
-        UserError: labels, features or channels that do not do (see `class_names`, `cached_features`).
+        UserError: unsuitable labels, features or channels (see `labeled_parts`, `cached_features`).
     """
-    opened = opened.with_region("short-side")
-    many = isinstance(train, ManyLabels)
-    metric: Metric = config.metric or ("map11" if many else "top1")
-    if many != isinstance(test, ManyLabels) or many != (metric == "map11"):
+    task = replace(task, encoder=task.encoder.with_region(config.region))
+    several = isinstance(task.train, ManyLabels)
+    metric: MetricName = config.metric or ("map11" if several else "top1")
+    if several != isinstance(task.test, ManyLabels) or several != (metric == "map11"):
         raise UserError(
-            f"{metric} was asked of {train.name} and {test.name}; map11 is for images with several labels "
+            f"{metric} does not fit {task.train.name} and {task.test.name}; map11 is for images with several labels "
             "in both parts, top1 and mean_per_class for images with one."
         )
-    classes = len(_many_names(train, test) if many else class_names(train, test))
-    sources = [source for source in (train, valid, test) if source is not None]
-    parts = [cached_features(opened, source, config.features, device, progress) for source in sources]
-    truths = [_truth(source, part) for source, part in zip(sources, parts, strict=True)]
-    values = [part.values.to(device) for part in parts]
+    classes = len(_shared_classes(task.train, task.test) if several else labeled_parts(task.train, task.test).classes)
+    train = _examples(task.train, task, config)
+    valid = None if task.valid is None else _examples(task.valid, task, config)
+    test = _examples(task.test, task, config)
 
-    if valid is not None:
-        fitted, chosen_on = (values[0], truths[0]), (values[1], truths[1])
-        both = torch.cat(values[:2]), torch.cat(truths[:2])
-    else:
-        # an image with several labels is held out as if it had none
-        strata = [0] * len(truths[0]) if many else truths[0].tolist()
-        stay, held = hold_out(strata, config.held_out, config.seed)
-        fitted, chosen_on = (values[0][stay], truths[0][stay]), (values[0][held], truths[0][held])
-        both = values[0], truths[0]
-
-    scored: list[tuple[float, float]] = []
-    for fit in LogisticPath(*fitted, classes).path(sorted(config.l2, reverse=True)):
-        scored.append((_score(fit, *chosen_on, metric), fit.l2))
-        progress("penalties", len(scored), len(config.l2))
-    score, l2 = max(scored)  # of equal scores the strongest penalty
-    problem = LogisticPath(*both, classes)
-    *_, fit = problem.path([other for other in sorted(config.l2, reverse=True) if other >= l2])
-    result: dict[str, float] = {metric: _score(fit, values[-1], truths[-1], metric)}
-    if not many:
-        result["top1"] = _score(fit, values[-1], truths[-1], "top1")
-    return {**result, "l2": l2, f"valid_{metric}": score, "float64_gap": problem.gap(fit)}
+    split = split_off(train, config.held_out, config.seed) if valid is None else joined(train, valid)
+    tuned = tune_penalty(split, classes, config.l2, METRICS[metric], task.progress)
+    result: dict[str, float] = {metric: test.score(tuned.fit, METRICS[metric])}
+    if not several:
+        result["top1"] = test.score(tuned.fit, top_k)
+    result |= {"l2": tuned.fit.l2, f"valid_{metric}": tuned.held_out_score}
+    if config.float64_gap:
+        result["float64_gap"] = tuned.problem.gap(tuned.fit)
+    return result
 
 
-def _truth(source: Source, features: Features) -> Tensor:
+EVALUATION = Evaluation(
+    name="transfer",
+    config=TransferConfig,
+    evaluate=evaluate,
+    percent=("*top1", "*mean_per_class", "*map11"),
+    data=TransferParts,
+)
+
+
+def _examples(source: Source, task: Task, config: TransferConfig) -> Examples:
+    """Features on the device, with one or several labels per image."""
+    features = cached_features(task.encoder, source, config.features, task.device, task.progress)
     if isinstance(source, ManyLabels):
-        return source.truth[features.indices]
-    if features.labels is None:
-        raise UserError(f"{source.name} has no labels; give a folder with one sub-folder per class.")
-    return features.labels
+        labels = source.truth[features.indices]
+    else:
+        labels = features.with_labels(labeled(source, "validation").labels).labels
+    return Examples(features.values.to(task.device), labels)
 
 
-def _many_names(train: Source, test: Source) -> list[str]:
-    """Classes of parts with several labels per image.
+def _shared_classes(train: Source, test: Source) -> list[str]:
+    """The classes of parts with several labels per image.
 
     Raises:
         UserError: the parts differ, or a class has no image in one of them.
     """
     assert isinstance(train, ManyLabels)
     assert isinstance(test, ManyLabels)
-    assert train.classes is not None
     if train.classes != test.classes:
         raise UserError(f"The classes of {train.name} and {test.name} differ; give parts of one data set.")
     for source in (train, test):
@@ -127,10 +161,3 @@ def _many_names(train: Source, test: Source) -> list[str]:
         if missing:
             raise UserError(f"The class {train.classes[missing[0]]!r} has no image in {source.name}; add some.")
     return train.classes
-
-
-def _score(fit: Fit, values: Tensor, truth: Tensor, metric: Metric) -> float:
-    scores = fit.logits(values).cpu()
-    if metric == "map11":
-        return mean_average_precision(scores, truth, eleven_points=True)
-    return mean_per_class(scores, truth) if metric == "mean_per_class" else top_k(scores, truth)

@@ -1,4 +1,4 @@
-"""The paper's twelve transfer sets by name: where they are found, how they are split, how they are scored."""
+"""The paper's twelve transfer sets by name: where they are, how they are split, and their metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
 from byol.errors import UserError, nearest
 from byol.evals.dense import WrappedSource
-from byol.evals.labels import by_class
+from byol.evals.labels import by_class, labeled
 from byol.evals.voc import VOC_CLASSES, voc_images, voc_names, voc_presence, voc_root
 
-Metric = Literal["top1", "mean_per_class", "map11"]
+MetricName = Literal["top1", "mean_per_class", "map11"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class TransferSet:
     train: int
     valid: int
     test: int
-    metric: Metric
+    metric: MetricName
     named: str | None = None
-    """Its name for `open_source`, or None: a local copy is needed."""
+    """Its name for `open_source`; None if a local copy is needed."""
 
     @property
     def held_out(self) -> float:
-        """Share of the training part that is held out where there is no validation part."""
+        """Share of the training part that is held out if there is no validation part."""
         return self.valid / (self.train + self.valid)
 
 
@@ -51,64 +51,78 @@ TRANSFER_SETS = {
     "caltech101": TransferSet("Caltech-101", 101, 2550, 510, 6084, "mean_per_class"),
     "flowers": TransferSet("Flowers", 102, 1020, 1020, 6149, "mean_per_class", "flowers102"),
 }
-"""Counts and metrics of Appendix D.1. The metric of a mean per class is over classes, `map11` is VOC 2007's."""
+"""Counts and metrics of Appendix D.1: `mean_per_class` is averaged over classes, `map11` is VOC 2007's metric."""
 
 CALTECH_TRAIN, CALTECH_VALID = 25, 5
 """Images per category of Caltech-101 for training and validation; the rest is the test part (D.1)."""
 
 
 @dataclass(frozen=True)
-class TransferData:
-    """A set, opened."""
+class OpenedSet:
+    """The parts of a set."""
 
-    entry: TransferSet
     train: Source
     valid: Source | None
     """None: held out from the training part, with the share of the table."""
     test: Source
 
+    def sources(self) -> dict[str, Source]:
+        """The parts that there are, by role."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {role: part for role, part in parts.items() if part is not None}
+
 
 class ManyLabels(WrappedSource):
-    """Images that may have several labels each, as VOC's."""
+    """Images that may have several labels each, such as VOC's."""
 
     def __init__(self, base: Source, truth: Tensor, classes: Sequence[str]) -> None:
         assert len(base) == len(truth), "one row of truth per image"
         super().__init__(base)
         self.truth = truth
-        """(N, C) int64: 1 yes, 0 no, -1 leave out."""
-        self.labels, self.classes = None, list(classes)
+        """(N, C) int64: 1 yes, 0 no, -1 unknown."""
+        self.labels = None
+        self.classes: list[str] = list(classes)
 
     def fingerprint(self) -> str:
         return digest([self._base.fingerprint(), self.truth.to(torch.int8).numpy().tobytes()])
 
 
-def open_transfer(name: str, root: str | Path | None = None, channels: int = 3, seed: int = 0) -> TransferData:
-    """One of the paper's sets.
+def transfer_set(name: str) -> TransferSet:
+    """One of the paper's sets by name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in TRANSFER_SETS:
+        raise UserError(
+            f"There is no transfer set {name!r}; there are {', '.join(TRANSFER_SETS)}.{nearest(name, TRANSFER_SETS)}"
+        )
+    return TRANSFER_SETS[name]
+
+
+def open_transfer(name: str, root: str | Path | None = None, channels: int = 3, seed: int = 0) -> OpenedSet:
+    """Open one of the paper's sets.
 
     Args:
         name: a key of `TRANSFER_SETS`.
         root: a folder with local copies: `ROOT/NAME/train`, `valid` (or `val`, may be missing) and `test`, each a
             folder with one sub-folder per class, or a Parquet file; `ROOT/voc2007` a VOC folder with test annotations;
             `ROOT/caltech101` a folder with one sub-folder per category.
-        channels: deliver so many.
+        channels: of the images.
         seed: of Caltech-101's random split.
 
     Raises:
-        UserError: no such name, or the set is neither there nor to be downloaded.
+        UserError: no such name, or the set is neither there nor downloadable.
     """
-    if name not in TRANSFER_SETS:
-        raise UserError(
-            f"There is no transfer set {name!r}; there are {', '.join(TRANSFER_SETS)}.{nearest(name, TRANSFER_SETS)}"
-        )
-    entry = TRANSFER_SETS[name]
+    entry = transfer_set(name)
     folder = None if root is None else Path(root) / name
     if folder is not None and folder.is_dir():
         if name == "voc2007":
             train, valid, test = (_voc(folder, part, channels) for part in ("train", "val", "test"))
-            return TransferData(entry, train, valid, test)
+            return OpenedSet(train, valid, test)
         if name == "caltech101" and not (folder / "train").exists():
-            return _caltech(entry, folder, channels, seed)
-        return _local(entry, folder, channels)
+            return _caltech(folder, channels, seed)
+        return _local(folder, channels)
     if entry.named is None:
         where = "a local copy" if folder is None else str(folder)
         raise UserError(
@@ -117,10 +131,10 @@ def open_transfer(name: str, root: str | Path | None = None, channels: int = 3, 
         )
     parts = {"train": f"{entry.named}:train", "test": f"{entry.named}:test"}
     valid_part = open_source(f"{entry.named}:val", channels) if name in ("dtd", "flowers") else None
-    return TransferData(entry, open_source(parts["train"], channels), valid_part, open_source(parts["test"], channels))
+    return OpenedSet(open_source(parts["train"], channels), valid_part, open_source(parts["test"], channels))
 
 
-def _local(entry: TransferSet, folder: Path, channels: int) -> TransferData:
+def _local(folder: Path, channels: int) -> OpenedSet:
     def find(*names: str) -> Path | None:
         options = [folder / (name + ending) for name in names for ending in ("", ".parquet")]
         return next((path for path in options if path.exists()), None)
@@ -129,7 +143,7 @@ def _local(entry: TransferSet, folder: Path, channels: int) -> TransferData:
     if train is None or test is None:
         raise UserError(f"{folder} has no {'train' if train is None else 'test'} part; put a folder or Parquet there.")
     opened = None if valid is None else open_source(valid, channels)
-    return TransferData(entry, open_source(train, channels), opened, open_source(test, channels))
+    return OpenedSet(open_source(train, channels), opened, open_source(test, channels))
 
 
 def _voc(folder: Path, part: str, channels: int) -> ManyLabels:
@@ -139,13 +153,11 @@ def _voc(folder: Path, part: str, channels: int) -> ManyLabels:
     return ManyLabels(voc_images(root, names, channels), truth, VOC_CLASSES)
 
 
-def _caltech(entry: TransferSet, folder: Path, channels: int, seed: int) -> TransferData:
+def _caltech(folder: Path, channels: int, seed: int) -> OpenedSet:
     whole = open_source(folder, channels)
-    if whole.labels is None:
-        raise UserError(f"{folder} has no labels; give Caltech-101 as one sub-folder per category.")
     train, valid, test = [], [], []
-    for members in by_class(whole.labels, seed):
+    for members in by_class(labeled(whole, "Caltech-101").labels, seed):
         train += members[:CALTECH_TRAIN]
         valid += members[CALTECH_TRAIN : CALTECH_TRAIN + CALTECH_VALID]
         test += members[CALTECH_TRAIN + CALTECH_VALID :]
-    return TransferData(entry, *(whole.subset(sorted(part)) for part in (train, valid, test)))
+    return OpenedSet(*(whole.subset(sorted(part)) for part in (train, valid, test)))

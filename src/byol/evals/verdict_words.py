@@ -1,4 +1,4 @@
-"""The verdict's one paragraph: plain words, and nothing in them but the numbers of the table."""
+"""The verdict in one paragraph, made from the numbers of the table alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,49 +8,50 @@ Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
 """Row to column to mean, standard deviation over draws, and standard error, each in [0, 1]."""
 
 CHANGED = 0.1
-"""Part of the images of two k-NN readings that change sides between them: what the standard error of their difference
-is reckoned from. On 1,000 images, twice that is 2 points."""
+"""Share of the images whose k-NN prediction changes between right and wrong from one reading to the next. The standard
+error of a difference is computed from it: on 1,000 images, twice that error is 2 points."""
 MANY_PASSES = 100
-"""Times that each image was seen from which a run that has leveled off is short of images rather than of time. Our
-own choice; the paper does not decide it."""
+"""Epochs from which a run that has leveled off needs more images rather than more time. Our own choice; the paper does
+not decide it."""
 LEVEL = 0.03
-"""Rise that may be chance from which on nothing is said of a run that did not rise more: the images were too few."""
-ASKED = 1000
-"""Images of a reading during training, where there are so many."""
+"""If chance alone explains a rise of more than this, nothing is said of a run that has not risen more: the k-NN sample
+is too small."""
+MONITORED = 1000
+"""Images of a k-NN reading during training, if there are so many."""
 CLEAR = 2.0
-"""Standard errors that a difference must have to be called one."""
+"""A difference is called one from this many standard errors."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a run was trained on."""
+class TrainingRun:
+    """How a run was trained, and how it was monitored."""
 
     images: int
     epochs: float
-    asked: int = ASKED
-    """Images that each k-NN accuracy during training is of."""
+    monitored: int = MONITORED
+    """Images that each k-NN accuracy during training is measured on."""
 
 
 def paragraph(
-    scores: Scores, labels: Mapping[str, float], history: Sequence[float] = (), seen: Seen | None = None
+    scores: Scores, labels: Mapping[str, float], history: Sequence[float] = (), run: TrainingRun | None = None
 ) -> str:
-    """What pretraining bought, and where more training, more images or more labels would help.
+    """What pretraining gains, and whether more training, more images or more labels would help.
 
     Args:
         scores: a row `this run`, and others to compare with.
         labels: columns in order, to labels per class; the last has all.
         history: k-NN accuracies over the run, evenly spaced.
-        seen: how many images the run had, how often it saw each, and how many its history is of.
+        run: how the encoder was trained.
     """
     sentences = [_bought(scores, column, labels[column]) for column in _ends(labels)]
     sentences += [
-        text for text in (_saved(scores, labels), _more_labels(scores, labels), _more_training(history, seen)) if text
+        text for text in (_saved(scores, labels), _more_labels(scores, labels), _more_training(history, run)) if text
     ]
     return " ".join(sentences)
 
 
 def _ends(labels: Mapping[str, float]) -> list[str]:
-    """The last number of labels before all, and all."""
+    """The last two columns: the largest number of labels below all, and all."""
     columns = list(labels)
     return columns[-2:] if len(columns) > 1 else columns
 
@@ -62,7 +63,7 @@ def _words(column: str, count: float) -> str:
 
 
 def _bought(scores: Scores, column: str, count: float) -> str:
-    """The run beside the best of what needs no pretraining."""
+    """This run compared with the best row that needs no pretraining."""
     mean, std, doubt = scores["this run"][column]
     others = {row: cells[column] for row, cells in scores.items() if row != "this run"}
     start = f"With {_words(column, count)} this run's features reach {_percent(mean, std)}"
@@ -123,23 +124,23 @@ def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
     return f"{start} each doubling of the labels brings {each:.1f} points: {advice}."
 
 
-def _more_training(history: Sequence[float], seen: Seen | None) -> str:
-    """Whether the run was still rising when it ended; nothing is said of fewer than four readings."""
+def _more_training(history: Sequence[float], run: TrainingRun | None) -> str:
+    """Whether the run was still improving when it ended; needs four readings."""
     if len(history) < 4:
         return ""
     start = history[-1 - max(1, len(history) // 4)]
     rise = history[-1] - start
     change = f"k-NN accuracy went from {100 * start:.1f} to {100 * history[-1]:.1f} % over the last quarter of the run"
-    times = "" if seen is None else "once" if round(seen.epochs) == 1 else f"{seen.epochs:,.0f} times"
-    passes = "" if seen is None else f", which saw each of its {seen.images:,} images {times}"
-    chance = CLEAR * math.sqrt(CHANGED / (seen.asked if seen else ASKED))
+    times = "" if run is None else "once" if round(run.epochs) == 1 else f"{run.epochs:,.0f} times"
+    passes = "" if run is None else f", which saw each of its {run.images:,} images {times}"
+    chance = CLEAR * math.sqrt(CHANGED / (run.monitored if run else MONITORED))
     if rise >= chance:
         return f"{change}{passes}: longer training would help."
     if chance > LEVEL:
         return ""
-    if seen is None:
+    if run is None:
         return f"{change}: it had leveled off, so the same for longer would help little."
-    if seen.epochs >= MANY_PASSES:
+    if run.epochs >= MANY_PASSES:
         return f"{change}{passes}: it had leveled off, so more images would help more than longer training."
     return (
         f"{change}{passes}: it had leveled off before its images were used up, so neither more images nor a "

@@ -20,6 +20,7 @@ from byol.data.readable import ReadableImages
 from byol.data.sources.open import Source, TensorSource
 from byol.data.survey import survey
 from byol.data.transform import Transform
+from byol.evals.labels import LabeledSource, as_tensor
 from byol.runtime.device import cores, free_memory
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
@@ -90,15 +91,15 @@ class TrainingViews:
         return readable.image(index, shrink_side(self.transform.image_size))
 
 
-def training_views(source: Source, labels: Tensor, transform: Transform, device: torch.device) -> TrainingViews:
-    """Prepare a source for training.
+def training_views(train: LabeledSource, transform: Transform, device: torch.device) -> TrainingViews:
+    """Prepare labeled images for training: decode them once if memory allows.
 
     Args:
-        source: the images.
-        labels: one row per image.
+        train: the images.
         transform: size and normalization of the crops.
         device: where batches go.
     """
+    source, labels = train.images, as_tensor(train.labels)
     if isinstance(source, TensorSource):
         return TrainingViews(source, labels, transform, device, source.images)
     if not fits(survey(source), free_memory(torch.device("cpu")))[0]:

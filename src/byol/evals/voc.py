@@ -19,14 +19,14 @@ VOC_CLASSES = (
 
 @dataclass(frozen=True)
 class Objects:
-    """What one annotation says."""
+    """The objects of one image."""
 
     boxes: Tensor
     """(K, 4) float32: left, top, right, bottom in pixels from 0, the right and bottom edge outside."""
     labels: Tensor
     """(K,) int64, numbers in `VOC_CLASSES`."""
     difficult: Tensor
-    """(K,) bool: neither asked for nor counted as wrong."""
+    """(K,) bool: objects that are neither required nor counted as wrong."""
 
 
 def voc_root(folder: str | Path) -> Path:

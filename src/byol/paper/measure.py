@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from byol.config.methods import MethodConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
@@ -23,12 +24,12 @@ from byol.data.sources.open import Source, TensorSource, open_source
 from byol.encoders.file import WEIGHTS
 from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
-from byol.evals import semi
-from byol.evals.features import extract
-from byol.evals.knn import K, knn_accuracy
-from byol.evals.labels import class_names, hold_out
-from byol.evals.logistic import LogisticPath
-from byol.evals.metrics import top_k
+from byol.evals import knn, semi, transfer
+from byol.evals.cache import FeatureConfig, NonFiniteFeatures
+from byol.evals.evaluation import Task
+from byol.evals.knn import K, KnnConfig
+from byol.evals.labels import labeled_parts
+from byol.evals.transfer import TransferConfig
 from byol.methods.table import method_class
 from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
@@ -58,16 +59,16 @@ def open_data(train: str | Path | Source, test: str | Path | Source, images: int
     Raises:
         UserError: there is nothing of the sort, too few images, no labels, or other labels in the test part.
     """
-    opened, asked = (source if isinstance(source, Source) else open_source(source) for source in (train, test))
+    train, test = (source if isinstance(source, Source) else open_source(source) for source in (train, test))
     if images is not None:
-        if len(opened) < images:
+        if len(train) < images:
             raise UserError(
-                f"{opened.name} has {len(opened)} images, but this scale trains on {images}; give --images with "
-                f"{len(opened)} or less, or more images."
+                f"{train.name} has {len(train)} images, but this scale trains on {images}; give --images with "
+                f"{len(train)} or less, or more images."
             )
-        opened = opened.subset(range(images))
-    class_names(opened, asked)
-    parts = _decoded(opened), _decoded(asked)
+        train = train.subset(range(images))
+    labeled_parts(train, test)
+    parts = _decoded(train), _decoded(test)
     return Data(*parts, fingerprint=digest([part.fingerprint() for part in parts]))
 
 
@@ -120,9 +121,8 @@ def _measure(
     began = time.perf_counter()
     _train(config, data, folder)
     trained = time.perf_counter()
-    opened = open_encoder(str(folder))
-    found = evaluate(opened, data, scale, fine_tunes=fine_tunes, threads=threads)
-    seen = _seen(folder, config.method)
+    found = evaluate(open_encoder(str(folder)), data, scale, fine_tunes=fine_tunes, threads=threads)
+    training = _training(folder, config.method)
     line = {
         "seed": config.seed,
         "config": to_json(load_plan(folder)[1].config),
@@ -137,7 +137,7 @@ def _measure(
             "fingerprint": data.fingerprint,
         },
         **found,
-        **seen,
+        **training,
         "seconds": {"training": round(trained - began, 1), "evaluation": round(time.perf_counter() - trained, 1)},
         "machine": {**machine.describe(), "threads": threads, "byol": version("byol")},
     }
@@ -181,55 +181,46 @@ def _finish(interrupted: bool) -> None:
         raise Interrupted
 
 
-def evaluate(opened: LoadedEncoder, data: Data, scale: Scale, *, fine_tunes: bool, threads: int) -> dict[str, Any]:
-    """What an encoder is worth on the test images: shares in [0, 1], None for one that gives no numbers.
+def evaluate(encoder: LoadedEncoder, data: Data, scale: Scale, *, fine_tunes: bool, threads: int) -> dict[str, Any]:
+    """Evaluate an encoder with the product's own evaluations: k-NN, linear transfer, fine-tuning with few labels.
 
     Returns:
+        Shares in [0, 1] of the test images; all None if the encoder's features are NaN or infinite.
         `knn`: 20 nearest neighbors. `linear`: logistic regression on frozen features, its penalty chosen on held-out
         training images and fitted again on all; `l2` is that penalty. `semi`: top-1 after fine-tuning by share of the
-        labels, or None where it was not asked for.
+        labels, or None without `fine_tunes`.
     """
     device, _ = machine.choose_device("auto")
-    precision, _ = machine.choose_precision("auto", device)
-    bank, asked = (
-        extract(
-            opened.module.to(device),
-            source,
-            opened.transform,
-            device=device,
-            workers=threads,
-            autocast=precision == "bf16",
+    task = Task(encoder, data.train, data.test, device)
+    with tempfile.TemporaryDirectory() as folder:  # one pass over the images serves both
+        features = FeatureConfig(workers=threads, folder=folder)
+        linear = TransferConfig(
+            l2=scale.penalties,
+            metric="top1",
+            held_out=HELD_OUT,
+            region=encoder.transform.region,
+            float64_gap=False,
+            features=features,
         )
-        for source in (data.train, data.test)
-    )
-    assert bank.labels is not None
-    assert asked.labels is not None
-    nothing = {"knn": None, "linear": None, "l2": None, "semi": None}
-    if not (torch.isfinite(bank.values).all() and torch.isfinite(asked.values).all()):
-        return nothing
-    classes = int(bank.labels.max()) + 1
-    values, tested = bank.values.to(device), asked.values.to(device)
-    stay, held = hold_out(bank.labels.tolist(), HELD_OUT, seed=0)
-    falling = sorted(scale.penalties, reverse=True)
-    scored = [
-        (top_k(fit.logits(values[held]).cpu(), bank.labels[held]), fit.l2)
-        for fit in LogisticPath(values[stay], bank.labels[stay], classes).path(falling)
-    ]
-    _, l2 = max(scored)  # of equal scores the strongest penalty
-    *_, fit = LogisticPath(values, bank.labels, classes).path([other for other in falling if other >= l2])
+        try:
+            neighbors = knn.evaluate(task, KnnConfig(k=(K,), features=features))
+            regression = transfer.evaluate(task, linear)
+        except NonFiniteFeatures:
+            return {"knn": None, "linear": None, "l2": None, "semi": None}
     by_share = None
     if fine_tunes:
-        result = semi.evaluate(opened, data.train, data.test, scale.semi, device)
-        by_share = {name: result[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
+        tuned = semi.evaluate(task, scale.semi)
+        by_share = {name: tuned[f"top1_{name}"] for name in (f"{100 * share:g}%" for share in scale.semi.shares)}
+    (accuracy,) = (value for key, value in neighbors.items() if key.startswith("top1"))
     return {
-        "knn": round(knn_accuracy(bank.values, bank.labels, asked.values, asked.labels), 6),
-        "linear": round(top_k(fit.logits(tested).cpu(), asked.labels), 6),
-        "l2": l2,
+        "knn": round(float(np.float32(accuracy)), 6),  # single precision, as in all results files
+        "linear": round(regression["top1"], 6),
+        "l2": regression["l2"],
         "semi": by_share,
     }
 
 
-def _seen(folder: Path, method: MethodConfig) -> dict[str, Any]:
+def _training(folder: Path, method: MethodConfig) -> dict[str, Any]:
     """Loss, speed, health and verdict of a finished run, from its metrics."""
     lines = read_metrics(folder / "metrics.jsonl")
     health = [_health(line) for line in lines if "health/spread" in line]

@@ -13,8 +13,9 @@ from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
 from byol.errors import UserError
-from byol.evals.features import Features, extract
+from byol.evals.features import LabeledFeatures, extract
 from byol.evals.knn import knn_accuracy
+from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
 
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
@@ -63,8 +64,6 @@ class Monitor:
         """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
         bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
         queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
-        assert bank.labels is not None
-        assert queries.labels is not None
         accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
         return Reading(accuracy, len(bank.values), len(queries.values))
 
@@ -87,13 +86,15 @@ class Monitor:
         encoder = make_encoder(config.encoder.untrained())
         return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
 
-    def _features(self, encoder: nn.Module, source: Source, most: int) -> Features:
+    def _features(self, encoder: nn.Module, source: Source, most: int) -> LabeledFeatures:
         if len(source) > most:
             chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
             source = source.subset(sorted(chosen.tolist()))
-        return extract(
+        images = labeled(source, "monitor")
+        features = extract(
             encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
         )
+        return features.with_labels(images.labels)
 
 
 def split(
@@ -145,10 +146,8 @@ def _same_classes(data: Source, monitor: Source) -> None:
                 f"{only_one}; give both the same class folders."
             )
         return
-    assert data.labels is not None
-    assert monitor.labels is not None
-    if not set(monitor.labels) <= set(data.labels):
-        strange = sorted(set(monitor.labels) - set(data.labels))[:3]
+    strange = sorted(set(labeled(monitor, "monitor").labels) - set(labeled(data, "training").labels))[:3]
+    if strange:
         raise UserError(
             f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}."
         )

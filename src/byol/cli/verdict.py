@@ -1,0 +1,123 @@
+"""`byol verdict`: was it worth it? A table, a paragraph and a page."""
+
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from byol.cli.parse import check_place, parse
+from byol.config.run import Device
+
+if TYPE_CHECKING:
+    from byol.evals.verdict import Verdict
+    from byol.evals.verdict_words import TrainingRun
+
+
+def verdict(arguments: list[str]) -> int:
+    """`byol verdict ENCODER --data LABELED [--test LABELED]`."""
+    from byol.evals.verdict import VerdictConfig
+
+    start = VerdictConfig().quick() if "--quick" in arguments else VerdictConfig()
+    config_type: Any = Annotated[VerdictConfig, arg(name="")]
+
+    @dataclass(frozen=True, kw_only=True)
+    class Command:
+        encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
+        """A run's folder, or an encoder.safetensors."""
+        data: str
+        """Labeled data; a fifth of it is the test set if --test is not given."""
+        test: str | None = None
+        """Labeled test data; never used for model selection."""
+        out: str | None = None
+        """Page to write; by default verdict.html in the run's folder."""
+        json: str | None = None
+        """File for the result, with config, seeds, data and machine."""
+        device: Device = "auto"
+        """Where it runs."""
+        quick: bool = False
+        """Fewer draws, no training from scratch, no ImageNet weights."""
+        config: config_type = start
+
+    command = parse(Command, arguments, "byol verdict", "Was it worth it?")
+    from byol.cli.progress import Bars
+    from byol.data.sources.open import open_source
+    from byol.encoders.load import open_encoder
+    from byol.evals.evaluation import Task, input_channels
+    from byol.evals.labels import labeled
+    from byol.evals.record import make_record, write_record
+    from byol.evals.tuning import hold_out
+    from byol.evals.verdict import evaluate
+    from byol.evals.verdict_plot import write_plot
+    from byol.runtime.device import choose_device
+    from byol.runtime.metrics import read_metrics
+
+    device, _ = choose_device(command.device)
+    folder = Path(command.encoder)
+    page = Path(command.out) if command.out else (folder if folder.is_dir() else folder.parent) / "verdict.html"
+    for file in (command.json, str(page)):
+        check_place(file)
+    encoder = open_encoder(command.encoder)
+    train = open_source(command.data, channels=input_channels(encoder))
+    if command.test is not None:
+        test = open_source(command.test, channels=input_channels(encoder))
+    else:
+        remaining, held_out = hold_out(labeled(train, "training").labels, 0.2, command.config.seed)
+        train, test = train.subset(remaining), train.subset(held_out)
+    readings = [line for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line]
+    history = [line["knn/sample_accuracy"] for line in readings]
+    began = time.perf_counter()
+    with Bars() as progress:
+        task = Task(encoder, train, test, device, progress)
+        result = evaluate(task, command.config, history=history, run=_training_run(folder, readings))
+    seconds = time.perf_counter() - began
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    for warning in progress.warnings():
+        console.print(warning)
+    console.print(_table(result, len(test)))
+    console.print(result.paragraph)
+    for note in result.notes:
+        console.print(note)
+    write_plot(page, result, f"Was it worth it? {command.encoder}")
+    console.print(f"page {page}")
+    if command.json is not None:
+        record = make_record(
+            "verdict",
+            encoder,
+            {"train": train, "test": test},
+            command.config,
+            result.as_dict(),
+            command=shlex.join(["byol", "verdict", *arguments]),
+            seconds=seconds,
+        )
+        write_record(Path(command.json), record)
+        console.print(f"written to {command.json}")
+    return 0
+
+
+def _table(result: "Verdict", images: int) -> Table:
+    columns = list(result.labels)
+    caption = f"labels per class; mean ± standard deviation over draws; {images:,} test images"
+    table = Table("top-1, percent", *columns, caption=caption)
+    for name, scores in result.table.items():
+        cells = [scores[column] for column in columns]
+        table.add_row(name, *(f"{100 * c.mean:.1f}" + (f" ± {100 * c.std:.1f}" if c.draws > 1 else "") for c in cells))
+    return table
+
+
+def _training_run(folder: Path, readings: list[dict[str, Any]]) -> "TrainingRun | None":
+    """How the run was trained and monitored; None if there is no run."""
+    from byol.encoders.file import CARD, read_card
+    from byol.evals.verdict_words import TrainingRun
+
+    path = folder / CARD if folder.is_dir() else folder.with_suffix(".json")
+    if not path.is_file():
+        return None
+    card = read_card(path)
+    return TrainingRun(
+        card.images, card.epochs, *(line["knn/sample_images"] for line in readings[-1:] if "knn/sample_images" in line)
+    )
