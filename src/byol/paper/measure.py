@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from byol.config.methods import MethodConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
