@@ -57,8 +57,8 @@ def apart(method: BYOL | InfoNCE) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("norm", [False, True])
 def test_without_negatives_it_is_byol_less_a_constant(kind: TargetKind, norm: bool) -> None:
-    byol = BYOL(*online(norm), predictor(norm), kind=kind)
-    family = InfoNCE(*online(norm), predictor(norm), kind=kind, beta=0.0)
+    byol = BYOL(*online(norm), predictor(norm), target=kind)
+    family = InfoNCE(*online(norm), predictor(norm), target=kind, beta=0.0)
     if kind == "ema":
         apart(byol), apart(family)
     v1, v2 = views()
@@ -76,7 +76,7 @@ def test_without_negatives_it_is_byol_less_a_constant(kind: TargetKind, norm: bo
 @pytest.mark.parametrize("alpha", [0.1, 0.5])
 @pytest.mark.parametrize("norm", [False, True])
 def test_without_switches_it_is_simclr_times_two_alpha(alpha: float, norm: bool) -> None:
-    family = InfoNCE(*online(norm), nn.Identity(), kind="online", beta=1.0, temperature=alpha)
+    family = InfoNCE(*online(norm), nn.Identity(), target="online", beta=1.0, temperature=alpha)
     simclr = SimCLR(*online(norm), temperature=alpha)
     ours, theirs = family(*views()) / (2 * alpha), simclr(*views())
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
@@ -102,9 +102,9 @@ def test_only_the_online_target_lets_the_gradient_through() -> None:
     v1, v2 = views()
     found = {}
     for kind in ("stop-gradient", "online"):
-        family = InfoNCE(*online(), predictor(), kind=kind, beta=1.0, temperature=0.3)
+        family = InfoNCE(*online(), predictor(), target=kind, beta=1.0, temperature=0.3)
         found[kind] = gradients(family, family(v1, v2))
-    family = InfoNCE(*online(), predictor(), kind="online", beta=1.0, temperature=0.3)
+    family = InfoNCE(*online(), predictor(), target="online", beta=1.0, temperature=0.3)
     z = [family.projector(family.encoder(v)) for v in (v1, v2)]
     phi, psi = [normalize(family.predictor(x)) for x in z], [normalize(x).detach() for x in z]
     loss = sum(-objective(phi[i], psi[i], psi[1 - i], beta=1.0, alpha=0.3) for i in (0, 1))
@@ -142,8 +142,8 @@ def test_nt_xent_in_closed_form() -> None:
 def test_the_queueless_methods_move_no_target() -> None:
     for method in (
         SimCLR(*online()),
-        InfoNCE(*online(), predictor(), kind="online"),
-        BYOL(*online(), predictor(), kind="stop-gradient"),
+        InfoNCE(*online(), predictor(), target="online"),
+        BYOL(*online(), predictor(), target="stop-gradient"),
     ):
         before = {name: value.clone() for name, value in method.state_dict().items()}
         assert not any(name.startswith("target") for name in before)
@@ -155,7 +155,7 @@ def test_the_queueless_methods_move_no_target() -> None:
 def test_a_hard_copy_at_each_step_is_the_stopped_gradient(norm: bool) -> None:
     """tau = 0 (Table 5a) trains the online network as a target of kind stop-gradient does."""
     copied = BYOL(*online(norm), predictor(norm))
-    stopped = BYOL(*online(norm), predictor(norm), kind="stop-gradient")
+    stopped = BYOL(*online(norm), predictor(norm), target="stop-gradient")
     optimizers = [torch.optim.SGD(m.parameters(), lr=0.3) for m in (copied, stopped)]
     for seed in range(4):
         for method, optimizer in zip((copied, stopped), optimizers, strict=True):
@@ -169,7 +169,7 @@ def test_a_hard_copy_at_each_step_is_the_stopped_gradient(norm: bool) -> None:
 
 
 def test_an_online_target_pulls_both_ways() -> None:
-    method = BYOL(*online(), predictor(), kind="online")
+    method = BYOL(*online(), predictor(), target="online")
     v1, v2 = views()
     z1, z2 = (method.projector(method.encoder(v)) for v in (v1, v2))
     cosines = torch.cosine_similarity(method.predictor(z1), z2) + torch.cosine_similarity(method.predictor(z2), z1)

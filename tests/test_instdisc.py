@@ -12,7 +12,7 @@ from small_networks import online, views
 
 def method(images: int = 10, negatives: int = 7, **settings: float) -> InstDisc:
     torch.manual_seed(1)
-    return InstDisc(*online(), images, 4, negatives=negatives, **settings).double()  # type: ignore[arg-type]
+    return InstDisc(*online(), images, negatives=negatives, **settings).double()  # type: ignore[arg-type]
 
 
 def test_the_loss_agrees_with_a_computation_by_hand() -> None:

@@ -68,7 +68,7 @@ def test_each_kind_of_view_teaches_its_own_predictor() -> None:
 
 
 def test_a_stop_gradient_target_is_the_online_network_held_fixed() -> None:
-    learner, of = method(kind="stop-gradient"), batch()
+    learner, of = method(target="stop-gradient"), batch()
     ema = method()
     assert total(learner, of).item() == pytest.approx(total(ema, of).item(), rel=1e-12), "a copy at the start"
     with pytest.raises(UserError, match="'ema' or 'stop-gradient'"):

@@ -58,7 +58,7 @@ def through(layer: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
 METHODS: dict[str, Callable[[], nn.Module]] = {
     "byol, batch": lambda: BYOL(*online(), predictor(), normalization="batch"),
     "infonce, ema": lambda: InfoNCE(*online(), predictor(), beta=0.5, temperature=0.2),
-    "infonce, online": lambda: InfoNCE(*online(), predictor(), kind="online", temperature=0.2),
+    "infonce, online": lambda: InfoNCE(*online(), predictor(), target="online", temperature=0.2),
     "simclr": lambda: SimCLR(*online(), temperature=0.2),
     "moco": lambda: MoCo(*online(), 4, queue=20, shuffle=False).double(),
     "moco, shuffled": lambda: MoCo(*online(), 4, queue=20, splits=4).double(),

@@ -18,13 +18,16 @@ from byol.bench.ceilings import Ceilings
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.encoders.build import parameter_count
+from byol.data.batch import Batch
 from byol.errors import UserError
-from byol.methods.byol import BYOL
-from byol.pretraining.train import build
+from byol.methods.base import Method, TrainingSet
+from byol.methods.table import method_class
+from byol.pretraining.state import build_state
 
-VIEWS = 2
-"""Passes of each network in an update: one per view (Section 3.1)."""
+PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers whose outputs are written to memory."""
+IMAGE_DIMS = 4
+"""Dimensions of a batch of images; features have two."""
 MASTER_BYTES = 4
 """Bytes of a weight, of its gradient and of its moments: float32 whatever the passes compute in."""
 VALUE_BYTES = {"bf16": 2, "float32": 4}
@@ -74,29 +77,38 @@ class Limit:
         return self.total.bytes / ceilings.bandwidth > self.total.flops / ceilings.peak(self.precision)
 
 
-def limit_of(config: PretrainConfig, in_chans: int, precision: str) -> Limit:
+def limit_of(config: PretrainConfig, precision: str) -> Limit:
     """The limit of one update of a run, in one process; nothing is computed and no memory taken.
 
     Args:
-        config: networks, image size, batch size, micro-batches, optimizer.
-        in_chans: channels of the images.
+        config: of the run.
         precision: `bf16` or `float32`.
+
+    Raises:
+        UserError: a method whose step cannot be followed without computing it.
     """
     parts = config.optim.accumulate
-    shape = (config.batch_size // parts, in_chans, config.image_size, config.image_size)
-    return count(on_paper(config, in_chans), shape, VALUE_BYTES[precision], moments(config.optim), parts, precision)
+    return count(on_paper(config), batch_on_paper(config), VALUE_BYTES[precision], moments(config.optim), parts)
 
 
-def on_paper(config: PretrainConfig, in_chans: int) -> BYOL:
-    """The networks of a run with shapes only: no weights are drawn, no memory is taken."""
+def on_paper(config: PretrainConfig) -> Method:
+    """The method of a run with shapes only: no weights are drawn, no memory is taken."""
     plain = replace(config, optim__activation_checkpointing=False)  # what is computed twice need not be
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        method = build(plain, in_chans, torch.device("meta")).method.train()
-    if not isinstance(method, BYOL):
-        raise UserError(
-            f"The limit is counted for BYOL only, not for the method {config.method!r}; give --method byol."
+        data = TrainingSet(config.batch_size, labels=[0, 1])
+        return build_state(plain, data, torch.device("meta")).method.train()
+
+
+def batch_on_paper(config: PretrainConfig) -> Batch:
+    """A micro-batch of a run, with shapes only."""
+    method, count = method_class(config.method), config.batch_size // config.optim.accumulate
+    with torch.device("meta"):
+        views = tuple(
+            torch.empty(count, config.encoder.channels, view.size, view.size) for view in method.views(config)
         )
-    return method
+        numbers = torch.empty(count, dtype=torch.long)
+    labels, index = (numbers if need in method.needs else None for need in ("labels", "index"))
+    return Batch(views, labels, index)
 
 
 def moments(optim: OptimConfig) -> int:
@@ -106,74 +118,95 @@ def moments(optim: OptimConfig) -> int:
     return 0 if optim.name == "sgd" and optim.momentum == 0 else 1
 
 
-def count(
-    method: BYOL,
-    view_shape: tuple[int, ...],
-    value_bytes: int,
-    moments: int,
-    micro_batches: int = 1,
-    precision: str = "float32",
-) -> Limit:
-    """The limit of an update of `micro_batches` micro-batches, whose views have `view_shape` (N, C, H, W) each.
+def count(method: Method, batch: Batch, value_bytes: int, moments: int, micro_batches: int = 1) -> Limit:
+    """The limit of an update of `micro_batches` micro-batches like `batch`.
 
-    With W the weights of a network, A the outputs of its convolutions and linear layers, V the values of a view, and b
-    the bytes of a value, a pass of one view moves at least
+    The networks are the children of a method. With W the weights of a network, A the outputs of its convolutions and
+    linear layers, V the values of the images it is given, and b the bytes of a value, each pass moves at least
 
     - forward: W and V read, A written and read once: b (W + V + 2 A);
     - backward: W, V and A read, the gradients of A written and read once: b (W + V + 3 A);
 
     and an update moves 4 W for gradients written, 4 W (3 + 2 moments) in the optimizer (gradient read, weight and
-    moments read and written), and 8 bytes of each target weight; where b < 4 the last two also write the copy in b
-    bytes that the next passes read.
-    """
-    online = nn.Sequential(method.encoder, method.projector, method.predictor)
-    target = nn.Sequential(method.target_encoder, method.target_projector)
-    forward, backward, outputs = _products(online, view_shape)
-    target_forward, _, target_outputs = _products(target, view_shape)
+    moments read and written), and 8 bytes of each weight that no gradient reaches, as a target has them; where b < 4
+    the last two also write the copy in b bytes that the next passes read.
 
-    passes, view = VIEWS * micro_batches, torch.Size(view_shape).numel()
-    weights = parameter_count(online)
-    kept = sum(p.numel() for p in target.parameters())
+    Raises:
+        UserError: a method whose step cannot be followed without computing it.
+    """
+    online, target, backward = _passes(method, batch)
+    learned = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    kept = sum(p.numel() for p in method.parameters() if not p.requires_grad)
     copied = value_bytes if value_bytes < MASTER_BYTES else 0
+
+    def forward(seen: Passes) -> Work:
+        values = seen.weights + seen.images + 2 * seen.outputs
+        return Work(micro_batches * seen.flops, micro_batches * value_bytes * values)
+
+    values = online.weights + online.images + 3 * online.outputs
     parts = {
-        "online forward": Work(passes * forward, passes * value_bytes * (weights + view + 2 * outputs)),
-        "target forward": Work(passes * target_forward, passes * value_bytes * (kept + view + 2 * target_outputs)),
-        "backward": Work(
-            passes * backward,
-            passes * value_bytes * (weights + view + 3 * outputs) + MASTER_BYTES * weights,
-        ),
-        "optimizer": Work(0, weights * (MASTER_BYTES * (3 + 2 * moments) + copied)),
+        "online forward": forward(online),
+        "target forward": forward(target),
+        "backward": Work(micro_batches * backward, micro_batches * value_bytes * values + MASTER_BYTES * learned),
+        "optimizer": Work(0, learned * (MASTER_BYTES * (3 + 2 * moments) + copied)),
         "target update": Work(0, kept * (2 * MASTER_BYTES + copied)),
     }
-    return Limit(parts, micro_batches * view_shape[0], precision)
+    precision = next(name for name, size in VALUE_BYTES.items() if size == value_bytes)
+    return Limit(parts, micro_batches * len(batch.views[0]), precision)
 
 
-def _products(network: nn.Module, view_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Operations of one pass forward, of one backward, and values that its products give out."""
-    device = next(network.parameters()).device
-    trains = any(p.requires_grad for p in network.parameters())
-    with torch.set_grad_enabled(trains), _outputs_of(network) as sizes, FlopCounterMode(display=False) as counter:
-        out = network(torch.empty(view_shape, device=device))
-        forward = counter.get_total_flops()
-        outputs = sum(sizes)
-        if trains:
-            out.sum().backward()
-        backward = counter.get_total_flops() - forward
-    return forward, backward, outputs
+@dataclass
+class Passes:
+    """What the passes of some networks do, added up."""
+
+    flops: int = 0
+    weights: int = 0
+    images: int = 0
+    outputs: int = 0
+
+
+def _passes(method: Method, batch: Batch) -> tuple[Passes, Passes, int]:
+    """Passes with a gradient, passes without, and the operations of the backward pass, of one micro-batch."""
+    online, target = Passes(), Passes()
+    with FlopCounterMode(display=False) as counter, _watched(method, online, target, counter):
+        try:
+            losses = [method(*term) for term in method.terms(batch)]
+            forward = counter.get_total_flops()
+            for loss in losses:
+                loss.backward()
+        except (NotImplementedError, RuntimeError) as error:
+            raise UserError(
+                f"The limit of {type(method).__name__} cannot be counted ({' '.join(str(error).split())[:80]}); give "
+                "--method byol."
+            ) from error
+        return online, target, counter.get_total_flops() - forward
 
 
 @contextmanager
-def _outputs_of(network: nn.Module) -> Iterator[list[int]]:
-    """Gather how many values each convolution and linear layer gives out."""
-    sizes: list[int] = []
+def _watched(method: Method, online: Passes, target: Passes, counter: FlopCounterMode) -> Iterator[None]:
+    """Add up what the children of a method do: where gradients are recorded in `online`, else in `target`."""
+    handles = []
+    before: list[int] = []
 
-    def seen(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        sizes.append(output.numel())
+    def passes() -> Passes:
+        return online if torch.is_grad_enabled() else target
 
-    products = (nn.modules.conv._ConvNd, nn.Linear)
-    handles = [m.register_forward_hook(seen) for m in network.modules() if isinstance(m, products)]
+    def begin(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        before.append(counter.get_total_flops())
+        passes().weights += sum(p.numel() for p in module.parameters())
+        passes().images += sum(x.numel() for x in inputs if x.ndim == IMAGE_DIMS)
+
+    def end(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        passes().flops += counter.get_total_flops() - before.pop()
+
+    def product(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        passes().outputs += output.numel()
+
+    for network in method.children():
+        handles += [network.register_forward_pre_hook(begin), network.register_forward_hook(end)]
+        handles += [m.register_forward_hook(product) for m in network.modules() if isinstance(m, PRODUCTS)]
     try:
-        yield sizes
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -2,61 +2,50 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
-from torch import nn
 
 from byol.bench.ceilings import synchronize
-from byol.bench.profile import Profile, begun, profile, untimed
+from byol.bench.profile import LAST, Profile, begun, profile, untimed
 from byol.config.run import PretrainConfig
-from byol.data.loader import Batch, Loader
-from byol.pretraining.train import State, build, parallel, runner, train_step, unrecorded
-from byol.runtime import device as machine
-from byol.runtime.cuda_graph import Halves
+from byol.data.batch import Batch, CropBatch
+from byol.data.loader import Loader
+from byol.pretraining.checks import training_set
+from byol.pretraining.state import TrainState, build_state
+from byol.pretraining.train import TrainStep
 
 STARTED = 5
 """Updates of which it is seen how long their kernels take to start."""
-LR, TAU = 0.0, 1.0
-"""Of the updates that are timed: they cost what others cost, and the network stays as it is."""
 
 
 @dataclass
 class Subject:
-    """A run that is measured: its loader, its networks, and the precision that it takes here.
+    """A run that is measured: its loader and its networks.
 
-    Every measurement goes on in the data where the last one ended.
+    Every measurement goes on in the data where the last one ended. The updates that are timed have a learning rate of
+    0: they cost what others cost.
     """
 
     config: PretrainConfig
+    """With the device and the precision resolved."""
     loader: Loader
-    channels: int
-    precision: str
-    """`bf16` or `float32`."""
     position: int = 0
     """Step whose images come next."""
-    state: State = field(init=False)
-    model: nn.Module = field(init=False)
-    """The method, as several processes wrap it."""
-    run: Halves = field(init=False)
-    """What computes its updates."""
+    state: TrainState = field(init=False)
+    train_step: TrainStep = field(init=False)
+    scheduled: Mapping[str, float] = field(init=False)
     ready: list[Batch] = field(init=False)
 
     def __post_init__(self) -> None:
-        config = self.config
-        self.state = build(config, self.channels, self.loader.device)
-        self.model = parallel(self.state.method, self.loader.device, config.optim.compile).train()
-        self.run = runner(config.optim, self.loader.device)
-        self.ready = [Batch(batch.views(config)) for batch in next(self._batches(1))]
-        for _ in range(1 + unrecorded(config.optim)):
+        self.state = build_state(self.config, training_set(self.loader.storage.source), self.loader.device)
+        self.train_step = TrainStep(self.state, self.config)
+        self.scheduled = self.state.method.scheduled(LAST)
+        self.ready = [batch.augmented() for batch in next(self._batches(1))]
+        for _ in range(1 + self.train_step.warmup_steps):
             self._step(self.ready)
-
-    @property
-    def autocast(self) -> AbstractContextManager[object]:
-        return machine.autocast(self.loader.device, self.precision == "bf16")
 
     def pipeline(self, batches: int) -> float:
         """Two normalized views each, with nobody training; `untimed` batches are made before."""
@@ -95,34 +84,34 @@ class Subject:
         """Where the time of an update goes."""
         first = self.position
         self.position += begun(self.loader, updates)
-        return profile(
-            self.state, self.loader, self.config, self.autocast, first=first, updates=updates, lr=LR, tau=TAU
-        )
+        return profile(self.train_step, self.loader, first=first, updates=updates)
 
-    def _coming(self, batches: int) -> Iterator[list[Batch]]:
+    def _coming(self, batches: int) -> Iterator[list[CropBatch]]:
         """Those to be timed, the untimed ones before, and what is decoded ahead of what comes after."""
         return self._batches(begun(self.loader, batches))
 
-    def _batches(self, count: int) -> Iterator[list[Batch]]:
+    def _batches(self, count: int) -> Iterator[list[CropBatch]]:
         first = self.position
         self.position += count
         return self.loader.batches(first, first + count)
 
-    def _step(self, parts: list[Batch]) -> None:
-        train_step(self.state, self.model, parts, self.config, LR, TAU, self.autocast, self.run)
+    def _step(self, parts: Sequence[CropBatch | Batch]) -> None:
+        self.train_step(parts, 0.0, self.scheduled)
 
 
-def pipeline(loader: Loader, coming: Iterator[list[Batch]], batches: int) -> float:
+def pipeline(loader: Loader, coming: Iterator[list[CropBatch]], batches: int) -> float:
     """Images per second whose views are made."""
 
-    def make(parts: list[Batch]) -> None:
+    def make(parts: Sequence[CropBatch]) -> None:
         for batch in parts:
-            batch.views(loader.config)
+            batch.augmented()
 
     return timed(loader, coming, batches, make)
 
 
-def timed(loader: Loader, coming: Iterator[list[Batch]], batches: int, act: Callable[[list[Batch]], None]) -> float:
+def timed(
+    loader: Loader, coming: Iterator[list[CropBatch]], batches: int, act: Callable[[list[CropBatch]], None]
+) -> float:
     """Images per second of `batches` batches that come and are acted upon, after `untimed` ones."""
     for parts in islice(coming, untimed(loader)):
         act(parts)

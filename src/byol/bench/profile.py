@@ -1,4 +1,4 @@
-"""Where the time of an update goes, in plain words: a watch on `train_step` and the loader while they do their work.
+"""Where the time of an update goes, in plain words: a watch on `TrainStep` and the loader while they do their work.
 
 Nothing is composed anew: the updates that are timed are a run's own, so what they train is what a run trains. On a GPU
 the watch waits for the device at each look, so parts that overlap in a run stand here one after the other; their sum is
@@ -6,20 +6,23 @@ longer than an update is.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from byol.augment import crop
+from byol.augment import crop as crops
 from byol.bench.ceilings import synchronize
 from byol.bench.stopwatch import Stopwatch
-from byol.config.run import PretrainConfig
+from byol.data import batch as batching
 from byol.data import loader as loading
-from byol.data.loader import Batch, Loader
-from byol.pretraining.train import State, train_step
+from byol.data.batch import CropBatch
+from byol.data.loader import Loader
+from byol.methods.base import Progress
+from byol.pretraining.state import TrainState
+from byol.pretraining.train import TrainStep
 
 DECODE, CROP, COLOR, WAITING = "decode", "crop", "color", "waiting for images"
 ONLINE, TARGET, BACKWARD = "online forward", "target forward", "backward"
@@ -29,11 +32,11 @@ PARTS = {
     CROP: "crops and their resizing",
     COLOR: "flips, color, blur, solarize, normalization",
     WAITING: "drawing numbers, gathering images, and waiting for the threads that decode",
-    ONLINE: "encoder, projector and predictor on both views",
-    TARGET: "target encoder and projector on both views",
+    ONLINE: "networks that learn, on all views",
+    TARGET: "networks that no gradient reaches, such as a target",
     BACKWARD: "gradients of the online network",
     OPTIMIZER: "new weights",
-    UPDATE: "the target's moving average",
+    UPDATE: "what the method does after the step: the target's moving average",
     REST: "loss, gradient norm, clearing gradients",
 }
 """Every part, in the order of an update, and what it is."""
@@ -59,77 +62,89 @@ class Profile:
         return {part: seconds / self.total for part, seconds in self.seconds.items()}
 
 
-def profile(
-    state: State,
-    loader: Loader,
-    config: PretrainConfig,
-    autocast: AbstractContextManager[object],
-    *,
-    first: int,
-    updates: int,
-    lr: float = 0.0,
-    tau: float = 1.0,
-) -> Profile:
+def profile(train_step: TrainStep, loader: Loader, *, first: int, updates: int) -> Profile:
     """Train `updates` updates from step `first` on, with a watch on the parts; `untimed` ones before, without.
 
     Args:
-        state: trained further; with the rate of 0 and tau of 1 that are the defaults, to the same weights.
+        train_step: its state is trained further, at a learning rate of 0.
+        loader: where the images come from.
+        first: the step whose images come next.
+        updates: how many are timed.
     """
-    method = state.method
+    config = loader.config
     batches = loader.batches(first, first + begun(loader, updates))
+    scheduled = train_step.state.method.scheduled(LAST)
     for parts in islice(batches, untimed(loader)):
-        train_step(state, method, parts, config, lr, tau, autocast)
+        train_step(parts, 0.0, scheduled)
     watch = Stopwatch(lambda: synchronize(loader.device))
-    with watch_on(watch, state, loader), watch.part(REST):
+    with watch_on(watch, train_step.state, loader), watch.part(REST):
         for parts in islice(_waited(watch, batches), updates):
-            train_step(state, method, parts, config, lr, tau, autocast)
+            train_step(parts, 0.0, scheduled)
     seconds = {part: watch.seconds[part] / updates for part in PARTS}
     beside = {part: spent / updates for part, spent in watch.beside.items()}
-    if not loader.decodes_ahead:
-        seconds, beside = _put_threads_in_line(seconds, beside, loader.workers), {}
+    if not loader.prefetches:
+        seconds, beside = _put_threads_in_line(seconds, beside, loader.storage.workers), {}
     return Profile(seconds, beside, config.batch_size)
 
 
+LAST = Progress(1, 1)
+"""The end of a run: what `Method.scheduled` gives there leaves a moving average as it is."""
+
+
 def untimed(loader: Loader) -> int:
-    """Batches that are taken before the clock starts: one, and what was decoded ahead while nobody asked."""
-    return 1 + loader.decodes_ahead
+    """Batches that are taken before the clock starts: one, and those that were prefetched before."""
+    return 1 + loader.prefetches
 
 
 def begun(loader: Loader, timed: int) -> int:
-    """Batches that are begun for so many timed ones: those before, and as many as are decoded ahead beyond the last, so
-    that neither a queue's filling nor its emptying is counted."""
-    return untimed(loader) + timed + loader.decodes_ahead
+    """Batches that are begun for so many timed ones: those before, and as many as are prefetched beyond the last, so
+    that neither filling the queue nor emptying it is counted."""
+    return untimed(loader) + timed + loader.prefetches
 
 
-def watch_on(watch: Stopwatch, state: State, loader: Loader) -> ExitStack:
-    """Lay the watch on every part of an update that has a function of its own."""
+@contextmanager
+def watch_on(watch: Stopwatch, state: TrainState, loader: Loader) -> Iterator[None]:
+    """Lay the watch on every part of an update, for the time of a `with`.
+
+    A method's children are its networks: those with weights that learn are timed as `ONLINE`, the others as `TARGET`.
+    """
     method = state.method
     places = [
-        (loader.source, "image", DECODE),
+        (loader.storage.source, "image", DECODE),
         (loading, "crop", CROP),
-        (loading, "make_views", COLOR),
+        (batching, "make_views", COLOR),
         (loading, "make_views_of_one", COLOR),
-        (loading, "fused_views", COLOR),
-        (crop, "crop_views", CROP),
+        (batching, "fused_views", COLOR),
+        (crops, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMIZER),
-        (method, "update_target", UPDATE),
+        (method, "after_step", UPDATE),
     ]
-    places += [(network, _call(network), ONLINE) for network in (method.encoder, method.projector, method.predictor)]
-    places += [(network, _call(network), TARGET) for network in (method.target_encoder, method.target_projector)]
-    stack = ExitStack()
-    for owner, attribute, part in places:
-        stack.enter_context(watch.on(owner, attribute, part))
-    return stack
+    with ExitStack() as stack:
+        for owner, attribute, part in places:
+            stack.enter_context(watch.on(owner, attribute, part))
+        for name, network in list(method.named_children()):
+            learns = any(p.requires_grad for p in network.parameters())
+            setattr(method, name, Timed(network, watch, ONLINE if learns else TARGET))
+            stack.callback(setattr, method, name, network)
+        yield
 
 
-def _call(network: nn.Module | Tensor) -> str:
-    """What a network does when called; of a compiled one the whole, lest the watch be compiled with it."""
-    assert isinstance(network, nn.Module)
-    return "forward" if network._compiled_call_impl is None else "_compiled_call_impl"
+class Timed(nn.Module):
+    """A network whose calls count for a part of the watch; what torch.compile has compiled lies within."""
+
+    def __init__(self, network: nn.Module, watch: Stopwatch, part: str) -> None:
+        super().__init__()
+        self.network, self.watch, self.part = network, watch, part
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the network gives."""
+        with self.watch.part(self.part):
+            output: Tensor = self.network(*inputs)
+            return output
 
 
-def _waited(watch: Stopwatch, batches: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+def _waited(watch: Stopwatch, batches: Iterator[list[CropBatch]]) -> Iterator[list[CropBatch]]:
     while True:
         with watch.part(WAITING):
             parts = next(batches, None)

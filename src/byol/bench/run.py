@@ -2,6 +2,8 @@
 
 import dataclasses
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,15 @@ from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
 from byol.config.run import PretrainConfig
-from byol.config.values import replace, to_json
+from byol.config.values import to_json
+from byol.data.describe import describe
 from byol.data.sources.embedded import embedded_photos
-from byol.data.sources.open import Source, open_source
-from byol.data.survey import Survey, survey
+from byol.data.sources.open import Source
 from byol.errors import UserError
-from byol.pretraining.setup import Run, check, describe_data, prepare
-from byol.recipes.auto import Facts, visible_settings
-from byol.recipes.presets import recipe_named
+from byol.pretraining.run import Request, plan_for, prepared_run
+from byol.pretraining.setup import Run
+from byol.recipes.facts import visible_settings
 from byol.runtime import device as machine
-from byol.runtime.metrics import RunLog
 
 EMBEDDED_MOST = 64
 """Largest views, in pixels, for which the embedded photographs are measured where no data is given."""
@@ -101,13 +102,18 @@ def bench(
     """
     if not seconds > 0:
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
-    asked = visible_settings(settings)
-    device, _ = machine.choose_device(asked.device)
+    device, _ = machine.choose_device(visible_settings(settings).device)
     machine.make_ready(device)
-    run, seen = _prepared(data, recipe, asked, settings, device)
+    with _prepared(data, recipe, settings, device) as (run, name):
+        return _measured(run, name, seconds, tiny)
+
+
+def _measured(run: Run, name: str, seconds: float, tiny: bool) -> Report:
+    """Measure a prepared run."""
+    device = run.device
     ceilings = measure_ceilings(device, CEILINGS_SHARE * seconds, tiny)
-    limit = limit_of(run.config, run.channels, run.config.precision)
-    subject = Subject(run.config, run.loader, run.channels, run.config.precision)
+    limit = limit_of(run.config, run.config.precision)
+    subject = Subject(run.config, run.loader)
     each = (1 - CEILINGS_SHARE - PROFILE_SHARE) * seconds / (3 * ROUNDS)
     rates = _in_turn(subject, each)
     together = statistics.median(rates["together"])
@@ -126,11 +132,10 @@ def bench(
         limit=limit,
         profile=measured,
     )
-    name = describe_data(run.loader.source, seen)
     return Report(
         data=name,
         images=run.images,
-        held=run.loader.held is not None,
+        held=run.loader.storage.decoded is not None,
         config=run.config,
         ceilings=ceilings,
         limit=limit,
@@ -142,33 +147,17 @@ def bench(
     )
 
 
+@contextmanager
 def _prepared(
-    data: str | Path | Source | None, recipe: str, asked: PretrainConfig, settings: dict[str, Any], device: torch.device
-) -> tuple[Run, Survey]:
-    """The loader and the config of the run that `pretrain` would start with the same words, were there no budget."""
-    chosen = recipe_named(recipe)
-
-    def resolve(source: Source) -> tuple[PretrainConfig, Survey]:
-        seen = survey(source)
-        facts = Facts(
-            survey=seen,
-            device=device.type,
-            free_memory=machine.free_memory(device),
-            given=frozenset(settings),
-            values=asked,
-        )
-        precision, _ = machine.choose_precision(asked.precision, device)
-        made = {**settings, "device": device.type, "precision": precision}
-        return replace(chosen.make(facts).config, **made), seen
-
-    source = embedded_photos() if data is None else open_source(data, asked.data.channels)
-    config, seen = resolve(source)
-    if data is None and config.image_size > EMBEDDED_MOST:
-        source = SyntheticPhotos()
-        config, seen = resolve(source)
-    check(config, source)
-    log = RunLog(None, config.logging, quiet=True)
-    return prepare(config, source, None, seen, device, None, log), seen
+    data: str | Path | Source | None, recipe: str, settings: dict[str, Any], device: torch.device
+) -> Iterator[tuple[Run, str]]:
+    """The run that `pretrain` would start with the same words, were there no budget; and its images in words."""
+    request = Request(data=embedded_photos() if data is None else data, recipe=recipe, quiet=True, settings=settings)
+    planned = plan_for(request, device)
+    if data is None and planned.config.image_size > EMBEDDED_MOST:
+        planned = plan_for(dataclasses.replace(request, data=SyntheticPhotos()), device)
+    with prepared_run(planned, device, keeps=False, rehearses=False) as (run, _):
+        yield run, describe(planned.images.source, planned.survey)
 
 
 def _in_turn(subject: Subject, seconds: float) -> dict[str, list[float]]:

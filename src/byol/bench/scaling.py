@@ -3,15 +3,18 @@
 import math
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from byol.bench.limits import MASTER_BYTES, VIEWS, Limit
+from byol.bench.limits import MASTER_BYTES, Limit
+from byol.data.batch import Batch
 from byol.encoders.build import parameter_count
-from byol.methods.byol import BYOL
+from byol.methods.base import Method
+from byol.runtime.distributed import BATCH_NORMS
 
 OVERLAP = 0.5
-"""Part of the backward pass beside which gradients can travel: a weight's gradient is whole only when the backward pass
-of the second view, the later half, has reached it too."""
+"""Part of the backward pass beside which gradients can travel: a weight's gradient is complete only when the backward
+pass of the last term, the later half, has reached it too."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +35,42 @@ class Traffic:
         return self.gradients + self.statistics + self.gathered
 
 
-def traffic_of(method: BYOL, micro_batches: int = 1, joined: bool = False) -> Traffic:
-    """What an update of `micro_batches` micro-batches reduces.
+def traffic_of(method: Method, batch: Batch, micro_batches: int = 1, joined: bool = False) -> Traffic:
+    """What an update of `micro_batches` micro-batches like `batch` reduces.
 
     A batch norm of C channels reduces C means and C variances on each pass forward, and as many gradients of them on
-    each pass back; the target has no pass back. On a processor means and variances go one after the other
+    each pass back; a pass without gradients has none back. On a CPU means and variances go one after the other
     (`BatchNormAcrossProcesses`). `joined` is PyTorch's SyncBatchNorm on GPUs: both in one call, and forward a gathering
     of C means, C deviations and a count, which every process then joins by itself.
     """
-    online = _channels(method.encoder, method.projector, method.predictor)
-    target = _channels(method.target_encoder, method.target_projector)
-    passes = VIEWS * micro_batches
-    layers = 2 * len(online) + len(target)
+    online, target = _normalized_channels(method, batch)
+    calls = micro_batches * (2 * len(online) + len(target))
     forward, back = 2 * (sum(online) + sum(target)), 2 * sum(online)
     counts = len(online) + len(target)
     return Traffic(
         gradients=MASTER_BYTES * parameter_count(method),
-        statistics=MASTER_BYTES * passes * (back if joined else forward + back),
-        calls=passes * layers * (1 if joined else 2),
-        gathered=MASTER_BYTES * passes * (forward + counts) if joined else 0,
+        statistics=MASTER_BYTES * micro_batches * (back if joined else forward + back),
+        calls=calls * (1 if joined else 2),
+        gathered=MASTER_BYTES * micro_batches * (forward + counts) if joined else 0,
     )
 
 
-def _channels(*networks: nn.Module) -> list[int]:
-    norms = nn.modules.batchnorm._BatchNorm
-    return [layer.num_features for network in networks for layer in network.modules() if isinstance(layer, norms)]
+def _normalized_channels(method: Method, batch: Batch) -> tuple[list[int], list[int]]:
+    """Channels of every pass of a batch norm: with gradients, and without."""
+    online: list[int] = []
+    target: list[int] = []
+
+    def passed(layer: nn.Module, inputs: object, output: Tensor) -> None:
+        (online if torch.is_grad_enabled() else target).append(output.shape[1])
+
+    handles = [m.register_forward_hook(passed) for m in method.modules() if isinstance(m, BATCH_NORMS)]
+    try:
+        for term in method.terms(batch):
+            method(*term)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return online, target
 
 
 @dataclass(frozen=True, kw_only=True)

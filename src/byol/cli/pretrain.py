@@ -63,14 +63,24 @@ def run(arguments: list[str]) -> int:
         raise UserError("--plan and --recipe both say where a run starts from; give one of them.")
     outcome = pretrain(
         command.images or "photos:train",
-        recipe=command.recipe,
-        plan=command.plan,
+        recipe=command.recipe if command.plan is None else _plan(command.plan),
         out=command.out,
         monitor=command.monitor,
         budget=command.budget,
         **settings,
     )
     return exit_code(outcome)
+
+
+def _plan(file: str) -> str:
+    """The file of a plan, as a recipe.
+
+    Raises:
+        UserError: its name does not end in .toml.
+    """
+    if not file.endswith(".toml"):
+        raise UserError(f"--plan is {file!r}, but must be a .toml file; make one by: byol plan DATA > plan.toml.")
+    return file
 
 
 def exit_code(outcome: "Outcome") -> int:

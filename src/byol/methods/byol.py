@@ -1,16 +1,16 @@
 """Bootstrap Your Own Latent, alone and whole."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from byol.config.methods import BYOLConfig, Normalization, TargetKind
+from byol.config.methods import BYOLConfig, Normalization
 from byol.encoders.build import feature_count
 from byol.methods.base import Batch, Ingredients, Method, Progress
-from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
-from byol.methods.heads import MLP
+from byol.methods.ema import LONGEST_RUN, Target, TauSchedule, ema_update, kind_of, make_target
+from byol.methods.heads import MLP, output_size
 from byol.methods.normalization import NORMALIZATIONS
 
 
@@ -33,13 +33,12 @@ class BYOL(Method):
         encoder: any module from images (N, C, H, W) to features (N, D) with an attribute `num_features` = D.
         projector: from features to projections; by default the paper's MLP, D -> 4096 -> 256.
         predictor: from projections to predictions of the same size; by default the paper's MLP, 256 -> 4096 -> 256.
-        target: another encoder and projector of the same shapes, for a target that starts with weights of its own as
-            in the official code (byol_experiment.py:368-385); by default the target starts as a copy (Appendix J).
-        kind: `ema` is that moving average; `stop-gradient` predicts the online projection itself, held fixed, as tau 0
-            at every step does; `online` lets the gradient through (Section 5, Table 5b). Both need no target network.
+        target: `ema`, a moving average that starts as a copy (Appendix J); or an encoder and a projector of the same
+            shapes, for one that starts with weights of its own, as in the official code (byol_experiment.py:368-385).
+            `stop-gradient` predicts the online projection itself, held fixed, as tau 0 at every step does; `online`
+            lets the gradient through (Section 5, Table 5b). Neither needs a target network.
         normalization: how the loss scales predictions and targets (Table 20).
 
-        tau: the schedule of the moving average in `byol pretrain`; a loop of your own gives tau to `update_target`.
 
     With a loop of your own, a step is::
 
@@ -49,6 +48,9 @@ class BYOL(Method):
         optimizer.step()
         method.update_target(tau)
     """
+
+    tau = LONGEST_RUN
+    """The schedule of the moving average in `byol pretrain`; a loop of your own gives tau to `update_target`."""
 
     advice = (
         "check that the predictor is there and learns (--method.predictor-depth 2, --method.predictor-lr 10)",
@@ -60,33 +62,31 @@ class BYOL(Method):
         encoder: nn.Module,
         projector: nn.Module | None = None,
         predictor: nn.Module | None = None,
-        target: tuple[nn.Module, nn.Module] | None = None,
+        target: Target = "ema",
         *,
-        kind: TargetKind = "ema",
         normalization: Normalization = "l2",
-        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         if projector is None:
             projector = MLP(feature_count(encoder), 4096, 256)
         if predictor is None:
-            size = [layer.out_features for layer in projector.modules() if isinstance(layer, nn.Linear)][-1]
+            size = output_size(projector)
             predictor = MLP(size, 4096, size)
         self.projector = projector
         self.predictor = predictor
-        self.kind, self.normalization, self.tau = kind, normalization, tau
-        if kind == "ema":
+        self.kind, self.normalization = kind_of(target), normalization
+        if self.kind == "ema":
             self.target_encoder, self.target_projector = make_target(encoder, projector, target)
 
     @classmethod
     def build(cls, config: BYOLConfig, ingredients: Ingredients) -> Self:
         """The networks of a run; see `Method.build`."""
-        target = ingredients.make_online(config) if config.start == "apart" else None
+        target = ingredients.make_online(config) if config.start == "apart" else config.target
         encoder, projector = ingredients.make_online(config)
         predictor = ingredients.make_head(config.output, config.hidden, config.output, config.predictor_depth)
-        kinds: dict[str, Any] = {"kind": config.target, "normalization": config.normalization}
-        method = cls(encoder, projector, predictor, target, **kinds, tau=TauSchedule.of(config))
+        method = cls(encoder, projector, predictor, target, normalization=config.normalization)
+        method.tau = TauSchedule.of(config)
         method.lr_factors = {"projector": config.projector_lr, "predictor": config.predictor_lr}
         return method
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from byol.config.methods import EMAConfig
+from byol.config.methods import EMAConfig, TargetKind
 from byol.methods.base import Progress
 from byol.optim import schedules
 
@@ -35,11 +35,19 @@ LONGEST_RUN = TauSchedule()
 """That of the paper's 1000 epochs (Section 3.3)."""
 
 
-def make_target(
-    encoder: nn.Module, projector: nn.Module, apart: tuple[nn.Module, nn.Module] | None = None
-) -> tuple[nn.Module, nn.Module]:
+Target = TargetKind | tuple[nn.Module, nn.Module]
+"""What is predicted: a kind of target, or the encoder and projector that a moving average starts from."""
+
+
+def kind_of(target: Target) -> TargetKind:
+    """The kind of a target: networks are the start of a moving average."""
+    return target if isinstance(target, str) else "ema"
+
+
+def make_target(encoder: nn.Module, projector: nn.Module, target: Target = "ema") -> tuple[nn.Module, nn.Module]:
     """A target that no gradient reaches: a copy of the online network (Appendix J), or the one that starts apart."""
-    target_encoder, target_projector = apart or copy.deepcopy((encoder, projector))
+    apart = copy.deepcopy((encoder, projector)) if isinstance(target, str) else target
+    target_encoder, target_projector = apart
     return target_encoder.requires_grad_(False), target_projector.requires_grad_(False)
 
 

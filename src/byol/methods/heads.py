@@ -31,6 +31,11 @@ class MLP(nn.Sequential):
         super().__init__(*layers, nn.Linear(in_features, out_features, bias=False))
 
 
+def output_size(head: nn.Module) -> int:
+    """Length of the vectors that a head gives: that of its last linear layer."""
+    return [layer.out_features for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
+
+
 def make_head(in_features: int, hidden: int, out_features: int, depth: int, spec: EncoderSpec) -> nn.Module:
     """An MLP with the first weights of a spec; the identity at depth 0."""
     return nn.Identity() if depth == 0 else set_first_weights(MLP(in_features, hidden, out_features, depth), spec)

@@ -6,10 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from byol.config.methods import InfoNCEConfig, TargetKind
+from byol.config.methods import InfoNCEConfig
 from byol.methods.base import Ingredients, Method, Progress
 from byol.methods.byol import BYOL
-from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
+from byol.methods.ema import LONGEST_RUN, Target, TauSchedule, ema_update, kind_of, make_target
 from byol.methods.normalization import normalize
 from byol.runtime.distributed import gather, rank
 
@@ -57,12 +57,13 @@ class InfoNCE(Method):
         encoder: from images (N, C, H, W) to features.
         projector: from features to projections.
         predictor: from projections to predictions; `nn.Identity()` leaves it out.
-        target: another encoder and projector that an `ema` target starts from; by default it starts as a copy.
-        kind: what is predicted, as for `BYOL`.
+        target: what is predicted, as for `BYOL`.
         beta: weight of the negatives, from 0 to 1.
         temperature: alpha; 0.1 is that of Tables 5b and 19.
-        tau: the schedule of the moving average in `byol pretrain`.
     """
+
+    tau = LONGEST_RUN
+    """The schedule of the moving average in `byol pretrain`; a loop of your own gives tau to `update_target`."""
 
     advice = BYOL.advice
 
@@ -71,32 +72,25 @@ class InfoNCE(Method):
         encoder: nn.Module,
         projector: nn.Module,
         predictor: nn.Module,
-        target: tuple[nn.Module, nn.Module] | None = None,
+        target: Target = "ema",
         *,
-        kind: TargetKind = "ema",
         beta: float = 1.0,
         temperature: float = 0.1,
-        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
-        self.kind, self.beta, self.temperature, self.tau = kind, beta, temperature, tau
-        if kind == "ema":
+        self.kind, self.beta, self.temperature = kind_of(target), beta, temperature
+        if self.kind == "ema":
             self.target_encoder, self.target_projector = make_target(encoder, projector, target)
 
     @classmethod
     def build(cls, config: InfoNCEConfig, ingredients: Ingredients) -> Self:
         """The networks of a run; see `Method.build`."""
-        target = ingredients.make_online(config) if config.start == "apart" else None
+        target = ingredients.make_online(config) if config.start == "apart" else config.target
         encoder, projector = ingredients.make_online(config)
         predictor = ingredients.make_head(config.output, config.hidden, config.output, config.predictor_depth)
-        method = cls(
-            *(encoder, projector, predictor, target),
-            kind=config.target,
-            beta=config.beta,
-            temperature=config.temperature,
-            tau=TauSchedule.of(config),
-        )
+        method = cls(encoder, projector, predictor, target, beta=config.beta, temperature=config.temperature)
+        method.tau = TauSchedule.of(config)
         method.lr_factors = {"projector": config.projector_lr, "predictor": config.predictor_lr}
         return method
 

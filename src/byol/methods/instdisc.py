@@ -10,6 +10,7 @@ from byol.config.run import PretrainConfig
 from byol.config.views import ViewSpec
 from byol.encoders.build import feature_count
 from byol.methods.base import Ingredients, Method
+from byol.methods.heads import output_size
 from byol.methods.normalization import normalize
 from byol.runtime.distributed import all_reduce_mean, gather
 
@@ -31,7 +32,6 @@ class InstDisc(Method):
         encoder: from images (N, C, H, W) to features.
         projector: from features to vectors (N, D).
         images: of the training set, n.
-        size: D.
         negatives: m; 4096 in the paper.
         temperature: 0.07 in the paper.
         momentum: share of itself that a vector of the memory bank keeps; 0.5 in the released code.
@@ -47,7 +47,6 @@ class InstDisc(Method):
         encoder: nn.Module,
         projector: nn.Module,
         images: int,
-        size: int,
         *,
         negatives: int = 4096,
         temperature: float = 0.07,
@@ -56,7 +55,7 @@ class InstDisc(Method):
         super().__init__()
         self.encoder, self.projector = encoder, projector
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
-        self.register_buffer("bank", normalize(torch.randn(images, size)))
+        self.register_buffer("bank", normalize(torch.randn(images, output_size(projector))))
         self.register_buffer("partition", torch.zeros(()))
         """Z; 0 before the first batch."""
 
@@ -74,7 +73,6 @@ class InstDisc(Method):
             encoder,
             projector,
             ingredients.data.images,
-            config.output,
             negatives=config.negatives,
             temperature=config.temperature,
             momentum=config.momentum,

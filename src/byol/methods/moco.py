@@ -12,6 +12,7 @@ from byol.config.run import PretrainConfig
 from byol.errors import UserError
 from byol.methods.base import Ingredients, Method, Progress, TrainingSet
 from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
+from byol.methods.heads import output_size
 from byol.methods.normalization import normalize
 from byol.runtime.distributed import gather, rank, shared_order, world_size
 
@@ -32,13 +33,14 @@ class MoCo(Method):
     Args:
         encoder: from images (N, C, H, W) to features.
         projector: from features to projections (N, D).
-        size: D, for the queue.
         queue: how many keys are kept; 65536 in MoCo. At least a batch.
         temperature: 0.2 in MoCo v2.
         shuffle: batch norm as above.
         splits: parts of a batch on one process; they must divide it.
-        tau: the schedule of the moving average in `byol pretrain`.
     """
+
+    tau = LONGEST_RUN
+    """The schedule of the moving average in `byol pretrain`."""
 
     advice = ("keep tau from 0.9 up (--method.tau)",)
     capturable = False  # the queue's rows move on with every step
@@ -50,20 +52,20 @@ class MoCo(Method):
         self,
         encoder: nn.Module,
         projector: nn.Module,
-        size: int,
         *,
         queue: int = 65536,
         temperature: float = 0.2,
         shuffle: bool = True,
         splits: int = 8,
-        tau: TauSchedule = LONGEST_RUN,
     ) -> None:
         super().__init__()
         self.encoder, self.projector = encoder, projector
         self.target_encoder, self.target_projector = make_target(encoder, projector)
-        self.temperature, self.shuffle, self.splits, self.tau = temperature, shuffle, splits, tau
+        self.temperature, self.shuffle, self.splits = temperature, shuffle, splits
         self.shared_batch_norm = not shuffle  # shuffled batch norm is each process's own
-        self.register_buffer("queue", F.normalize(torch.randn(queue, size), dim=1))  # as MoCo starts it
+        self.register_buffer(
+            "queue", F.normalize(torch.randn(queue, output_size(projector)), dim=1)
+        )  # as MoCo starts it
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
         """Row of the queue that the next key replaces."""
 
@@ -90,13 +92,12 @@ class MoCo(Method):
         """The networks of a run; see `Method.build`."""
         method = cls(
             *ingredients.make_online(config),
-            config.output,
             queue=config.queue,
             temperature=config.temperature,
             shuffle=config.shuffle,
             splits=config.splits,
-            tau=TauSchedule.of(config),
         )
+        method.tau = TauSchedule.of(config)
         method.lr_factors = {"projector": config.projector_lr}
         return method
 

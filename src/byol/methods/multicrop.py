@@ -23,7 +23,7 @@ class MultiCropBYOL(BYOL):
     views. The local part is averaged over the local views and counts as much as the global part.
 
     Args:
-        encoder, projector, predictor, target, kind, normalization, tau: as for `BYOL`.
+        networks, options: encoder, projector, predictor, target and normalization, as for `BYOL`.
         local_predictor: from the local views' projections to predictions.
     """
 
@@ -47,7 +47,7 @@ class MultiCropBYOL(BYOL):
     @classmethod
     def build(cls, config: MultiCropConfig, ingredients: Ingredients) -> Self:  # type: ignore[override]
         """The networks of a run; see `Method.build`."""
-        target = ingredients.make_online(config) if config.start == "apart" else None
+        target = ingredients.make_online(config) if config.start == "apart" else config.target
         encoder, projector = ingredients.make_online(config)
         predictor, local_predictor = (
             ingredients.make_head(config.output, config.hidden, config.output, config.predictor_depth) for _ in range(2)
@@ -55,10 +55,9 @@ class MultiCropBYOL(BYOL):
         method = cls(
             *(encoder, projector, predictor, target),
             local_predictor=local_predictor,
-            kind=config.target,
             normalization=config.normalization,
-            tau=TauSchedule.of(config),
         )
+        method.tau = TauSchedule.of(config)
         rates = {"predictor": config.predictor_lr, "local_predictor": config.predictor_lr}
         method.lr_factors = {"projector": config.projector_lr, **rates}
         return method

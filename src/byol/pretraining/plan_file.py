@@ -13,6 +13,9 @@ from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.presets import Recipe
 
+PLAN_SUFFIX = ".toml"
+"""A recipe whose name ends so is the file of a plan."""
+
 
 def plan_as_toml(config: PretrainConfig, reasons: tuple[str, ...], data: str, command: str) -> str:
     """A plan as TOML: the reasons as comments, then every setting. Settings that are None are left out."""

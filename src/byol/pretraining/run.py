@@ -16,6 +16,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.describe import describe
 from byol.data.sources.open import Source
+from byol.data.survey import Survey
 from byol.encoders.build import parameter_count
 from byol.encoders.file import WEIGHTS, load_encoder
 from byol.errors import UserError, memory_is_full
@@ -26,14 +27,15 @@ from byol.pretraining.health import Verdict
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
 from byol.pretraining.monitor import Reading
-from byol.pretraining.plan_file import plan_as_toml, recipe_from_file
+from byol.pretraining.plan_file import PLAN_SUFFIX, plan_as_toml, recipe_from_file
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
 from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import train
 from byol.recipes.facts import find_facts, visible_settings
-from byol.recipes.presets import recipe_named
+from byol.recipes.plan import Plan
+from byol.recipes.presets import Recipe, recipe_named
 from byol.runtime import checkpoint, distributed
 from byol.runtime import device as machine
 from byol.runtime.metrics import cut_metrics
@@ -68,7 +70,6 @@ class Request:
 
     data: str | Path | Source
     recipe: str = "auto"
-    plan: str | Path | None = None
     out: str | Path | None = None
     monitor: str | Path | Source | None = None
     budget: str | None = None
@@ -81,7 +82,6 @@ def pretrain(
     data: str | Path | Source = "photos:train",
     *,
     recipe: str = "auto",
-    plan: str | Path | None = None,
     out: str | Path | None = None,
     monitor: str | Path | Source | None = None,
     budget: str | None = None,
@@ -92,8 +92,7 @@ def pretrain(
 
     Args:
         data: a folder, a text list, Parquet, a known name such as "cifar10", or a `Source`.
-        recipe: the starting point; `byol recipes` lists them.
-        plan: a file of `byol plan`, instead of a recipe.
+        recipe: the starting point; `byol recipes` lists them. Or the path of a plan that `byol plan` wrote (.toml).
         out: the run's folder; by default `runs/` and the data's name.
         monitor: labeled images that training never sees, for k-NN readings.
         budget: a time such as "2h": epochs are chosen so that the run ends within it.
@@ -105,10 +104,8 @@ def pretrain(
     """
     if monitor is None and data == "photos:train":
         monitor = "photos:test"  # patches of regions that no training patch touches
-    request = Request(
-        data=data, recipe=recipe, plan=plan, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings
-    )
-    with _on_device(request.settings) as device, planned_run(request, device) as (run, _):
+    request = Request(data=data, recipe=recipe, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings)
+    with _on_device(settings) as device, prepared_run(plan_for(request, device), device) as (run, _):
         state = build_state(run.config, run.data, device)
         return _finish(run, state, History())
 
@@ -176,47 +173,77 @@ def make_plan(
         UserError: as `pretrain`.
     """
     request = Request(data=data, recipe=recipe, monitor=monitor, budget=budget, quiet=True, settings=settings)
-    with _on_device(settings) as device, planned_run(request, device, keeps=False) as (run, reasons):
+    with _on_device(settings) as device, prepared_run(plan_for(request, device), device, keeps=False) as (run, reasons):
         return plan_as_toml(run.config, reasons, run.source.name, command)
 
 
-@contextmanager
-def planned_run(request: Request, device: torch.device, *, keeps: bool = True) -> Iterator[tuple[Run, tuple[str, ...]]]:
-    """Open, survey, plan and check what was asked for; a run that is ready to be built, and the reasons for its plan.
+@dataclass(frozen=True)
+class Planned:
+    """What was opened, surveyed, planned and checked."""
 
-    Args:
-        request: what the user asks for.
-        device: of training.
-        keeps: whether the run has a folder.
+    request: Request
+    images: Images
+    survey: Survey
+    planner: Planner
+    plan: Plan
+    config: PretrainConfig
+    why_precision: str
+
+
+def plan_for(request: Request, device: torch.device) -> Planned:
+    """Open and survey the images, plan the run, and check it.
+
+    Raises:
+        UserError: it cannot start.
     """
-    recipe = recipe_named(request.recipe) if request.plan is None else recipe_from_file(request.plan)
-    channels = visible_settings(request.settings).data.channels
+    settings = request.settings
+    channels = visible_settings(settings).data.channels
     images = open_images(request.data, request.monitor, channels, device)
-    facts, seen = find_facts(images.source, images.monitor, device, request.settings)
+    facts, seen = find_facts(images.source, images.monitor, device, settings)
     precision, why_precision = machine.choose_precision(facts.values.precision, device)
-    planner = Planner(recipe, facts, {"device": device.type, "precision": precision})
+    planner = Planner(_recipe(request.recipe), facts, {"device": device.type, "precision": precision})
     plan = planner.plan()
     config = planner.config(plan)
     check(config, images.source)
-    limit = _time_limit(request, plan.budget_minutes, config)
+    return Planned(request, images, seen, planner, plan, config, why_precision)
+
+
+@contextmanager
+def prepared_run(
+    planned: Planned, device: torch.device, *, keeps: bool = True, rehearses: bool = True
+) -> Iterator[tuple[Run, tuple[str, ...]]]:
+    """A run that is ready to be built, and the reasons for its plan.
+
+    Args:
+        planned: what was planned.
+        device: of training.
+        keeps: whether the run has a folder.
+        rehearses: whether a time limit is kept, which takes measuring.
+    """
+    request, images, planner = planned.request, planned.images, planned.planner
+    limit = _time_limit(request, planned.plan.budget_minutes, planned.config) if rehearses else None
     with (
         orderly_exit(),
         _new_folder(request.out, images.source.name, keeps) as folder,
-        outputs(folder, config, images.source.name, quiet=request.quiet) as out,
+        outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
-        log.info(describe(images.source, seen))
-        reasons = plan.reasons if limit is None else planner.settled()
-        start = f"recipe {request.recipe}" if request.plan is None else f"plan {request.plan}"
-        log.info("\n  ".join([start, *reasons]))
-        why_device = machine.choose_device(facts.values.device)[1]
-        log.info(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
-        run = prepare(config, images, seen, device, out)
+        log.info(describe(images.source, planned.survey))
+        reasons = planned.plan.reasons if limit is None else planner.settled()
+        log.info("\n  ".join([f"recipe {request.recipe}", *reasons]))
+        why_device = machine.choose_device(planner.facts.values.device)[1]
+        log.info(f"device {device.type}: {why_device}; precision {planned.config.precision}: {planned.why_precision}")
+        run = prepare(planned.config, images, planned.survey, device, out)
         if limit is not None:
             with _memory_explained(run):
                 run, reasons = planner.within(run, limit)
         if folder is not None:
             save_plan(folder, _plan_of(run, request, images), machine.describe())
         yield run, reasons
+
+
+def _recipe(name: str) -> Recipe:
+    """A recipe by its name, or by the path of a plan's file."""
+    return recipe_from_file(name) if name.endswith(PLAN_SUFFIX) else recipe_named(name)
 
 
 @contextmanager
@@ -241,7 +268,7 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
     monitor = images.monitor
     return RunPlan(
         config=run.config,
-        recipe=request.recipe if request.plan is None else str(request.plan),
+        recipe=request.recipe,
         data=_absolute(images.source.name),
         monitor=None if monitor is None else _absolute(monitor.name),
         images=run.images,
