@@ -13,14 +13,15 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet, downsample_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from byol.config.views import AugmentConfig
-from byol.encoders.build import MLP, make_encoder
+from byol.config.encoder import EncoderSpec
+from byol.encoders.build import make_encoder
+from byol.methods.heads import MLP
 from golden_names import Arrays, batch_norm_states
 
 
 def normalize_images(images: Tensor) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] as the networks take them."""
-    config = AugmentConfig()
+    config = EncoderSpec()
     mean, std = (torch.tensor(v, dtype=images.dtype).view(3, 1, 1) for v in (config.mean, config.std))
     return (images - mean) / std
 

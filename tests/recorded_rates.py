@@ -4,10 +4,11 @@ from contextlib import nullcontext
 
 import torch
 
+from building import build
 from byol.config.run import PretrainConfig
 from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
-from byol.pretraining.train import build, train_step
+from byol.pretraining.train import train_step
 from byol.runtime.cuda_graph import Halves
 from byol.runtime.seeds import generator_of
 

@@ -1,6 +1,5 @@
 """Properties of the augmentation; its values are held by test_golden_augment.py and test_golden_crop.py."""
 
-import dataclasses
 import math
 
 import pytest
@@ -9,13 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from byol.augment import apply
-from byol.augment.apply import apply_color, as_float, crop_views, make_view, make_views
-from byol.augment.color import gaussian_blur, rgb_to_hsv, solarize, to_grayscale
-from byol.augment.crop import center_window, crop_window
-from byol.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams, draw_view
+from byol.augment import views as view_parts
+from byol.augment.color import gaussian_blur, solarize, to_grayscale
+from byol.augment.crop import center_window, crop_views, crop_window
+from byol.augment.normalize import as_float
+from byol.augment.params import ViewParams
+from byol.augment.views import make_views
 from byol.config.values import replace
-from byol.config.views import AugmentConfig, ViewConfig
+from byol.config.views import AugmentConfig, Normalization, ViewConfig
+from drawn import (
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    PLACES,
+    SATURATION,
+    apply_color,
+    changed,
+    draw,
+    make_view,
+    number,
+    rgb_to_hsv,
+)
 
 T, T_PRIME = AugmentConfig().view1, AugmentConfig().view2
 NOTHING = ViewConfig(
@@ -35,22 +48,22 @@ def pictures(n: int = 6, channels: int = 3, height: int = 24, width: int = 24, s
 
 def test_a_view_of_nothing_is_the_image() -> None:
     x = pictures()
-    params = draw_view(NOTHING, 6, seeded())
-    torch.testing.assert_close(make_view(x, params, NOTHING, *PLAIN, size=24), x, atol=1e-6, rtol=0)
+    params = draw(NOTHING, 6)
+    torch.testing.assert_close(make_view(x, params, *PLAIN, size=24), x, atol=1e-6, rtol=0)
 
 
 def test_bytes_and_floats_give_the_same_view() -> None:
     stored = (pictures() * 255).round().to(torch.uint8)
-    params = draw_view(T, 6, seeded())
-    from_bytes = make_view(stored, params, T, *PLAIN, size=16)
-    torch.testing.assert_close(make_view(stored.float() / 255, params, T, *PLAIN, size=16), from_bytes)
+    params = draw(T, 6)
+    from_bytes = make_view(stored, params, *PLAIN, size=16)
+    torch.testing.assert_close(make_view(stored.float() / 255, params, *PLAIN, size=16), from_bytes)
     assert from_bytes.dtype == torch.float32
     assert from_bytes.shape == (6, 3, 16, 16)
 
 
 def test_sixteen_bits_are_not_rounded_to_eight() -> None:
     steps = torch.arange(24 * 24).view(1, 1, 24, 24) / 65535  # neighbors that eight bits cannot tell apart
-    view = make_view(steps, draw_view(NOTHING, 1, seeded()), NOTHING, (0.0,), (1.0,), size=24)
+    view = make_view(steps, draw(NOTHING, 1), (0.0,), (1.0,), size=24)
     assert len(view.unique()) == 24 * 24
     torch.testing.assert_close(view, steps, atol=1e-8, rtol=1e-4)
 
@@ -59,45 +72,45 @@ def test_sixteen_bits_are_not_rounded_to_eight() -> None:
 def test_other_channels_have_no_color_but_all_else(channels: int) -> None:
     x = pictures(8, channels)
     view = ViewConfig(jitter=1.0, gray=1.0, blur=1.0, solarize=0.5)
-    params = draw_view(view, 8, seeded(3))
-    out = apply_color(x, params, view)
+    params = draw(view, 8, 3)
+    out = apply_color(x, params)
     assert out.shape == x.shape
     # the same with brightness and contrast alone
-    without = dataclasses.replace(
+    without = changed(
         params,
         gray=torch.zeros(8, dtype=torch.bool),
-        factors=params.factors * torch.tensor([1.0, 1.0, 0.0, 0.0]) + torch.tensor([0.0, 0.0, 1.0, 0.0]),
+        factors=number(params, "factors") * torch.tensor([1.0, 1.0, 0.0, 0.0]) + torch.tensor([0.0, 0.0, 1.0, 0.0]),
     )
-    assert torch.equal(out, apply_color(x, without, view))
+    assert torch.equal(out, apply_color(x, without))
     # channels do not mix: another value in one leaves the others alone
-    changed = x.clone()
-    changed[:, 0] = pictures(8, 1, seed=9)[:, 0]
-    assert torch.equal(apply_color(changed, params, view)[:, 1:], out[:, 1:])
-    assert not torch.equal(apply_color(changed, params, view)[:, 0], out[:, 0])
+    other = x.clone()
+    other[:, 0] = pictures(8, 1, seed=9)[:, 0]
+    assert torch.equal(apply_color(other, params)[:, 1:], out[:, 1:])
+    assert not torch.equal(apply_color(other, params)[:, 0], out[:, 0])
 
 
 @pytest.mark.parametrize("view", [T, T_PRIME], ids=["T", "T'"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_chunks_change_nothing(view: ViewConfig, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, params = pictures(11), draw_view(view, 11, seeded())
+    x, params = pictures(11), draw(view, 11)
 
     def make() -> Tensor:
         if whole:
-            return make_view(x, params, view, *PLAIN, size=20)
-        return make_view(x, params, view, *PLAIN)
+            return make_view(x, params, *PLAIN, size=20)
+        return make_view(x, params, *PLAIN)
 
-    monkeypatch.setattr(apply, "CHUNK_BYTES", 1 << 30)
+    monkeypatch.setattr(view_parts, "CHUNK_BYTES", 1 << 30)
     at_once = make()
     for rows in (1, 3, 10):
-        monkeypatch.setattr(apply, "CHUNK_BYTES", rows * 4 * x[0].numel())
+        monkeypatch.setattr(view_parts, "CHUNK_BYTES", rows * 4 * x[0].numel())
         torch.testing.assert_close(make(), at_once, rtol=0, atol=2e-7)
 
 
 def test_an_image_does_not_depend_on_its_neighbors() -> None:
-    x, params = pictures(9), draw_view(T_PRIME, 9, seeded())
-    together = make_view(x, params, T_PRIME, *PLAIN)
+    x, params = pictures(9), draw(T_PRIME, 9)
+    together = make_view(x, params, *PLAIN)
     for i in range(9):
-        alone = make_view(x[i : i + 1], params[i : i + 1], T_PRIME, *PLAIN)
+        alone = make_view(x[i : i + 1], params[i : i + 1], *PLAIN)
         torch.testing.assert_close(alone[0], together[i], rtol=0, atol=2e-7)
 
 
@@ -106,15 +119,15 @@ def test_an_image_does_not_depend_on_its_neighbors() -> None:
 def test_same_numbers_same_pixels_in_range(seed: int, view: ViewConfig) -> None:
     x = pictures(4, seed=seed)
     before = x.clone()
-    params = draw_view(view, 4, seeded(seed))
-    kept = dataclasses.replace(params, **{f.name: getattr(params, f.name).clone() for f in dataclasses.fields(params)})
+    params = draw(view, 4, seed)
+    kept = {name: number(params, name).clone() for name in PLACES}
     state = torch.get_rng_state()
-    first, again = (apply_color(x, params, view) for _ in range(2))
+    first, again = (apply_color(x, params) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), state), "nothing random is drawn while applying"
     assert torch.equal(x, before), "what is given is left alone"
-    for f in dataclasses.fields(params):
-        assert torch.equal(getattr(params, f.name), getattr(kept, f.name))
+    for name, value in kept.items():
+        assert torch.equal(number(params, name), value)
     assert first.min() >= 0
     assert first.max() <= 1
     crops = crop_views(x, params, 12)
@@ -126,84 +139,82 @@ def test_same_numbers_same_pixels_in_range(seed: int, view: ViewConfig) -> None:
 def test_flips() -> None:
     x = pictures(6)
     view = replace(NOTHING, flip=0.5, vertical_flip=0.5)
-    params = draw_view(view, 6, seeded(1))
-    assert params.flip.any()
-    assert params.vertical_flip.any()
-    assert not torch.equal(params.flip, params.vertical_flip)
-    out = apply_color(x, params, view)
+    params = draw(view, 6, 1)
+    assert number(params, "flip").any()
+    assert number(params, "vertical_flip").any()
+    assert not torch.equal(number(params, "flip"), number(params, "vertical_flip"))
+    out = apply_color(x, params)
     for i in range(6):
         expected = x[i]
-        if params.flip[i]:
+        if number(params, "flip")[i]:
             expected = expected[:, :, range(23, -1, -1)]  # left and right
-        if params.vertical_flip[i]:
+        if number(params, "vertical_flip")[i]:
             expected = expected[:, range(23, -1, -1)]  # top and bottom
         assert torch.equal(out[i], expected)
 
 
 def test_vertical_flips_are_off_unless_asked_for() -> None:
-    assert not draw_view(T, 2000, seeded()).vertical_flip.any()
-    assert draw_view(replace(T, vertical_flip=0.3), 20_000, seeded()).vertical_flip.float().mean() == pytest.approx(
+    assert not number(draw(T, 2000), "vertical_flip").any()
+    assert number(draw(replace(T, vertical_flip=0.3), 20_000), "vertical_flip").float().mean() == pytest.approx(
         0.3, abs=0.015
     )
 
 
 @pytest.mark.parametrize("name", ["flip", "vertical_flip", "jitter", "gray", "blur", "solarize"])
 def test_probabilities_zero_and_one(name: str) -> None:
-    assert not getattr(draw_view(replace(T, **{name: 0.0}), 500, seeded()), name).any()
-    assert getattr(draw_view(replace(T, **{name: 1.0}), 500, seeded()), name).all()
+    assert not number(draw(replace(T, **{name: 0.0}), 500), name).any()
+    assert number(draw(replace(T, **{name: 1.0}), 500), name).all()
 
 
 def test_one_setting_changes_no_other_number() -> None:
     """Probabilities and ranges scale numbers that were drawn; they do not shift the sequence."""
-    plain, other = draw_view(T, 50, seeded()), draw_view(replace(T, gray=1.0, area=(0.5, 1.0)), 50, seeded())
-    for f in dataclasses.fields(plain):
-        if f.name not in ("gray", "area"):
-            assert torch.equal(getattr(plain, f.name), getattr(other, f.name)), f.name
-    u = (plain.area - 0.08) / 0.92
-    torch.testing.assert_close(other.area, 0.5 + 0.5 * u)
+    plain, other = draw(T, 50), draw(replace(T, gray=1.0, area=(0.5, 1.0)), 50)
+    for name in set(PLACES) - {"gray", "area"}:
+        assert torch.equal(number(plain, name), number(other, name)), name
+    u = (number(plain, "area") - 0.08) / 0.92
+    torch.testing.assert_close(number(other, "area"), 0.5 + 0.5 * u)
 
 
 def test_slices_of_numbers() -> None:
-    params = draw_view(T, 10, seeded())
+    params = draw(T, 10)
     part = params[3:7]
     assert isinstance(part, ViewParams)
     assert len(part) == 4
-    for f in dataclasses.fields(params):
-        assert torch.equal(getattr(part, f.name), getattr(params, f.name)[3:7])
+    for name in PLACES:
+        assert torch.equal(number(part, name), number(params, name)[3:7])
 
 
 def only(code: int, factor: float) -> ViewParams:
     """Jitter by one operation; the other three do nothing."""
-    params = draw_view(replace(NOTHING, jitter=1.0), 1, seeded())
+    params = draw(replace(NOTHING, jitter=1.0), 1)
     neutral = torch.tensor([[0.0, 1.0, 1.0, 0.0]])
     neutral[0, code] = factor
-    return dataclasses.replace(params, factors=neutral)
+    return changed(params, factors=neutral)
 
 
 def test_each_operation_in_closed_form() -> None:
     x = pictures(1) * 0.5 + 0.25
-    view = replace(NOTHING, jitter=1.0)
-    bright = apply_color(x, only(BRIGHTNESS, 0.2), view)
+    bright = apply_color(x, only(BRIGHTNESS, 0.2))
     torch.testing.assert_close(bright, x + 0.2)
     mean = x.mean((2, 3), keepdim=True)
-    torch.testing.assert_close(apply_color(x, only(CONTRAST, 0.5), view), mean + 0.5 * (x - mean))
-    saturated = rgb_to_hsv(apply_color(x, only(SATURATION, 0.5), view))
+    torch.testing.assert_close(apply_color(x, only(CONTRAST, 0.5)), mean + 0.5 * (x - mean))
+    saturated = rgb_to_hsv(apply_color(x, only(SATURATION, 0.5)))
     hsv = rgb_to_hsv(x)
     torch.testing.assert_close(saturated[:, 1], 0.5 * hsv[:, 1], atol=1e-5, rtol=0)
     torch.testing.assert_close(saturated[:, 2], hsv[:, 2])
-    turned = rgb_to_hsv(apply_color(x, only(HUE, 1 / 3), view))
+    turned = rgb_to_hsv(apply_color(x, only(HUE, 1 / 3)))
     torch.testing.assert_close(turned[:, 1:], hsv[:, 1:], atol=1e-5, rtol=0)
     # a third of a turn: red goes where green was, green where blue was
-    torch.testing.assert_close(apply_color(x, only(HUE, 1 / 3), view), x[:, [2, 0, 1]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply_color(x, only(HUE, 1 / 3)), x[:, [2, 0, 1]], atol=1e-5, rtol=0)
 
 
 def test_order_matters_and_is_followed() -> None:
     x = pictures(2) * 0.2 + 0.7
     view = replace(NOTHING, jitter=1.0)
-    params = draw_view(view, 2, seeded())
+    params = draw(view, 2)
     factors = torch.tensor([[0.25, 0.5, 1.0, 0.0]]).expand(2, 4)
     orders = torch.tensor([[0, 1, 2, 3], [1, 0, 2, 3]])
-    out = apply_color(x, dataclasses.replace(params, factors=factors, order=orders), view)
+    out = apply_color(x, changed(params, factors=factors, order=orders))
     bright = (x[0] + 0.25).clamp(0, 1)
     mean = bright.mean((1, 2), keepdim=True)
     torch.testing.assert_close(out[0], mean + 0.5 * (bright - mean))
@@ -213,13 +224,13 @@ def test_order_matters_and_is_followed() -> None:
 
 def test_gray_blur_and_solarize_in_closed_form() -> None:
     x = pictures(2, height=40, width=40)
-    gray = apply_color(x, draw_view(replace(NOTHING, gray=1.0), 2, seeded()), NOTHING)
+    gray = apply_color(x, draw(replace(NOTHING, gray=1.0), 2))
     luminance = 0.2989 * x[:, 0] + 0.5870 * x[:, 1] + 0.1140 * x[:, 2]
     for channel in range(3):
         torch.testing.assert_close(gray[:, channel], luminance)
     torch.testing.assert_close(to_grayscale(x), gray)
 
-    dark = apply_color(x, draw_view(replace(NOTHING, solarize=1.0), 2, seeded()), NOTHING)
+    dark = apply_color(x, draw(replace(NOTHING, solarize=1.0), 2))
     torch.testing.assert_close(dark, torch.where(x < 0.5, x, 1 - x))
     assert torch.equal(solarize(x, 0.8), torch.where(x < 0.8, x, 1 - x))
 
@@ -248,14 +259,14 @@ def test_the_two_ways_to_blur_agree(height: int, taps: int, monkeypatch: pytest.
 def test_small_images_have_no_blur() -> None:
     x = pictures(2, height=16, width=16)
     view = replace(NOTHING, blur=1.0)
-    assert torch.equal(apply_color(x, draw_view(view, 2, seeded()), view), x)
+    assert torch.equal(apply_color(x, draw(view, 2)), x)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 10_000))
 @settings(deadline=None, max_examples=60)
 def test_windows_lie_within_the_image(height: int, width: int, seed: int) -> None:
-    params = draw_view(T, 16, seeded(seed))
-    top, left, h, w = crop_window(params, height, width)
+    params = draw(T, 16, seed)
+    top, left, h, w = crop_window(params.numbers["crop"], height, width)
     assert (top >= 0).all()
     assert (left >= 0).all()
     assert (h >= 1).all()
@@ -263,18 +274,18 @@ def test_windows_lie_within_the_image(height: int, width: int, seed: int) -> Non
     assert (top + h <= height).all()
     assert (left + w <= width).all()
     inside = (h < height) & (w < width)  # where nothing was clipped, area and aspect are those drawn, to the rounding
-    expected_h = (params.area.double() * height * width / params.log_aspect.double().exp()).sqrt()
-    expected_w = (params.area.double() * height * width * params.log_aspect.double().exp()).sqrt()
+    expected_h = (number(params, "area").double() * height * width / number(params, "log_aspect").double().exp()).sqrt()
+    expected_w = (number(params, "area").double() * height * width * number(params, "log_aspect").double().exp()).sqrt()
     assert ((h - expected_h).abs()[inside & (h > 1)] <= 0.5 + 1e-6).all()
     assert ((w - expected_w).abs()[inside & (w > 1)] <= 0.5 + 1e-6).all()
 
 
 def test_windows_of_images_of_many_sizes_at_once() -> None:
-    params = draw_view(T, 3, seeded())
+    params = draw(T, 3)
     heights, widths = torch.tensor([10, 50, 333]), torch.tensor([20, 50, 100])
-    together = crop_window(params, heights, widths)
+    together = crop_window(params.numbers["crop"], heights, widths)
     for i in range(3):
-        alone = crop_window(params[i : i + 1], int(heights[i]), int(widths[i]))
+        alone = crop_window(params[i : i + 1].numbers["crop"], int(heights[i]), int(widths[i]))
         assert [int(t[0]) for t in alone] == [int(t[i]) for t in together]
 
 
@@ -285,11 +296,11 @@ def test_central_window_is_seven_eighths() -> None:
 
 
 def test_normalization_comes_last() -> None:
-    x, params = pictures(4), draw_view(T, 4, seeded())
+    x, params = pictures(4), draw(T, 4)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
-    plain = make_view(x, params, T, *PLAIN)
+    plain = make_view(x, params, *PLAIN)
     expected = (plain - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
-    torch.testing.assert_close(make_view(x, params, T, mean, std), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(make_view(x, params, mean, std), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_as_float() -> None:
@@ -299,11 +310,11 @@ def test_as_float() -> None:
 
 
 def test_areas_and_aspects_are_drawn_evenly() -> None:
-    params = draw_view(T, 50_000, seeded())
-    quarters = torch.quantile(params.area, torch.tensor([0.25, 0.5, 0.75]))
+    params = draw(T, 50_000)
+    quarters = torch.quantile(number(params, "area"), torch.tensor([0.25, 0.5, 0.75]))
     torch.testing.assert_close(quarters, 0.08 + 0.92 * torch.tensor([0.25, 0.5, 0.75]), atol=0.01, rtol=0)
-    assert params.log_aspect.mean().abs() < 0.005
-    assert params.log_aspect.abs().max() <= math.log(4 / 3) + 1e-6
+    assert number(params, "log_aspect").mean().abs() < 0.005
+    assert number(params, "log_aspect").abs().max() <= math.log(4 / 3) + 1e-6
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -325,13 +336,13 @@ def test_both_views_together_are_each_view_alone(
     images = torch.rand(2, count, channels, 20, 20, generator=seeded(), dtype=torch.float64)
     images = images.mul(255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
     first, second = (ViewConfig(blur=0.5, solarize=0.5, solarize_threshold=t, jitter=jitter) for t in thresholds)
-    config = AugmentConfig(view1=first, view2=second, mean=(0.4,) * channels, std=(0.3,) * channels)
-    generator = seeded()
-    params = draw_view(first, count, generator), draw_view(second, count, generator)
+    normalization = Normalization((0.4,) * channels, (0.3,) * channels)
+    params = draw(first, count, 1), draw(second, count, 2)
+    sizes = None if size is None else (size, size)
     for chunk in (1 << 30, 4 * channels * 20 * 20 * 6):
-        monkeypatch.setattr("byol.augment.apply.CHUNK_BYTES", chunk)
-        views = make_views((images[0], images[1]), params, config, size)
-        for view, x, drawn, how in zip(views, images, params, (first, second), strict=True):
+        monkeypatch.setattr("byol.augment.views.CHUNK_BYTES", chunk)
+        views = make_views((images[0], images[1]), params, normalization, sizes)
+        for view, x, drawn in zip(views, images, params, strict=True):
             for i in range(count):
-                alone = make_view(x[i : i + 1], drawn[i : i + 1], how, config.mean, config.std, size)
+                alone = make_view(x[i : i + 1], drawn[i : i + 1], normalization.mean, normalization.std, size)
                 torch.testing.assert_close(view[i : i + 1], alone, rtol=0, atol=1e-5)

@@ -10,8 +10,9 @@ from byol.bench.limits import Limit, Work, count, limit_of, moments, on_paper
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.encoders.build import MLP, parameter_count
+from byol.encoders.build import parameter_count
 from byol.methods.byol import BYOL
+from byol.methods.heads import MLP
 
 N, C, S = 6, 3, 5
 """Images, channels and side of the tiny views."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from building import build
 from byol.augment import views
 from byol.bench import profile as profiling
 from byol.bench.profile import PARTS, Profile, profile
@@ -23,7 +24,8 @@ from byol.data import loader as loading
 from byol.data.loader import Loader
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource
-from byol.pretraining.train import State, build, train_step
+from byol.pretraining.state import TrainState
+from byol.pretraining.train import train_step
 from conftest import TINY
 
 CONFIG = replace(PretrainConfig(), **{**TINY, "optim__name": "lars", "batch_size": 8, "augment__view2__blur": 0.5})
@@ -150,7 +152,7 @@ def test_what_is_profiled_is_the_run_itself_bit_for_bit(held: bool, accumulate: 
     assert found.images == config.batch_size
 
 
-def everything_watched(state: State, loader: Loader) -> list[tuple[Any, str]]:
+def everything_watched(state: TrainState, loader: Loader) -> list[tuple[Any, str]]:
     """Where the watch was laid."""
     places: list[tuple[Any, str]] = []
 

@@ -8,8 +8,8 @@ from torch import nn
 from byol.bench.limits import Limit, Work, on_paper
 from byol.bench.scaling import OVERLAP, Cluster, Traffic, scaled, traffic_of
 from byol.config.run import PretrainConfig
-from byol.encoders.build import MLP
 from byol.methods.byol import BYOL
+from byol.methods.heads import MLP
 
 
 def tiny() -> BYOL:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from building import build
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.loader import Loader
@@ -15,7 +16,6 @@ from byol.data.sources.open import TensorSource
 from byol.errors import UserError
 from byol.pretraining import budget
 from byol.pretraining.budget import LEAST_UPDATES, RESERVE, epochs_within, in_words, minutes, seconds_per_step
-from byol.pretraining.train import build
 
 
 def outcome(call: Callable[[], float]) -> float | str:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from byol.config.optim import OptimConfig
-from byol.encoders.build import MLP
 from byol.errors import UserError
-from byol.pretraining.train import build_optimizer
+from byol.methods.heads import MLP
+from byol.pretraining.state import build_optimizer
 from byol.runtime.checkpoint import (
     gather_state,
     load_checkpoint,

@@ -7,12 +7,15 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from building import build
 from byol.bench.profile import ONLINE, TARGET, profile
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Batch, Loader
+from byol.data.batch import Batch
+from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
-from byol.pretraining.train import build, parallel, train_step
+from byol.pretraining.state import parallel
+from byol.pretraining.train import train_step
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol.encoders.build import Stem, make_encoder
+from byol.config.encoder import Stem
+from byol.encoders.build import make_encoder
 from byol.encoders.export import FORMATS, export
 from byol.encoders.file import EncoderCard, save_encoder
 from byol.errors import UserError

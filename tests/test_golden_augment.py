@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import golden_names as golden
-from byol.augment.apply import apply_color, make_view, normalize_images
 from byol.augment.color import (
     adjust_brightness,
     adjust_contrast,
@@ -17,13 +16,13 @@ from byol.augment.color import (
     adjust_saturation,
     blur_taps,
     gaussian_blur,
-    hsv_to_rgb,
-    rgb_to_hsv,
     solarize,
     to_grayscale,
 )
-from byol.augment.draw import ViewParams, draw_view
-from byol.config.views import AugmentConfig, ViewConfig
+from byol.augment.normalize import normalize_images
+from byol.augment.params import ViewParams
+from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, Normalization, ViewConfig
+from drawn import apply_color, changed, draw, hsv_to_rgb, make_view, number, rgb_to_hsv
 
 ARRAYS = golden.load("augment")
 PIXEL = 1e-5
@@ -53,13 +52,12 @@ def assert_image224_close(ours: Tensor, key: str) -> None:
     golden.assert_close(image.mean(axis=(0, 1)), ARRAYS[f"{key}_channel_mean"], PIXEL, key)
 
 
-def view_params(dtype: torch.dtype = torch.float32, **drawn: Tensor) -> ViewParams:
+def view_params(dtype: torch.dtype = torch.float32, **given: Tensor) -> ViewParams:
     """What the color stage reads of `ViewParams`; whatever is not given is drawn and switched off."""
-    count = len(next(iter(drawn.values())))
-    params = vars(draw_view(ViewConfig(), count, torch.Generator().manual_seed(0)))
+    count = len(next(iter(given.values())))
     off = dict.fromkeys(("flip", "vertical_flip", "jitter", "gray", "blur", "solarize"), torch.zeros(count).bool())
-    given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in drawn.items()}
-    return ViewParams(**{**params, **off, **given})
+    values = {name: value.to(dtype) if value.is_floating_point() else value for name, value in given.items()}
+    return changed(draw(ViewConfig(), count), **{**off, **values})
 
 
 def stored_params(prefix: str, dtype: torch.dtype) -> ViewParams:
@@ -170,9 +168,8 @@ def test_operations_at_224(dtype: torch.dtype) -> None:
 
 
 def test_normalization() -> None:
-    config = AugmentConfig()
     network = golden.load("network")
-    ours = normalize_images(golden.images(network["tiny32/images"][:1]), config.mean, config.std)
+    ours = normalize_images(golden.images(network["tiny32/images"][:1]), Normalization(IMAGENET_MEAN, IMAGENET_STD))
     golden.assert_close(golden.as_images(ours), network["tiny32/normalized_images_first"], PIXEL)
 
 
@@ -191,10 +188,10 @@ def test_the_24_orders(factor_set: int, dtype: torch.dtype) -> None:
         order=orders,
         factors=tensor("jitter_factors")[factor_set].expand(24, -1),
     )
-    ours = golden.as_images(apply_color(images, params, CONFIGS["view1"]))
+    ours = golden.as_images(apply_color(images, params))
     golden.assert_close(ours, ARRAYS["jitter_out"][factor_set], PIXEL)
     for i in range(24):
-        alone = apply_color(images[i : i + 1], params[i : i + 1], CONFIGS["view1"])
+        alone = apply_color(images[i : i + 1], params[i : i + 1])
         golden.assert_close(golden.as_images(alone)[0], ARRAYS["jitter_out"][factor_set, i], PIXEL, f"order {i}")
 
 
@@ -209,7 +206,7 @@ def test_the_24_orders_then_grayscale(dtype: torch.dtype) -> None:
         factors=tensor("jitter_factors")[0].expand(24, -1),
     )
     images = golden.images(ARRAYS["jitter_images"], dtype)[0].expand(24, -1, -1, -1)
-    ours = golden.as_images(apply_color(images, params, CONFIGS["view1"]))
+    ours = golden.as_images(apply_color(images, params))
     for channel in range(3):
         golden.assert_close(ours[..., channel], ARRAYS["jitter_then_grayscale_factors0"], PIXEL)
 
@@ -222,11 +219,11 @@ def test_pipeline(view: str, dtype: torch.dtype) -> None:
     params = stored_params(prefix, dtype)
     images = golden.images(ARRAYS[f"{prefix}/images"], dtype)
     before = images.clone()
-    ours = golden.as_images(apply_color(images, params, CONFIGS[view]))
+    ours = golden.as_images(apply_color(images, params))
     golden.assert_close(ours, ARRAYS[f"{prefix}/out"], PIXEL)
     assert torch.equal(images, before), "the input was changed"
     for i in range(len(images)):
-        alone = apply_color(images[i : i + 1], params[i : i + 1], CONFIGS[view])
+        alone = apply_color(images[i : i + 1], params[i : i + 1])
         golden.assert_close(golden.as_images(alone)[0], ARRAYS[f"{prefix}/out"][i], PIXEL, f"image {i}")
 
 
@@ -234,33 +231,31 @@ def test_pipeline(view: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("view", CONFIGS)
 def test_pipeline_at_224(view: str, dtype: torch.dtype) -> None:
     prefix = f"pipeline224/{view}"
-    ours = apply_color(image224(dtype), stored_params(prefix, dtype), CONFIGS[view])
+    ours = apply_color(image224(dtype), stored_params(prefix, dtype))
     assert_image224_close(ours, f"{prefix}/out")
 
 
 @pytest.mark.parametrize("view", CONFIGS)
 def test_finished_view_of_a_large_batch(view: str) -> None:
     """The same pipeline through `make_view`, which works in parts and ends with the normalization."""
-    config = AugmentConfig()
     prefix = f"pipeline/{view}"
     stored = stored_params(prefix, torch.float32)
     repeats = 101
-    many = ViewParams(**{name: value.repeat(repeats, *[1] * (value.ndim - 1)) for name, value in vars(stored).items()})
+    many = ViewParams.join(*[stored] * repeats)
     images = golden.images(ARRAYS[f"{prefix}/images"]).repeat(repeats, 1, 1, 1)
-    official = normalize_images(golden.images(ARRAYS[f"{prefix}/out"]), config.mean, config.std)
-    ours = make_view(images, many, CONFIGS[view], config.mean, config.std)
+    official = normalize_images(golden.images(ARRAYS[f"{prefix}/out"]), Normalization(IMAGENET_MEAN, IMAGENET_STD))
+    ours = make_view(images, many, IMAGENET_MEAN, IMAGENET_STD)
     # a difference of one pixel grows by what the normalization divides by
     for part in ours.split(len(official)):
-        golden.assert_close(part, golden.as_numpy(official), PIXEL / max(config.std))
+        golden.assert_close(part, golden.as_numpy(official), PIXEL / max(IMAGENET_STD))
 
 
 @pytest.mark.parametrize("view", CONFIGS)
 def test_finished_view_of_bytes(view: str) -> None:
-    config = AugmentConfig()
     prefix = f"pipeline224/{view}"
     stored = torch.from_numpy(ARRAYS["image224_uint8"].copy()).permute(0, 3, 1, 2)
-    ours = make_view(stored, stored_params(prefix, torch.float32), CONFIGS[view], config.mean, config.std)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (config.mean, config.std))
+    ours = make_view(stored, stored_params(prefix, torch.float32), IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     assert_image224_close(ours * std + mean, f"{prefix}/out")
 
 
@@ -274,14 +269,14 @@ SIGMAS = 4.5
 @pytest.fixture(scope="module", params=list(CONFIGS))
 def drawn(request: pytest.FixtureRequest) -> tuple[str, ViewParams]:
     view = str(request.param)
-    return view, draw_view(CONFIGS[view], COUNT, torch.Generator().manual_seed(2006))
+    return view, draw(CONFIGS[view], COUNT, 2006)
 
 
 @pytest.mark.parametrize("stats", ["stats8", "stats32"])
 def test_how_often_each_operation_is_drawn(stats: str, drawn: tuple[str, ViewParams]) -> None:
     view, params = drawn
     for name in ("flip", "jitter", "gray", "blur", "solarize"):
-        ours, official = getattr(params, name).double().mean().item(), float(ARRAYS[f"{stats}/{view}/fraction_{name}"])
+        ours, official = number(params, name).double().mean().item(), float(ARRAYS[f"{stats}/{view}/fraction_{name}"])
         p = getattr(CONFIGS[view], name)
         error = math.sqrt(p * (1 - p) / COUNT)
         assert ours == pytest.approx(p, abs=SIGMAS * error), name
@@ -291,7 +286,7 @@ def test_how_often_each_operation_is_drawn(stats: str, drawn: tuple[str, ViewPar
 def test_choices_are_independent(drawn: tuple[str, ViewParams]) -> None:
     view, params = drawn
     names = [name for name in ("flip", "jitter", "gray", "blur", "solarize") if 0 < getattr(CONFIGS[view], name) < 1]
-    correlation = torch.corrcoef(torch.stack([getattr(params, name).double() for name in names]))
+    correlation = torch.corrcoef(torch.stack([number(params, name).double() for name in names]))
     beside = correlation - torch.eye(len(names), dtype=torch.float64)
     assert beside.abs().max() < SIGMAS / math.sqrt(COUNT)
 
@@ -300,7 +295,7 @@ def test_choices_are_independent(drawn: tuple[str, ViewParams]) -> None:
 def test_every_order_is_as_likely(stats: str, drawn: tuple[str, ViewParams]) -> None:
     view, params = drawn
     codes = tensor("jitter_orders", torch.int64)
-    jittered = params.order[params.jitter]
+    jittered = number(params, "order")[number(params, "jitter")]
     counts = (jittered.unsqueeze(1) == codes).all(dim=2).sum(dim=0).double()
     assert counts.sum() == len(jittered), "an order that is no permutation"
     official = tensor(f"{stats}/{view}/order_counts", torch.float64)
@@ -317,7 +312,11 @@ def test_every_order_is_as_likely(stats: str, drawn: tuple[str, ViewParams]) -> 
 def test_strengths_have_the_official_distribution(stats: str, drawn: tuple[str, ViewParams]) -> None:
     view, params = drawn
     levels = ARRAYS["stats8/quantile_levels"]
-    ours = np.quantile(golden.as_numpy(torch.cat([params.factors, params.sigma.unsqueeze(1)], dim=1)), levels, axis=0)
+    ours = np.quantile(
+        golden.as_numpy(torch.cat([number(params, "factors"), number(params, "sigma").unsqueeze(1)], dim=1)),
+        levels,
+        axis=0,
+    )
     official = np.concatenate(
         [ARRAYS[f"{stats}/{view}/factor_quantiles"], ARRAYS[f"{stats}/{view}/sigma_quantiles"][:, None]], axis=1
     )
@@ -339,10 +338,10 @@ def test_statistics_of_one_image_many_times(stats: str, count: int, view: str) -
     """Mean, spread and colors of many views of one image."""
     config, arrays = CONFIGS[view], golden.section(ARRAYS, f"{stats}/{view}")
     image = golden.images(ARRAYS[f"{stats}/image"])
-    params = draw_view(config, count, torch.Generator().manual_seed(733))
+    params = draw(config, count, 733)
     step = 500
     parts = [
-        apply_color(image.expand(len(params[i : i + step]), -1, -1, -1), params[i : i + step], config)
+        apply_color(image.expand(len(params[i : i + step]), -1, -1, -1), params[i : i + step])
         for i in range(0, count, step)
     ]
     views = golden.as_images(torch.cat(parts)).astype(np.float64)

@@ -1,6 +1,5 @@
 """Crop windows and the bicubic resize against the official code on real TensorFlow."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,9 +9,9 @@ from torch import Tensor
 
 import golden_names as golden
 from byol.augment.crop import center_window, crop_resize, crop_size, crop_views, crop_window, resize_matrix
-from byol.augment.draw import draw_view
-from byol.augment.params import Numbers, ViewParams
+from byol.augment.params import ViewParams
 from byol.config.views import AugmentConfig
+from drawn import changed, draw, number
 
 ARRAYS = golden.load("crop")
 RESIZES = sorted({key.partition("/")[0] for key in ARRAYS if key.startswith("resize")})
@@ -26,7 +25,7 @@ def column(key: str, number: int) -> Tensor:
 
 
 def windows_drawn(count: int) -> ViewParams:
-    return draw_view(AugmentConfig().view1, count, torch.Generator().manual_seed(7))
+    return draw(AugmentConfig().view1, count, 7)
 
 
 def test_size_of_every_window() -> None:
@@ -52,13 +51,13 @@ def test_size_of_every_window_one_by_one() -> None:
 def test_offsets_reach_both_ends_and_no_further() -> None:
     count = len(ARRAYS["area_fraction"])
     height, width = column("image_height_width", 0), column("image_height_width", 1)
-    params = dataclasses.replace(
+    params = changed(
         windows_drawn(count),
         area=torch.from_numpy(ARRAYS["area_fraction"]),
         log_aspect=torch.from_numpy(ARRAYS["log_aspect"]),
     )
     for u, last in ((0.0, False), (1 - 2**-24, True)):
-        top, left, h, w = crop_window(dataclasses.replace(params, offset=torch.full((count, 2), u)), height, width)
+        top, left, h, w = crop_window(changed(params, offset=torch.full((count, 2), u)).numbers["crop"], height, width)
         assert torch.equal(top, (column("offset_range_exclusive_h_w", 0) - 1) * last)
         assert torch.equal(left, (column("offset_range_exclusive_h_w", 1) - 1) * last)
         assert torch.equal(h, column("crop_height_width", 0))
@@ -78,10 +77,10 @@ def test_windows_are_drawn_uniformly() -> None:
     count = 20_000
     params = windows_drawn(count)
     columns = [
-        (params.area, 0.08, 1.0),
-        (params.log_aspect, math.log(3 / 4), math.log(4 / 3)),
-        (params.offset[:, 0], 0.0, 1.0),
-        (params.offset[:, 1], 0.0, 1.0),
+        (number(params, "area"), 0.08, 1.0),
+        (number(params, "log_aspect"), math.log(3 / 4), math.log(4 / 3)),
+        (number(params, "offset")[:, 0], 0.0, 1.0),
+        (number(params, "offset")[:, 1], 0.0, 1.0),
     ]
     steps = torch.arange(count + 1, dtype=torch.float64) / count
     for values, low, high in columns:
@@ -98,7 +97,7 @@ def test_statistics_of_windows(case: str) -> None:
     arrays = golden.section(ARRAYS, case)
     height, width = arrays["image_height_width"].tolist()
     count, official_count = 20_000, int(arrays["num_windows"])
-    windows = torch.stack(crop_window(windows_drawn(count), height, width), dim=1).double()
+    windows = torch.stack(crop_window(windows_drawn(count).numbers["crop"], height, width), dim=1).double()
     top, left, h, w = windows.unbind(dim=1)
     assert (top + h <= height).all()
     assert (left + w <= width).all()
@@ -172,8 +171,6 @@ def test_resize_of_stored_bytes(case: str) -> None:
     """A whole image in memory, through the window that was drawn for it."""
     image = torch.from_numpy(ARRAYS[f"{case}/crop_uint8"].copy()).permute(2, 0, 1).unsqueeze(0)
     height, width = image.shape[2:]
-    whole = dataclasses.replace(
-        windows_drawn(1), area=torch.ones(1), log_aspect=torch.tensor([math.log(width / height)])
-    )
-    assert [t.item() for t in crop_window(whole, height, width)] == [0, 0, height, width]
+    whole = changed(windows_drawn(1), area=torch.ones(1), log_aspect=torch.tensor([math.log(width / height)]))
+    assert [t.item() for t in crop_window(whole.numbers["crop"], height, width)] == [0, 0, height, width]
     assert_resized_close(crop_views(image, whole, 224)[0], case)

@@ -9,17 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from building import build
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
 from byol.augment.views import make_views
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import AugmentConfig
-from byol.data.loader import Batch, Loader
+from byol.data.batch import Batch
+from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
 from byol.data.upload import Upload
 from byol.methods.byol import distance
-from byol.pretraining.train import State, build, parallel, runner, train_step
+from byol.pretraining.state import TrainState, parallel
+from byol.pretraining.train import runner, train_step
 from byol.runtime.cuda_graph import Recorded
 from byol.runtime.seeds import generator_of
 from golden_names import load
@@ -210,7 +213,7 @@ def test_every_method_is_recorded(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_no_step_waits_for_the_device(way: str) -> None:
     config = replace(CONFIG, optim__clip=1.0, **WAYS[way])
-    state: State = build(config, 3, GPU, classes=4)
+    state: TrainState = build(config, 3, GPU, classes=4)
     autocast = torch.autocast("cuda", torch.bfloat16)
     feed = batches(GPU, 6, config)
     for _ in range(2):  # libraries set themselves up

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from byol.config.run import Method
-from byol.encoders.build import MLP
 from byol.methods.byol import BYOL
+from byol.methods.heads import MLP
 from byol.pretraining.health import (
     SHRUNKEN_RANK,
     WEAK_MATCH,

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import byol
+from building import build
 from byol.cli.main import main
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
@@ -18,7 +19,6 @@ from byol.data.sources.open import TensorSource, open_source
 from byol.encoders.file import read_card
 from byol.errors import UserError
 from byol.methods.supervised import Supervised
-from byol.pretraining.train import build
 from byol.runtime.metrics import read_metrics
 from conftest import TINY, flags
 from small_networks import Dense, views

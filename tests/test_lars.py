@@ -16,9 +16,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from byol.config.optim import OptimConfig
-from byol.encoders.build import MLP, make_encoder
+from byol.encoders.build import make_encoder
+from byol.methods.heads import MLP
 from byol.optim.lars import LARS, parameter_groups
-from byol.pretraining.train import build_optimizer
+from byol.pretraining.state import build_optimizer
 
 
 class Reference:

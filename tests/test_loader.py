@@ -16,7 +16,9 @@ from byol.augment.draw import draw_view
 from byol.augment.params import ViewParams
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Batch, Loader, crop_one, shrink_side
+from byol.data.batch import Batch
+from byol.data.crop import crop_one, shrink_side
+from byol.data.loader import Loader
 from byol.data.order import order_of_epoch
 from byol.data.sources.open import FolderSource, TensorSource, open_source
 from byol.errors import BadImage

@@ -10,15 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from building import build
 from byol.augment.draw import draw_view
 from byol.augment.params import ViewParams
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Batch
-from byol.encoders.build import MLP, make_encoder
+from byol.data.batch import Batch
+from byol.encoders.build import make_encoder
 from byol.methods.byol import BYOL, distance
+from byol.methods.heads import MLP
 from byol.optim.lars import LARS
-from byol.pretraining.train import State, build, build_optimizer, train_step
+from byol.pretraining.state import TrainState, build_optimizer
+from byol.pretraining.train import train_step
 
 CONFIG = PretrainConfig(image_size=8, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
 CONFIG = replace(CONFIG, encoder__width=0.125, encoder__stem="small", method__hidden=16, method__output=8)
@@ -218,10 +221,10 @@ def batches(micro: int, size: int, seed: int = 0) -> list[Batch]:
     ]
 
 
-def state_without_batch_norm() -> State:
+def state_without_batch_norm() -> TrainState:
     torch.manual_seed(5)
     method = BYOL(Dense(3 * 8 * 8), MLP(6, 0, 4, 1), MLP(4, 0, 4, 1))
-    return State(method, build_optimizer(method, CONFIG.optim))
+    return TrainState(method, build_optimizer(method, CONFIG.optim))
 
 
 @pytest.mark.parametrize("micro", [2, 4])

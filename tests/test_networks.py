@@ -8,14 +8,16 @@ import pytest
 import timm
 import torch
 import torchvision
+from byol.methods.make import make_method
 from safetensors.torch import load_file
 from torch import nn
 
 from byol.config.run import NetworkConfig, PretrainConfig
-from byol.encoders.build import MLP, initialize, make_encoder, parameter_count
+from byol.encoders.build import make_encoder, parameter_count
 from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
+from byol.encoders.init import initialize
 from byol.errors import UserError
-from byol.methods.make import make_method
+from byol.methods.heads import MLP
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ import torch
 
 from byol.config.run import LoggingConfig, PretrainConfig
 from byol.config.values import replace
+from byol.data.holdout import held_out
 from byol.data.sources.open import TensorSource
 from byol.data.survey import survey
 from byol.pretraining import planner as planning
-from byol.pretraining.monitor import HELD_OUT_MOST, held_out, split
+from byol.pretraining.monitor import HELD_OUT_MOST, split
 from byol.pretraining.planner import Choosing
-from byol.recipes.auto import Facts
+from byol.recipes.facts import Facts
 from byol.recipes.presets import recipe_named
 from byol.runtime.metrics import RunLog
 

@@ -12,9 +12,12 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN
 from byol.data.survey import Survey
-from byol.encoders.build import MLP, make_encoder
+from byol.encoders.build import make_encoder
 from byol.errors import UserError
-from byol.recipes.auto import Facts, Plan, auto, tau_for
+from byol.methods.heads import MLP
+from byol.recipes.auto import auto, tau_for
+from byol.recipes.facts import Facts
+from byol.recipes.plan import Plan
 from byol.recipes.presets import RECIPES, recipe_named
 
 IMAGENET = 1_281_167

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from building import build
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
 from byol.errors import UserError, memory_is_full
-from byol.pretraining.train import build, train_step
+from byol.pretraining.train import train_step
 from byol.runtime.cuda_graph import DIRECT, WARMUP_CALLS, Halves, Recorded, capture
 from byol.runtime.seeds import generator_of
 from recorded_rates import check_rates

@@ -19,10 +19,11 @@ import byol
 from byol.cli.main import main
 from byol.errors import UserError
 from byol.pretraining import train
-from byol.pretraining.callbacks import ENDING, Callbacks, signals, tidy_end
+from byol.pretraining.callbacks import ENDING, Callbacks
 from byol.pretraining.train import train_step
 from byol.runtime import checkpoint
 from byol.runtime.metrics import RunLog, read_metrics
+from byol.runtime.signals import noted_signals, orderly_exit
 from conftest import TINY, flags
 
 RUN = {
@@ -286,7 +287,7 @@ def test_a_terminal_that_is_gone_ends_no_run(
 def test_what_nohup_ignores_is_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with signals() as seen, tidy_end():
+        with noted_signals() as seen, orderly_exit():
             os.kill(os.getpid(), signal.SIGHUP)
         assert not seen
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from building import build
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Batch
+from byol.data.batch import Batch
 from byol.encoders.build import make_encoder
 from byol.errors import UserError
-from byol.pretraining.train import State, build, train_step
+from byol.pretraining.state import TrainState
+from byol.pretraining.train import train_step
 from byol.runtime.activation_checkpointing import recompute
 
 CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
@@ -50,7 +52,7 @@ def kept(act: Callable[[], object], without: nn.Module) -> int:
     return most
 
 
-def step(state: State, config: PretrainConfig, seed: int = 0) -> tuple[Tensor, Tensor]:
+def step(state: TrainState, config: PretrainConfig, seed: int = 0) -> tuple[Tensor, Tensor]:
     return train_step(state, state.method, batch(seed), config, 0.1, 0.9, nullcontext())
 
 

@@ -16,10 +16,10 @@ from byol.cli.views import write_views
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import ViewConfig
-from byol.data.loader import crop_one
+from byol.data.crop import crop_one
 from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
-from byol.recipes.auto import small_views
+from byol.recipes.small import small_views
 from byol.runtime.seeds import generator_of
 
 NOTHING = {
