@@ -171,6 +171,13 @@ def test_resize_of_stored_bytes(case: str) -> None:
     """A whole image in memory, through the window that was drawn for it."""
     image = torch.from_numpy(ARRAYS[f"{case}/crop_uint8"].copy()).permute(2, 0, 1).unsqueeze(0)
     height, width = image.shape[2:]
-    whole = changed(windows_drawn(1), area=torch.ones(1), log_aspect=torch.tensor([math.log(width / height)]))
+    unflipped = torch.zeros(1, dtype=torch.bool)
+    whole = changed(
+        windows_drawn(1),
+        area=torch.ones(1),
+        log_aspect=torch.tensor([math.log(width / height)]),
+        flip=unflipped,
+        vertical_flip=unflipped,
+    )
     assert [t.item() for t in crop_window(whole.numbers["crop"], height, width)] == [0, 0, height, width]
     assert_resized_close(crop_views(image, whole, 224)[0], case)

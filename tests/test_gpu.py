@@ -1,5 +1,6 @@
 """What needs a GPU: the same numbers as on the CPU, no waiting inside a step, bf16 near float32."""
 
+from functools import partial
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext

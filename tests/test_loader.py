@@ -1,6 +1,7 @@
 """The loader: a step's batch is a pure function of (seed, step), whoever takes which part of it."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from building import make_loader
 from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
 from byol.augment.params import ViewParams
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.batch import Batch
+from byol.data.batch import CropBatch
 from byol.data.crop import crop_one, shrink_side
 from byol.data.loader import Loader
 from byol.data.order import order_of_epoch
@@ -43,7 +45,7 @@ def textured(count: int = COUNT, height: int = 16, width: int = 20) -> Tensor:
 def loader(
     images: Tensor, config: PretrainConfig = CONFIG, held: Tensor | list[Tensor] | None = None, **rest: object
 ) -> Loader:
-    return Loader(TensorSource(images), config, CPU, 2, held=held, **rest)  # type: ignore[arg-type]
+    return make_loader(TensorSource(images), config, decoded=held, **rest)
 
 
 def kinds(images: Tensor) -> dict[str, Tensor | list[Tensor] | None]:
@@ -55,10 +57,9 @@ KINDS = pytest.mark.parametrize("kind", ["whole", "list", "not held"])
 
 def flat(loader: Loader, first: int, last: int) -> list[Tensor]:
     """All pixels of both views' crops or images of each step, in the order of the batch."""
-    config = loader.config
 
-    def pixels(batches: list[Batch]) -> Tensor:
-        views = [batch.views(config) for batch in batches]
+    def pixels(batches: list[CropBatch]) -> Tensor:
+        views = [batch.augmented().views for batch in batches]
         return torch.cat([torch.cat(view) for view in zip(*views, strict=True)])
 
     return [pixels(batches) for batches in loader.batches(first, last)]
@@ -121,14 +122,14 @@ def test_held_and_read_anew_are_the_same(tmp_path: Path) -> None:
     for number, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{number:02d}.png")
     source = FolderSource(tmp_path)
-    from_disk = flat(Loader(source, CONFIG, CPU, 2), 0, 4)
+    from_disk = flat(make_loader(source, CONFIG, CPU, 2), 0, 4)
     from_memory = flat(loader(images, held=list(images)), 0, 4)
     assert all(torch.equal(a, b) for a, b in zip(from_disk, from_memory, strict=True))
 
 
 def test_number_of_threads_changes_nothing() -> None:
     images = textured()
-    one, many = Loader(TensorSource(images), CONFIG, CPU, 1), Loader(TensorSource(images), CONFIG, CPU, 5)
+    one, many = make_loader(TensorSource(images), CONFIG, CPU, 1), make_loader(TensorSource(images), CONFIG, CPU, 5)
     assert all(torch.equal(a, b) for a, b in zip(flat(one, 0, 4), flat(many, 0, 4), strict=True))
 
 
@@ -179,7 +180,7 @@ def test_bad_images_are_replaced_by_the_next_good_one_and_told_once(tmp_path: Pa
     config = replace(CONFIG, batch_size=12)
     for workers in (1, 3):
         told.clear()
-        reader = Loader(open_source(tmp_path, 3), config, CPU, workers, on_bad=told.append)
+        reader = make_loader(open_source(tmp_path, 3), config, CPU, workers, on_bad=told.append)
         for epoch, (batch,) in enumerate(reader.batches(0, 3)):
             shown = (batch.images[0][:, 0, 0, 0] // 20).tolist()
             wanted = order_of_epoch(epoch, seed=config.seed, images=12).tolist()
@@ -195,7 +196,7 @@ def test_bytes_among_deep_images_keep_their_brightness(tmp_path: Path) -> None:
         Image.new("L", (20, 20), 51).save(tmp_path / f"{number}.png")
         Image.fromarray(np.full((20, 20), 3 * 65535 // 5, np.uint16)).save(tmp_path / f"{number}-deep.png")
     source = open_source(tmp_path)
-    (batch,) = next(Loader(source, CONFIG, CPU, 2).batches(0, 1))
+    (batch,) = next(make_loader(source, CONFIG, CPU, 2).batches(0, 1))
     assert batch.images[0].dtype == torch.float32
     wanted = order_of_epoch(0, seed=CONFIG.seed, images=8).tolist()
     deep = torch.tensor(["deep" in Path(source.where(number)).name for number in wanted])
@@ -215,7 +216,7 @@ class Slow(TensorSource):
 
 def test_decodes_ahead_and_stops_when_nobody_asks() -> None:
     source = Slow(textured())
-    batches = Loader(source, CONFIG, CPU, 2, ahead=2).batches(0, 1000)
+    batches = make_loader(source, CONFIG, prefetched=2).batches(0, 1000)
     next(batches)
     deadline = time.monotonic() + 5
     while source.read_so_far < 24 and time.monotonic() < deadline:
@@ -227,7 +228,7 @@ def test_decodes_ahead_and_stops_when_nobody_asks() -> None:
 
 def test_a_processor_decodes_nothing_beside_its_steps() -> None:
     source = Slow(textured())
-    batches = Loader(source, CONFIG, CPU, 2).batches(0, 1000)
+    batches = make_loader(source, CONFIG, CPU, 2).batches(0, 1000)
     next(batches)
     time.sleep(0.2)
     assert source.read_so_far == 8
@@ -237,19 +238,19 @@ def test_a_processor_decodes_nothing_beside_its_steps() -> None:
 def test_large_views_made_in_threads_are_those_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, image_size=112)
     source = TensorSource(textured(height=60, width=70), labels=list(range(COUNT)))
-    supervised = Loader(source, replace(config, method="supervised"), CPU, 2)
+    supervised = make_loader(source, replace(config, method="supervised"), CPU, 2)
     assert supervised.views_in_threads
     (batch,) = next(supervised.batches(1, 2))
-    assert batch.made
-    assert batch.views(config)[0] is batch.images[0]
-    wanted = flat(Loader(source, replace(config, optim__accumulate=2), CPU, 1), 0, 3)
-    found = flat(Loader(source, config, CPU, 2), 0, 3)
+    assert batch.params is None
+    assert batch.augmented().views[0] is batch.images[0]
+    wanted = flat(make_loader(source, replace(config, optim__accumulate=2), CPU, 1), 0, 3)
+    found = flat(make_loader(source, config, CPU, 2), 0, 3)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True)), "micro-batches keep crops"
     monkeypatch.setattr(Loader, "views_in_threads", False)
     (later,) = next(supervised.batches(1, 2))
-    assert not later.made
+    assert later.params is not None
     assert torch.equal(batch.labels, later.labels)  # type: ignore[arg-type]
-    for one, other in zip(batch.images, later.views(config), strict=True):
+    for one, other in zip(batch.images, later.augmented().views, strict=True):
         assert torch.equal(one, other)
 
 
@@ -259,7 +260,7 @@ def test_an_error_in_a_thread_reaches_the_loop() -> None:
             raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        next(Loader(Broken(textured()), CONFIG, CPU, 2).batches(0, 3))
+        next(make_loader(Broken(textured()), CONFIG, CPU, 2).batches(0, 3))
 
 
 def test_jpegs_are_decoded_no_smaller_than_twice_the_view() -> None:
@@ -272,7 +273,7 @@ def test_jpegs_are_decoded_no_smaller_than_twice_the_view() -> None:
                 raise BadImage("once")
             return super().image(index)
 
-    next(Loader(Asked(textured()), CONFIG, CPU, 1).batches(0, 1))
+    next(make_loader(Asked(textured()), CONFIG, CPU, 1).batches(0, 1))
     assert set(asked) == {24}
     assert shrink_side(224) == 448
 

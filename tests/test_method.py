@@ -1,5 +1,7 @@
 """BYOL itself: the loss in closed form, what learns and what does not, the target, and accumulation."""
 
+from functools import partial
+from byol.runtime.seeds import generator_of
 import copy
 import math
 from contextlib import nullcontext

@@ -1,5 +1,7 @@
 """Threads that each work alone: how many threads PyTorch has in them, and that they change no pixel."""
 
+from functools import partial
+from byol.runtime.seeds import generator_of
 import threading
 from collections.abc import Iterator
 

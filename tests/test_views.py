@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from functools import partial
 import numpy as np
 import pytest
 import torch
