@@ -1,6 +1,6 @@
 """Short ways to a state, a loader and a step, for tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,11 +8,13 @@ from torch import Tensor
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
+from byol.data.batch import Batch, CropBatch
 from byol.data.loader import Loader, Storage
 from byol.data.sources.base import Source
-from byol.methods.base import TrainingSet
+from byol.methods.base import Progress, TrainingSet
 from byol.pretraining.setup import pipeline_of
 from byol.pretraining.state import TrainState, build_state
+from byol.pretraining.train import TrainStep
 from byol.runtime.distributed import Member
 
 CPU = torch.device("cpu")
@@ -41,3 +43,12 @@ def make_loader(
     storage = Storage(source, workers, decoded, on_bad)
     config = replace(config, encoder=config.encoder.for_channels(source.channels))
     return Loader(storage, config, pipeline_of(config), device, member, **options)
+
+
+def step_once(
+    state: TrainState, batches: Sequence[CropBatch | Batch], config: PretrainConfig, lr: float, tau: float
+) -> tuple[Tensor, Tensor]:
+    """One update at a learning rate, and at a tau where the method has one; its loss and gradient norm."""
+    train_step = TrainStep(state, replace(config, optim__accumulate=len(batches)))
+    scheduled = dict.fromkeys(state.method.scheduled(Progress(0, 1)), tau)
+    return train_step(batches, lr, scheduled)

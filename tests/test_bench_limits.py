@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from byol.bench.ceilings import Ceilings, measure_ceilings
 from byol.bench.limits import Limit, Work, count, limit_of, moments, on_paper
+from byol.config.encoder import EncoderSpec
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
@@ -78,7 +79,7 @@ def test_micro_batches_read_the_weights_again_and_nothing_else() -> None:
 
 def test_parts_add_up_to_a_whole_update_of_the_method() -> None:
     """An independent count: the operations of the method's own forward and backward pass, all at once."""
-    config = PretrainConfig(encoder="resnet18", image_size=32, batch_size=8)
+    config = PretrainConfig(encoder=EncoderSpec(name="resnet18"), image_size=32, batch_size=8)
     method = on_paper(config, 3)
     view = torch.empty(8, 3, 32, 32, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -108,7 +109,7 @@ def test_counting_takes_no_memory_and_leaves_the_random_state() -> None:
 
 def test_attention_is_counted_too() -> None:
     """A vision transformer's products, those within its attention among them."""
-    config = PretrainConfig(encoder="vit_tiny_patch16_224", batch_size=2)
+    config = PretrainConfig(encoder=EncoderSpec(name="vit_tiny_patch16_224"), batch_size=2)
     forward = limit_of(config, 3, "bf16").parts["target forward"].flops / (2 * 2)
     tokens, width = 197, 192
     block = 12 * width**2 * tokens + 2 * tokens**2 * width

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from building import build
+from building import build, step_once
 from byol.augment import views
 from byol.bench import profile as profiling
 from byol.bench.profile import PARTS, Profile, profile
@@ -25,7 +25,6 @@ from byol.data.loader import Loader
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource
 from byol.pretraining.state import TrainState
-from byol.pretraining.train import train_step
 from conftest import TINY
 
 CONFIG = replace(PretrainConfig(), **{**TINY, "optim__name": "lars", "batch_size": 8, "augment__view2__blur": 0.5})
@@ -136,7 +135,7 @@ def test_what_is_profiled_is_the_run_itself_bit_for_bit(held: bool, accumulate: 
     state.method.train()
     expected = copy.deepcopy(state)
     for parts in loader.batches(3, 3 + UPDATES + 1):
-        train_step(expected, expected.method, parts, config, 0.3, 0.9, nullcontext())
+        step_once(expected, parts, config, 0.3, 0.9)
     places = everything_watched(state, loader)
     before = [vars(owner).get(name) for owner, name in places]
     found = profile(state, loader, config, nullcontext(), first=3, updates=UPDATES, lr=0.3, tau=0.9)

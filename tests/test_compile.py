@@ -9,6 +9,7 @@ import torch
 
 from building import build
 from byol.bench.profile import ONLINE, TARGET, profile
+from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.batch import Batch
@@ -23,7 +24,9 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"),
 ]
 
-CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet10")
+CONFIG = PretrainConfig(
+    image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder=EncoderSpec(name="resnet10")
+)
 CONFIG = replace(CONFIG, encoder__width=0.25, method__hidden=16, method__output=8, optim__name="sgd")
 
 

@@ -97,7 +97,7 @@ def test_negatives_and_statistics_are_those_of_the_joined_batch(
 def test_keys_are_shuffled_over_the_processes(together: tuple[list[dict[str, Tensor]], Path]) -> None:
     """Two processes with batch norm of their own make the keys that one process makes of a batch split in two."""
     expected = shuffled_keys(0, 1)
-    unshuffled = MoCo(*online(norm=True), 4, queue=20, shuffle=False).double()
+    unshuffled = MoCo(*online(norm=True), queue=20, shuffle=False).double()
     unshuffled(*views(8))
     assert (expected - unshuffled.queue[:8]).abs().max() > 1e-2
     for values in together[0]:

@@ -1,19 +1,20 @@
 """What needs a GPU: the same numbers as on the CPU, no waiting inside a step, bf16 near float32."""
 
-from functools import partial
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from building import build
+from building import build, step_once
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
 from byol.augment.views import make_views
+from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import AugmentConfig
@@ -36,7 +37,7 @@ pytestmark = [
 
 GPU = torch.device("cuda")
 CONFIG = replace(
-    PretrainConfig(encoder="resnet18", image_size=32, batch_size=64, epochs=10),
+    PretrainConfig(encoder=EncoderSpec(name="resnet18"), image_size=32, batch_size=64, epochs=10),
     encoder__stem="small",
     encoder__width=0.5,
     method__hidden=256,
@@ -179,7 +180,7 @@ def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
         return torch.cuda.max_memory_allocated() - before
 
     ready = Batch(views)
-    step = peak(lambda: train_step(state, state.method, [ready], CONFIG, 0.0, 1.0, nullcontext()))
+    step = peak(lambda: step_once(state, [ready], CONFIG, 0.0, 1.0))
     assert step < 0.75 * peak(lambda: state.method(*views).backward())
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from byol.config.run import TargetKind
+from byol.config.methods import TargetKind
+from byol.methods.base import Progress
 from byol.methods.byol import BYOL
 from byol.methods.infonce import InfoNCE, objective
 from byol.methods.normalization import normalize
@@ -139,15 +140,15 @@ def test_nt_xent_in_closed_form() -> None:
     assert half.dtype == torch.float32
 
 
-def test_the_queueless_methods_move_no_target() -> None:
+def test_methods_without_a_target_network_move_none() -> None:
+    assert SimCLR(*online()).scheduled(Progress(0, 1)) == {}
     for method in (
-        SimCLR(*online()),
         InfoNCE(*online(), predictor(), target="online"),
         BYOL(*online(), predictor(), target="stop-gradient"),
     ):
         before = {name: value.clone() for name, value in method.state_dict().items()}
         assert not any(name.startswith("target") for name in before)
-        method.update_target(0.0)
+        method.after_step({"tau": 0.0})
         assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 
 

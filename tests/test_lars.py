@@ -3,7 +3,6 @@
 The official code's own values are held by test_golden_lars.py.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from byol.config.optim import OptimConfig
 from byol.encoders.build import make_encoder
+from byol.methods.base import Method
 from byol.methods.heads import MLP
 from byol.optim.lars import LARS, parameter_groups
 from byol.pretraining.state import build_optimizer
@@ -132,9 +132,11 @@ def test_heads_take_their_own_rate(name: str) -> None:
     for predictor, projector in ((1.0, 1.0), (2.0, 0.5), (0.0, 1.0)):
         torch.manual_seed(2)
         parts = {"encoder": nn.Linear(8, 8), "projector": MLP(8, 6, 4), "predictor": MLP(4, 6, 4)}
-        network = nn.ModuleDict(parts).double()
-        rated = dataclasses.replace(optim, predictor_lr=predictor, projector_lr=projector)
-        optimizer = build_optimizer(network, rated)
+        network = Method().double()
+        for part, module in parts.items():
+            setattr(network, part, module.double())
+        network.lr_factors = {"projector": projector, "predictor": predictor}
+        optimizer = build_optimizer(network, optim)
         assert len({id(p) for g in optimizer.param_groups for p in g["params"]}) == len(list(network.parameters()))
         before = {key: p.detach().clone() for key, p in network.named_parameters()}
         for p in network.parameters():

@@ -1,10 +1,8 @@
 """BYOL itself: the loss in closed form, what learns and what does not, the target, and accumulation."""
 
-from functools import partial
-from byol.runtime.seeds import generator_of
 import copy
 import math
-from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -12,20 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from building import build
+from building import build, step_once
 from byol.augment.draw import draw_view
 from byol.augment.params import ViewParams
+from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.batch import Batch
+from byol.data.batch import Batch, CropBatch
 from byol.encoders.build import make_encoder
 from byol.methods.byol import BYOL, distance
 from byol.methods.heads import MLP
 from byol.optim.lars import LARS
+from byol.pretraining.setup import pipeline_of
 from byol.pretraining.state import TrainState, build_optimizer
-from byol.pretraining.train import train_step
+from byol.runtime.seeds import generator_of
 
-CONFIG = PretrainConfig(image_size=8, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
+CONFIG = PretrainConfig(
+    image_size=8, batch_size=8, epochs=1, device="cpu", precision="float32", encoder=EncoderSpec(name="resnet18")
+)
 CONFIG = replace(CONFIG, encoder__width=0.125, encoder__stem="small", method__hidden=16, method__output=8)
 
 
@@ -208,7 +210,7 @@ def test_start_depends_on_the_seed_alone() -> None:
     assert not torch.equal(first["encoder.conv1.weight"], other["encoder.conv1.weight"])
 
 
-def batches(micro: int, size: int, seed: int = 0) -> list[Batch]:
+def batches(micro: int, size: int, seed: int = 0) -> list[CropBatch]:
     """`micro` micro-batches that together hold the same `size` images and views, whatever their number."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(size, 3, 12, 12, generator=generator)
@@ -219,7 +221,8 @@ def batches(micro: int, size: int, seed: int = 0) -> list[Batch]:
         return p[number * size // micro : (number + 1) * size // micro]
 
     return [
-        Batch((x, x), (part(params[0], i), part(params[1], i)), whole=True) for i, x in enumerate(images.chunk(micro))
+        CropBatch((x, x), (part(params[0], i), part(params[1], i)), pipeline_of(CONFIG), whole=True)
+        for i, x in enumerate(images.chunk(micro))
     ]
 
 
@@ -233,10 +236,7 @@ def state_without_batch_norm() -> TrainState:
 def test_micro_batches_equal_one_step_where_there_is_no_batch_norm(micro: int) -> None:
     whole, parts = state_without_batch_norm(), state_without_batch_norm()
     for seed in range(3):
-        results = [
-            train_step(state, state.method, batches(n, 8, seed), CONFIG, 0.3, 0.9, nullcontext())
-            for state, n in ((whole, 1), (parts, micro))
-        ]
+        results = [step_once(state, batches(n, 8, seed), CONFIG, 0.3, 0.9) for state, n in ((whole, 1), (parts, micro))]
         for one, many in zip(*results, strict=True):
             torch.testing.assert_close(many, one, rtol=1e-5, atol=1e-6)
     for (name, one), many in zip(whole.method.named_parameters(), parts.method.parameters(), strict=True):
@@ -250,10 +250,10 @@ def test_micro_batches_average_their_gradients_with_batch_norm() -> None:
     gradients = []
     for part in parts:
         method = copy.deepcopy(state.method)
-        method(*part.views(CONFIG)).backward()
+        method(*part.augmented().views).backward()
         gradients.append([p.grad for p in method.parameters() if p.grad is not None])
     expected = torch.stack([((a + b) / 2).norm() for a, b in zip(*gradients, strict=True)]).norm()
-    _, norm = train_step(state, state.method, parts, CONFIG, 0.1, 0.9, nullcontext())
+    _, norm = step_once(state, parts, CONFIG, 0.1, 0.9)
     torch.testing.assert_close(norm, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -266,7 +266,7 @@ def test_one_direction_after_the_other_is_both_at_once_bit_for_bit(normalization
     whole = method(v1, v2)
     whole.backward()
     parts = []
-    for way in other.ways(v1, v2):
+    for way in other.terms(Batch((v1, v2))):
         parts.append(other(*way))
         parts[-1].backward()
     assert len(parts) == 2
@@ -282,7 +282,7 @@ def test_one_direction_after_the_other_is_both_at_once_bit_for_bit(normalization
 def test_a_target_that_is_the_online_network_takes_both_directions_at_once(kind: str) -> None:
     method = build(replace(CONFIG, method__target=kind), 3, torch.device("cpu")).method
     v1, v2 = torch.randn(2, 4, 3, 8, 8)
-    ((one, two),) = method.ways(v1, v2)
+    ((one, two),) = method.terms(Batch((v1, v2)))
     assert one is v1
     assert two is v2
 
@@ -291,7 +291,7 @@ def test_a_step_moves_the_target_after_the_optimizer_with_the_tau_it_is_given() 
     state = state_without_batch_norm()
     before = [p.clone() for p in state.method.target_encoder.parameters()]
     start = [p.clone() for p in state.method.encoder.parameters()]
-    train_step(state, state.method, batches(1, 8), CONFIG, 50.0, 0.5, nullcontext())
+    step_once(state, batches(1, 8), CONFIG, 50.0, 0.5)
     online = list(state.method.encoder.parameters())
     assert not torch.allclose(start[0], online[0])
     for old, new, source in zip(before, state.method.target_encoder.parameters(), online, strict=True):
@@ -304,7 +304,7 @@ def test_gradient_is_clipped_to_a_norm() -> None:
     state = state_without_batch_norm()
     state.optimizer = build_optimizer(state.method, config.optim)
     before = [p.clone() for p in state.method.parameters()]
-    _, norm = train_step(state, state.method, batches(1, 8), config, 1.0, 1.0, nullcontext())
+    _, norm = step_once(state, batches(1, 8), config, 1.0, 1.0)
     assert norm > 0.02, "the norm reported is the one before clipping"
     moved = torch.stack([(a - b).norm() for a, b in zip(before, state.method.parameters(), strict=True)]).norm()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
@@ -325,5 +325,5 @@ def test_optimizers_share_the_groups_and_take_the_rate_of_the_step() -> None:
         )
     state = state_without_batch_norm()
     frozen = [p.clone() for p in state.method.parameters()]
-    train_step(state, state.method, batches(1, 8), CONFIG, 0.0, 1.0, nullcontext())
+    step_once(state, batches(1, 8), CONFIG, 0.0, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(frozen, state.method.parameters(), strict=True))

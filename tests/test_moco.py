@@ -17,7 +17,7 @@ from small_networks import online, views
 
 def moco(norm: bool = False, **settings: int | bool | float) -> MoCo:
     values: dict[str, int | bool | float] = {"queue": 10, "shuffle": False, **settings}
-    method = MoCo(*online(norm), 4, **values).double()  # type: ignore[arg-type]
+    method = MoCo(*online(norm), **values).double()  # type: ignore[arg-type]
     torch.manual_seed(8)
     with torch.no_grad():
         for p in (*method.target_encoder.parameters(), *method.target_projector.parameters()):
@@ -107,9 +107,9 @@ def test_split_batch_norm_sees_parts_and_keys_sit_in_other_parts_than_queries() 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method__queue": 8}, "moco.queue is 8, but must be at least the batch size 16"),
-        ({}, r"at most the number of images, 160, .* give --moco\.queue 128\."),
-        ({"method__queue": 64, "method__splits": 3}, "moco.splits is 3, but must divide a batch of 16"),
+        ({"method__queue": 8}, "method.queue is 8, but must be at least the batch size 16"),
+        ({}, r"at most the number of images, 160, .* give --method\.queue 128\."),
+        ({"method__queue": 64, "method__splits": 3}, "method.splits is 3, but must divide a batch of 16"),
         ({"method__queue": 64, "optim__accumulate": 2}, "must divide a batch of 8 into parts of 2 images or more"),
     ],
 )

@@ -3,23 +3,24 @@
 import copy
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from building import build
+from building import build, step_once
+from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.batch import Batch
 from byol.encoders.build import make_encoder
 from byol.errors import UserError
 from byol.pretraining.state import TrainState
-from byol.pretraining.train import train_step
-from byol.runtime.activation_checkpointing import recompute
+from byol.runtime.activation_checkpointing import checkpoint_activations
 
-CONFIG = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder="resnet18")
+CONFIG = PretrainConfig(
+    image_size=16, batch_size=8, epochs=1, device="cpu", precision="float32", encoder=EncoderSpec(name="resnet18")
+)
 CONFIG = replace(CONFIG, encoder__width=0.25, encoder__stem="small", method__hidden=16, method__output=8)
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def kept(act: Callable[[], object], without: nn.Module) -> int:
 
 
 def step(state: TrainState, config: PretrainConfig, seed: int = 0) -> tuple[Tensor, Tensor]:
-    return train_step(state, state.method, batch(seed), config, 0.1, 0.9, nullcontext())
+    return step_once(state, batch(seed), config, 0.1, 0.9)
 
 
 def test_a_step_keeps_the_activations_of_one_view() -> None:
@@ -95,7 +96,7 @@ def test_encoders_without_batch_norm_do_it_by_themselves() -> None:
     torch.manual_seed(0)
     encoder = make_encoder("convnext_atto")
     copied = copy.deepcopy(encoder)
-    recompute(encoder, "convnext_atto")
+    checkpoint_activations(encoder, "convnext_atto")
     x = torch.randn(2, 3, 32, 32)
     outputs = [one(x) for one in (encoder, copied)]
     for out in outputs:
@@ -109,4 +110,4 @@ def test_encoders_without_batch_norm_do_it_by_themselves() -> None:
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vgg11"])
 def test_encoders_that_cannot_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"not for '{name}'.*accumulate"):
-        recompute(make_encoder(name), name)
+        checkpoint_activations(make_encoder(name), name)

@@ -1,16 +1,16 @@
 """Threads that each work alone: how many threads PyTorch has in them, and that they change no pixel."""
 
-from functools import partial
-from byol.runtime.seeds import generator_of
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 
 from byol.augment.draw import draw_view
 from byol.augment.views import LARGE_BYTES, make_views
-from byol.config.views import AugmentConfig
+from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, Normalization
+from byol.runtime.seeds import generator_of
 from byol.runtime.threads import parallel_for, single_threaded_pool
 
 
@@ -62,9 +62,9 @@ def test_large_views_are_the_same_however_many_threads(threads: int) -> None:
     images = torch.randint(256, (5, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     config = AugmentConfig()
     params = [draw_view(view, 5, partial(generator_of, 1, n)) for n, view in enumerate((config.view1, config.view2))]
-    views = make_views((images, images), params, config.normalization)
+    views = make_views((images, images), params, Normalization(IMAGENET_MEAN, IMAGENET_STD))
     torch.set_num_threads(1)
     for view, drawn in zip(views, params, strict=True):
         for i in range(5):
-            (alone,) = make_views([images[i : i + 1]], [drawn[i : i + 1]], config.normalization)
+            (alone,) = make_views([images[i : i + 1]], [drawn[i : i + 1]], Normalization(IMAGENET_MEAN, IMAGENET_STD))
             torch.testing.assert_close(view[i : i + 1], alone, rtol=0, atol=1e-6)

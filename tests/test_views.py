@@ -1,8 +1,8 @@
 """The picture of views: where everything lies in it, and that it shows what training sees."""
 
+from functools import partial
 from pathlib import Path
 
-from functools import partial
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ from byol.augment.apply import apply_operations
 from byol.augment.draw import draw_view
 from byol.augment.normalize import as_float
 from byol.cli.main import main
-from byol.cli.views import write_views
+from byol.cli.view_grid import write_views
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import ViewConfig

@@ -60,8 +60,8 @@ METHODS: dict[str, Callable[[], nn.Module]] = {
     "infonce, ema": lambda: InfoNCE(*online(), predictor(), beta=0.5, temperature=0.2),
     "infonce, online": lambda: InfoNCE(*online(), predictor(), target="online", temperature=0.2),
     "simclr": lambda: SimCLR(*online(), temperature=0.2),
-    "moco": lambda: MoCo(*online(), 4, queue=20, shuffle=False).double(),
-    "moco, shuffled": lambda: MoCo(*online(), 4, queue=20, splits=4).double(),
+    "moco": lambda: MoCo(*online(), queue=20, shuffle=False).double(),
+    "moco, shuffled": lambda: MoCo(*online(), queue=20, splits=4).double(),
 }
 """Methods without batch norm, which see one thing whether one process has the batch of 8 or two have 4 each."""
 
@@ -78,7 +78,7 @@ def method_values(make: Callable[[], nn.Module], part: slice) -> dict[str, Tenso
 
 def shuffled_keys(rank: int, world: int) -> Tensor:
     """The queue after one batch of 8 through networks with batch norm of each process's own."""
-    method = MoCo(*online(norm=True), 4, queue=20, splits=2).double()
+    method = MoCo(*online(norm=True), queue=20, splits=2).double()
     torch.manual_seed(11 + rank)  # the first process's order is everyone's
     v1, v2 = (v[rank * 8 // world : (rank + 1) * 8 // world] for v in views(8))
     method(v1, v2)

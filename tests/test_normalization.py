@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from byol.config.run import Normalization
+from byol.config.methods import Normalization
 from byol.methods.byol import BYOL, distance
 from byol.methods.normalization import NORMALIZATIONS, by_batch, by_layer, normalize
 from small_networks import online, predictor, views
