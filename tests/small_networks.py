@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from byol.encoders.build import MLP
+from byol.methods.heads import MLP
 
 
 class Dense(nn.Module):

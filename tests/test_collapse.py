@@ -9,7 +9,7 @@ import torch
 import byol
 from byol.data.sources.open import Source, TensorSource, open_source
 from byol.pretraining.health import COLLAPSED_SPREAD
-from byol.recipes.auto import small_views
+from byol.recipes.small import small_views
 from byol.runtime.metrics import read_metrics
 from conftest import TINY
 

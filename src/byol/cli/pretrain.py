@@ -59,8 +59,6 @@ def run(arguments: list[str]) -> int:
                 "that out, or start a new run. Only a new place of the same images can be given."
             )
         return exit_code(resume(command.resume, data=command.images, monitor=command.monitor))
-    if command.plan is not None and command.recipe != "auto":
-        raise UserError("--plan and --recipe both say where a run starts from; give one of them.")
     outcome = pretrain(
         command.images or "photos:train",
         recipe=command.recipe,

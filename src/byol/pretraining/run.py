@@ -26,7 +26,7 @@ from byol.pretraining.health import Verdict
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
 from byol.pretraining.monitor import Reading
-from byol.pretraining.plan_file import plan_as_toml, recipe_from_file
+from byol.pretraining.plan_file import known_before_planning, plan_as_toml, read_plan, recipe_from_file
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
 from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
@@ -105,6 +105,10 @@ def pretrain(
     """
     if monitor is None and data == "photos:train":
         monitor = "photos:test"  # patches of regions that no training patch touches
+    if plan is not None:
+        if recipe != "auto":
+            raise UserError("A plan and a recipe both say where a run starts from; give one of them.")
+        settings = {**known_before_planning(read_plan(plan)), **settings}
     request = Request(
         data=data, recipe=recipe, plan=plan, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings
     )
@@ -232,9 +236,10 @@ def _time_limit(request: Request, usual_minutes: float | None, config: PretrainC
     """The time that the run may take, if any."""
     if request.budget is None:
         return None if usual_minutes is None else TimeLimit(usual_minutes, config.epochs, request.began)
+    limit = TimeLimit(budgets.minutes(request.budget), None, request.began)
     if "epochs" in request.settings:
         raise UserError("epochs and a budget both say how long to train; give one of them.")
-    return TimeLimit(budgets.minutes(request.budget), None, request.began)
+    return limit
 
 
 def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
