@@ -29,6 +29,11 @@ TINY: dict[str, Any] = {
 """Settings of a run of a few seconds, for `byol.pretrain(..., recipe="cifar10-cpu", **TINY)`."""
 
 
+def without_heads(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same settings for a method that has no projector: supervised."""
+    return {name: value for name, value in settings.items() if name not in ("method__hidden", "method__output")}
+
+
 def flags(settings: dict[str, Any]) -> list[str]:
     """The same settings as they are typed on a command line."""
     typed: list[str] = []

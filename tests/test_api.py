@@ -8,7 +8,8 @@ import torch
 
 import byol
 
-CALLABLE = ["BYOL", "LARS", "MLP", "TensorSource", "load_encoder", "make_encoder", "open_source", "pretrain", "resume"]
+CALLABLE = ["BYOL", "EncoderSpec", "LARS", "MLP", "TensorSource", "load_encoder", "make_encoder", "open_source"]
+CALLABLE += ["pretrain", "resume"]
 
 
 def test_public_names_are_what_they_say() -> None:
@@ -53,3 +54,16 @@ def test_a_loop_of_ones_own() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     assert not any(torch.equal(a, b) for a, b in zip(before, method.target_encoder.parameters(), strict=True))
+
+
+def test_an_encoder_from_a_spec_and_from_a_name_are_the_same() -> None:
+    spec = byol.EncoderSpec.of("resnet18", channels=2, width=0.125, stem="small")
+    states = []
+    for make in (
+        lambda: byol.make_encoder(spec),
+        lambda: byol.make_encoder("resnet18", channels=2, width=0.125, stem="small"),
+    ):
+        torch.manual_seed(0)
+        states.append(make().state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

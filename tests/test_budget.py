@@ -8,14 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from building import build
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Loader
+from byol.data.loader import Loader, Storage
 from byol.data.sources.open import TensorSource
 from byol.errors import UserError
+from byol.methods.base import TrainingSet
 from byol.pretraining import budget
 from byol.pretraining.budget import LEAST_UPDATES, RESERVE, epochs_within, in_words, minutes, seconds_per_step
+from byol.pretraining.setup import pipeline_of
+from byol.pretraining.state import build_state
 
 
 def outcome(call: Callable[[], float]) -> float | str:
@@ -109,16 +111,17 @@ def test_error_says_what_would_do() -> None:
         epochs_within(needed / 2, 0.0, 1.0, PretrainConfig(batch_size=10), 6000)
 
 
-def test_rehearsal_leaves_the_run_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_the_speed_moves_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "REHEARSAL_SECONDS", (0.05, 0.1))
-    config = PretrainConfig(encoder="resnet18", image_size=16, batch_size=8, epochs=1, device="cpu")
-    config = replace(config, encoder__width=0.125, method__hidden=8, method__output=8)
-    state = build(config, 3, torch.device("cpu"))
-    before = {k: v.clone() for k, v in state.method.state_dict().items()}
+    config = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu")
+    config = replace(config, encoder="resnet18", encoder__width=0.125, method__hidden=8, method__output=8)
+    cpu = torch.device("cpu")
+    state = build_state(config, TrainingSet(32), cpu)
+    before = {k: v.clone() for k, v in state.method.named_parameters()}
     images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)
-    loader = Loader(TensorSource(images), config, torch.device("cpu"), 1, held=images)
-    taken = seconds_per_step(state, loader, config, torch.autocast("cpu", enabled=False), 1)
+    loader = Loader(Storage(TensorSource(images), 1, images), config, pipeline_of(config), cpu)
+    taken = seconds_per_step(state, loader, 1)
     assert 0 < taken < 1
-    assert state.step == 0
-    assert not state.optimizer.state
-    assert all(torch.equal(v, before[k]) for k, v in state.method.state_dict().items())
+    assert state.step > budget.WARM_STEPS, "on a state that is thrown away"
+    for name, value in state.method.named_parameters():
+        assert torch.equal(value, before[name]), name

@@ -1,6 +1,7 @@
 """The command line: what a wrong command gets, what a bad run gets, and what is typed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.cli.main import Pretrain, explicit, main
+from byol.cli.main import main
+from byol.cli.pretrain import Pretrain
+from byol.cli.settings import parse_run
 from byol.recipes.presets import RECIPES
 from conftest import TINY, flags
 
@@ -57,6 +60,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["takes no images of 16 px", "give a larger --image-size"],
     ),
     "budget": (["{here}/pictures", "--budget", "soon"], ["'soon'", "2h"]),
+    "budget and epochs": (["{here}/pictures", "--budget", "2h"], ["epochs and a budget both say how long"]),
     "recompute": (
         [
             "{here}/pictures",
@@ -68,7 +72,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
             "standard",
             "--optim.activation-checkpointing",
         ],
-        ["optim.recompute is for ResNets", "--optim.accumulate"],
+        ["optim.activation_checkpointing is for ResNets", "--optim.accumulate"],
     ),
     "graph without a GPU": (
         ["{here}/pictures", "--device", "cpu", "--optim.cuda-graph"],
@@ -128,12 +132,26 @@ def test_wrong_commands_get_one_sentence_and_code_2(
         (["--optim.lr", "-1"], ["lr is -1.0", "above 0"]),
         (["--optim.lr", "inf"], ["lr is inf"]),
         (["--epochs", "ten"], ["--epochs", "ten"]),
-        (["--epochs", "0"], ["epochs is 0"]),
+        (["--epochs", "-1"], ["epochs is -1"]),
         (["--batch-size", "1"], ["batch_size is 1", "2 images or more"]),
         (["--device", "gpu"], ["--device", "cuda"]),
         (["--optim.name", "adam"], ["adamw"]),
         (["--augment.view1.area", "0.5", "0.2"], ["area", "low <= high"]),
         (["--method.tau", "1.5"], ["tau is 1.5"]),
+        (
+            ["--method", "simlr"],
+            ["--method is 'simlr'", "byol, infonce, simclr, moco, supervised", "Did you mean 'simclr'?"],
+        ),
+        (["--method", "random"], ["no method 'random': an untrained encoder is --epochs 0"]),
+        (["--method=random"], ["no method 'random': an untrained encoder is --epochs 0"]),
+        (["--method", "simclr", "--method.tau", "0.9"], ["--method.tau"]),
+        (["--moco.queue", "7"], ["--method.queue"]),
+        (["--network.widht", "1"], ["--encoder.widht", "--encoder.width"]),
+        (
+            ["--plan", "p.toml", "--recipe", "photos"],
+            ["A plan and a recipe both say where a run starts from", "give one of them"],
+        ),
+        (["--resume", "r", "--plan", "p.toml"], ["--resume goes on", "--plan cannot be given with it"]),
     ],
 )
 def test_wrong_settings_are_told_what_is_right(
@@ -196,15 +214,41 @@ def test_help_tells_every_flat_flag_and_section(capsys: pytest.CaptureFixture[st
     code, out, _ = run(capsys, "pretrain", "--help")
     assert code == 0
     names = ["recipe", "encoder", "image-size", "batch-size", "epochs", "budget", "seed", "method", "device"]
-    names += ["precision", "monitor", "out", "resume"]
-    for name in [*names, "optim.lr", "target.tau", "augment.view2.solarize", "watch.wandb", "data.memory"]:
+    names += ["precision", "monitor", "out", "resume", "plan"]
+    for name in [
+        *names,
+        "optim.lr",
+        "method.tau",
+        "augment.view2.solarize",
+        "logging.wandb",
+        "data.memory",
+        "encoder.width",
+    ]:
         assert f"--{name}" in out, name
 
 
-def typed(*arguments: str) -> dict[str, Any]:
-    import tyro
+@pytest.mark.parametrize(
+    ("method", "has", "lacks"),
+    [
+        ("byol", ["tau", "predictor-lr", "normalization", "target"], ["temperature", "queue", "beta"]),
+        ("infonce", ["tau", "predictor-lr", "beta", "temperature"], ["queue", "normalization"]),
+        ("simclr", ["temperature", "hidden", "projector-lr"], ["tau", "predictor-lr", "queue", "target"]),
+        ("moco", ["temperature", "queue", "splits", "shuffle", "tau"], ["predictor-lr", "beta", "target"]),
+        ("supervised", [], ["hidden", "tau", "temperature"]),
+    ],
+)
+def test_help_after_a_method_shows_its_own_settings(
+    method: str, has: list[str], lacks: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "pretrain", "--method", method, "--help")
+    assert code == 0
+    shown = set(re.findall(r"--method\.(?:no-)?([\w-]+)", out))
+    assert set(has) <= shown
+    assert not shown & set(lacks)
 
-    return explicit(tyro.cli(Pretrain, args=list(arguments)), list(arguments))
+
+def typed(*arguments: str) -> dict[str, Any]:
+    return parse_run(Pretrain, list(arguments), "pretrain", "")[1]
 
 
 def test_only_what_was_typed_overrules_a_recipe() -> None:
@@ -219,6 +263,43 @@ def test_only_what_was_typed_overrules_a_recipe() -> None:
         "method__constant_tau": True,
     }
     assert typed("--optim.weight-decay=0", "--optim.weight-decay", "0.5") == {"optim__weight_decay": 0.5}
+    assert typed("--encoder", "resnet18", "--encoder.width", "0.5", "--method", "moco", "--method.queue", "7") == {
+        "encoder": "resnet18",
+        "encoder__width": 0.5,
+        "method": "moco",
+        "method__queue": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("older", "settings"),
+    [
+        (["--network.width", "0.25"], {"encoder__width": 0.25}),
+        (["--network.width=0.25"], {"encoder__width": 0.25}),
+        (["--network.zero-init-last"], {"encoder__zero_init_last": True}),
+        (["--network.predictor-depth", "3"], {"method__predictor_depth": 3}),
+        (["--eval-size", "32"], {"encoder__input_size": 32}),
+        (["--augment.mean", "0.5", "--augment.std", "0.2"], {"encoder__mean": (0.5,), "encoder__std": (0.2,)}),
+        (["--target.kind", "online"], {"method__target": "online"}),
+        (["--target.constant"], {"method__constant_tau": True}),
+        (["--target.no-constant"], {"method__constant_tau": False}),
+        (["--method", "moco", "--moco.no-shuffle"], {"method": "moco", "method__shuffle": False}),
+        (["--method", "moco", "--loss.temperature", "0.3"], {"method": "moco", "method__temperature": 0.3}),
+        (["--optim.predictor-lr", "2"], {"method__predictor_lr": 2.0}),
+        (["--optim.recompute"], {"optim__activation_checkpointing": True}),
+        (["--optim.no-recompute"], {"optim__activation_checkpointing": False}),
+        (["--watch.no-stop-on-collapse"], {"logging__stop_on_collapse": False}),
+    ],
+    ids=" ".join,
+)
+def test_older_flags_are_accepted(older: list[str], settings: dict[str, Any]) -> None:
+    assert typed(*older) == settings
+
+
+def test_a_value_like_an_older_name_stays_a_value() -> None:
+    assert typed("network", "--encoder", "resnet18") == {"encoder": "resnet18"}
+    command, _ = parse_run(Pretrain, ["watch", "--out", "target"], "pretrain", "")
+    assert (command.images, command.out) == ("watch", "target")
 
 
 def test_a_run_ends_with_code_0_and_its_settings_are_kept(

@@ -4,27 +4,26 @@ import dataclasses
 import json
 import subprocess
 import sys
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byol.config.optim import OptimConfig
-from byol.config.run import (
-    TEMPERATURES,
-    DataConfig,
-    LoggingConfig,
-    LossConfig,
-    Method,
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import (
+    AnyMethodConfig,
+    BYOLConfig,
+    InfoNCEConfig,
     MoCoConfig,
-    NetworkConfig,
-    PretrainConfig,
-    TargetConfig,
-    overrule,
+    SimCLRConfig,
+    SupervisedConfig,
 )
+from byol.config.optim import OptimConfig
+from byol.config.renamed import RENAMED, current_name
+from byol.config.run import DataConfig, LoggingConfig, PretrainConfig
 from byol.config.values import from_json, replace, to_json
-from byol.config.views import AugmentConfig, ViewConfig
+from byol.config.views import ViewConfig
 from byol.errors import UserError
 
 IMAGENET = 1_281_167
@@ -46,7 +45,7 @@ def test_views_are_those_of_table_6() -> None:
 
 def test_the_rest_of_the_defaults_is_the_papers() -> None:
     config = PretrainConfig()
-    assert (config.encoder, config.image_size, config.batch_size, config.epochs) == ("resnet50", 224, 4096, 1000)
+    assert (config.encoder.name, config.image_size, config.batch_size, config.epochs) == ("resnet50", 224, 4096, 1000)
     assert (config.method.hidden, config.method.output) == (4096, 256)
     assert (config.method.projector_depth, config.method.predictor_depth) == (2, 2)
     assert (config.optim.name, config.optim.momentum, config.optim.trust) == ("lars", 0.9, 1e-3)
@@ -88,12 +87,15 @@ IMPOSSIBLE = [
     (ViewConfig, {"area": (0.5, 1.2)}),
     (ViewConfig, {"aspect": (-1.0, 1.0)}),
     (ViewConfig, {"sigma": (0.0, 1.0)}),
-    (AugmentConfig, {"std": (0.2, 0.2)}),
-    (AugmentConfig, {"std": (0.2, 0.0, 0.2)}),
-    (NetworkConfig, {"width": 0}),
-    (NetworkConfig, {"projector_depth": 0}),
-    (NetworkConfig, {"hidden": 0}),
-    (NetworkConfig, {"output": -5}),
+    (EncoderSpec, {"std": (0.2, 0.2)}),
+    (EncoderSpec, {"std": (0.2, 0.0, 0.2)}),
+    (EncoderSpec, {"width": 0}),
+    (EncoderSpec, {"init_scale": 0.0}),
+    (EncoderSpec, {"input_size": 4}),
+    (BYOLConfig, {"projector_depth": 0}),
+    (BYOLConfig, {"predictor_depth": -1}),
+    (BYOLConfig, {"hidden": 0}),
+    (SimCLRConfig, {"output": -5}),
     (OptimConfig, {"lr": 0.0}),
     (OptimConfig, {"lr": float("nan")}),
     (OptimConfig, {"lr": float("inf")}),
@@ -102,17 +104,18 @@ IMPOSSIBLE = [
     (OptimConfig, {"trust": 0.0}),
     (OptimConfig, {"warmup_epochs": -1}),
     (OptimConfig, {"accumulate": 0}),
-    (OptimConfig, {"recompute": True, "compile": True}),
-    (OptimConfig, {"recompute": True, "cuda_graph": True}),
+    (OptimConfig, {"activation_checkpointing": True, "compile": True}),
+    (OptimConfig, {"activation_checkpointing": True, "cuda_graph": True}),
     (OptimConfig, {"clip": 0.0}),
-    (TargetConfig, {"tau": 1.1}),
-    (TargetConfig, {"tau": float("nan")}),
-    (OptimConfig, {"predictor_lr": -1.0}),
-    (OptimConfig, {"projector_lr": float("inf")}),
-    (LossConfig, {"beta": 1.5}),
-    (LossConfig, {"beta": -0.1}),
-    (LossConfig, {"temperature": 0.0}),
-    (LossConfig, {"temperature": float("nan")}),
+    (BYOLConfig, {"tau": 1.1}),
+    (MoCoConfig, {"tau": float("nan")}),
+    (BYOLConfig, {"predictor_lr": -1.0}),
+    (SimCLRConfig, {"projector_lr": float("inf")}),
+    (InfoNCEConfig, {"beta": 1.5}),
+    (InfoNCEConfig, {"beta": -0.1}),
+    (SimCLRConfig, {"temperature": 0.0}),
+    (MoCoConfig, {"temperature": 0.0}),
+    (InfoNCEConfig, {"temperature": float("nan")}),
     (MoCoConfig, {"queue": 1}),
     (MoCoConfig, {"splits": 0}),
     (LoggingConfig, {"log_every": 0}),
@@ -123,7 +126,7 @@ IMPOSSIBLE = [
     (DataConfig, {"channels": 0}),
     (PretrainConfig, {"image_size": 4}),
     (PretrainConfig, {"batch_size": 1}),
-    (PretrainConfig, {"epochs": 0}),
+    (PretrainConfig, {"epochs": -1}),
     (PretrainConfig, {"epochs": float("nan")}),
     (PretrainConfig, {"epochs": float("inf")}),
     (PretrainConfig, {"seed": -1}),
@@ -144,56 +147,173 @@ def test_impossible_values_are_refused_with_what_is_allowed(cls: type, values: d
 
 
 @pytest.mark.parametrize(
-    ("method", "setting", "takes"),
+    ("method", "setting", "have"),
     [
-        ("simclr", {"method__target": "online"}, "byol or infonce"),
-        ("infonce", {"method__normalization": "batch"}, "byol"),
-        ("byol", {"method__beta": 0.5}, "infonce"),
-        ("byol", {"method__temperature": 0.2}, "infonce or simclr or moco"),
-        ("moco", {"method__predictor_lr": 2.0}, "byol or infonce"),
-        ("supervised", {"method__projector_lr": 2.0}, "byol or infonce or simclr or moco"),
-        ("byol", {"method__queue": 128}, "moco"),
+        ("simclr", {"method__target": "online"}, "byol and infonce have it"),
+        ("infonce", {"method__normalization": "batch"}, "byol has it"),
+        ("byol", {"method__beta": 0.5}, "infonce has it"),
+        ("byol", {"method__temperature": 0.2}, "infonce and simclr and moco have it"),
+        ("moco", {"method__predictor_lr": 2.0}, "byol and infonce have it"),
+        ("supervised", {"method__projector_lr": 2.0}, "byol and infonce and simclr and moco have it"),
+        ("byol", {"method__queue": 128}, "moco has it"),
+        ("simclr", {"method__tau": 0.9}, "byol and infonce and moco have it"),
     ],
 )
-def test_a_setting_that_the_method_does_not_read_is_refused(
-    method: Method, setting: dict[str, Any], takes: str
+def test_a_setting_that_the_method_lacks_is_refused_with_the_methods_that_have_it(
+    method: str, setting: dict[str, Any], have: str
 ) -> None:
     name = next(iter(setting)).replace("__", ".")
-    with pytest.raises(UserError, match=f"{name} is .* but the method '{method}' does not read it.* method {takes}\\."):
+    with pytest.raises(UserError) as caught:
         replace(PretrainConfig(), method=method, **setting)
-    replace(PretrainConfig(), method=takes.split(" or ")[0], **setting)
+    assert str(caught.value) == f"There is no setting '{name}'. The method '{method}' has none; {have}."
+    for other in have.removesuffix(" have it").removesuffix(" has it").split(" and "):
+        (value,) = setting.values()
+        changed = replace(PretrainConfig(), method=other, **setting)
+        assert (changed.method.name, getattr(changed.method, name.removeprefix("method."))) == (other, value)
 
 
-@pytest.mark.parametrize("setting", [{"method__target": "online"}, {"method": "simclr"}])
-def test_only_a_moving_target_starts_apart(setting: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"target\.start is 'apart'"):
-        replace(PretrainConfig(), method__start="apart", **setting)
+def test_a_setting_that_no_method_has_gets_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"^There is no setting 'method\.taw'\. Did you mean 'tau'\?$"):
+        replace(PretrainConfig(), method__taw=0.9)
+
+
+@pytest.mark.parametrize("method", ["byol", "infonce"])
+@pytest.mark.parametrize("kind", ["online", "stop-gradient"])
+def test_only_a_moving_target_starts_apart(method: str, kind: str) -> None:
+    with pytest.raises(UserError, match=r"method\.start is 'apart', but must be 'copy'"):
+        replace(PretrainConfig(), method=method, method__start="apart", method__target=kind)
+    assert replace(PretrainConfig(), method=method, method__start="apart").method.start == "apart"
+
+
+def test_a_method_without_a_target_has_no_start() -> None:
+    with pytest.raises(UserError, match=r"'method\.start'\. The method 'simclr' has none; byol and infonce have it"):
+        replace(PretrainConfig(), method="simclr", method__start="apart")
 
 
 def test_temperature_is_the_methods_own_unless_given() -> None:
-    own = {method: LossConfig().temperature_of(method) for method in TEMPERATURES}
+    own = {kind.name: kind().temperature for kind in (InfoNCEConfig, SimCLRConfig, MoCoConfig)}
     assert own == {"infonce": 0.1, "simclr": 0.1, "moco": 0.2}
-    assert LossConfig(temperature=0.3).temperature_of("moco") == 0.3
+    assert replace(PretrainConfig(), method="moco", method__temperature=0.3).method == MoCoConfig(temperature=0.3)
 
 
-def test_a_random_encoder_takes_no_step() -> None:
-    assert replace(PretrainConfig(), method="random").total_steps(100_000) == 0
+def test_no_epochs_are_no_step() -> None:
+    config = replace(PretrainConfig(), epochs=0)
+    assert (config.total_steps(100_000), config.warmup_steps(100_000)) == (0, 0)
 
 
 @pytest.mark.parametrize(("views", "given", "seen"), [(224, None, 224), (24, 32, 32), (64, 32, 64)])
 def test_whole_images_are_seen_at_least_as_large_as_views(views: int, given: int | None, seen: int) -> None:
-    assert PretrainConfig(image_size=views, eval_size=given).inference_size() == seen
+    config = PretrainConfig(image_size=views, encoder=EncoderSpec(input_size=given, weights="timm"))
+    assert config.inference_size() == seen
+    assert config.trained_encoder() == EncoderSpec(input_size=seen)
+
+
+RECIPE = replace(PretrainConfig(), method__hidden=1024, method__predictor_lr=10.0, method__tau=0.97)
+"""A recipe for BYOL."""
 
 
 def test_a_recipe_for_byol_serves_other_methods() -> None:
-    recipe = replace(PretrainConfig(), method__predictor_lr=10.0, method__tau=0.97)
-    assert overrule(recipe, {}) == recipe
-    assert overrule(recipe, {"epochs": 7.0}) == replace(recipe, epochs=7.0)
-    other = overrule(recipe, {"method": "simclr", "method__temperature": 0.2})
-    assert (other.method, other.method.predictor_lr, other.method.tau) == ("simclr", 1.0, 0.97)
-    assert other.method.temperature == 0.2
-    with pytest.raises(UserError, match=r"predictor_lr is 3.0, but the method 'simclr' does not read it"):
-        overrule(recipe, {"method": "simclr", "method__predictor_lr": 3.0})
+    assert replace(RECIPE) == RECIPE
+    assert replace(RECIPE, epochs=7.0) == dataclasses.replace(RECIPE, epochs=7.0)
+    other = replace(RECIPE, method="simclr", method__temperature=0.2)
+    assert other.method == SimCLRConfig(hidden=1024, temperature=0.2)
+    with pytest.raises(UserError, match=r"no setting 'method.predictor_lr'. The method 'simclr' has none"):
+        replace(RECIPE, method="simclr", method__predictor_lr=3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("byol", RECIPE.method),
+        ("infonce", InfoNCEConfig(hidden=1024, predictor_lr=10.0, tau=0.97)),
+        ("simclr", SimCLRConfig(hidden=1024)),
+        ("moco", MoCoConfig(hidden=1024, tau=0.97)),
+        ("supervised", SupervisedConfig()),
+    ],
+)
+def test_another_method_keeps_what_both_have_and_was_changed(name: str, expected: AnyMethodConfig) -> None:
+    assert replace(RECIPE, method=name) == dataclasses.replace(RECIPE, method=expected)
+
+
+def test_the_own_default_of_another_method_is_not_overridden_by_a_default() -> None:
+    """InfoNCE's temperature of 0.1 is its default, so it is no wish; what was changed goes along."""
+    start = PretrainConfig(method=InfoNCEConfig())
+    assert replace(start, method="moco").method == MoCoConfig(temperature=0.2)
+    assert replace(start, method__temperature=0.4, method__beta=0.5).method == InfoNCEConfig(temperature=0.4, beta=0.5)
+    assert replace(replace(start, method__temperature=0.4), method="moco").method == MoCoConfig(temperature=0.4)
+
+
+def test_a_method_that_does_not_exist() -> None:
+    with pytest.raises(UserError) as caught:
+        replace(PretrainConfig(), method="simlr")
+    assert str(caught.value) == (
+        "method is 'simlr', but must be one of 'byol', 'infonce', 'simclr', 'moco', 'supervised'. "
+        "Did you mean 'simclr'?"
+    )
+    with pytest.raises(UserError, match=r"^method is None, but must be one of 'byol', "):
+        from_json(PretrainConfig, {"method": {"tau": 0.9}})
+    with pytest.raises(UserError, match=r"^There is no setting 'method\.beta'\."):
+        from_json(PretrainConfig, {"method": {"name": "byol", "beta": 0.5}})
+
+
+def test_an_encoder_is_given_by_name_or_whole() -> None:
+    start = replace(PretrainConfig(), encoder__width=0.5, encoder__mean=(0.5,), encoder__std=(0.25,))
+    named = replace(start, encoder="resnet18", encoder__stem="small")
+    assert named.encoder == EncoderSpec(name="resnet18", width=0.5, stem="small", mean=(0.5,), std=(0.25,))
+    assert replace(start, encoder=EncoderSpec(name="resnet34")).encoder == EncoderSpec(name="resnet34")
+    with pytest.raises(UserError, match=r"^data is 'photos', but is a section of settings\.$"):
+        replace(start, data="photos")
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "std"),
+    [(3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), (1, (0.5,), (0.25,)), (5, (0.5,) * 5, (0.25,) * 5)],
+)
+def test_an_encoder_for_a_number_of_channels(channels: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    spec = EncoderSpec.of("resnet18", channels, width=0.5)
+    assert spec == EncoderSpec(name="resnet18", width=0.5, mean=mean, std=std)
+    assert spec.channels == channels
+    own = EncoderSpec(mean=(0.1,) * channels, std=(0.2,) * channels)
+    assert own.for_channels(channels) == own, "a normalization that fits stays"
+
+
+@pytest.mark.parametrize(("older", "name"), RENAMED.items())
+def test_every_older_name_leads_to_a_setting(older: str, name: str) -> None:
+    section, _, field = current_name(older).partition("__")
+    assert current_name(older) == name
+    assert section in to_json(PretrainConfig())
+    if field:
+        assert field in to_json(PretrainConfig())[section]
+
+
+def test_older_names_are_accepted() -> None:
+    older = replace(
+        PretrainConfig(),
+        network__width=0.25,
+        network__hidden=64,
+        eval_size=32,
+        augment__mean=(0.1,),
+        augment__std=(0.2,),
+        target__kind="stop-gradient",
+        target__constant=True,
+        loss__normalization="batch",
+        optim__predictor_lr=5.0,
+        optim__recompute=True,
+        watch__log_every=7,
+    )
+    assert older == PretrainConfig(
+        encoder=EncoderSpec(width=0.25, input_size=32, mean=(0.1,), std=(0.2,)),
+        method=BYOLConfig(
+            hidden=64, target="stop-gradient", constant_tau=True, normalization="batch", predictor_lr=5.0
+        ),
+        optim=OptimConfig(activation_checkpointing=True),
+        logging=LoggingConfig(log_every=7),
+    )
+    assert replace(PretrainConfig(), method="moco", moco__shuffle=False, loss__temperature=0.5).method == MoCoConfig(
+        shuffle=False, temperature=0.5
+    )
+    with pytest.raises(UserError, match=r"^There is no setting 'encoder\.widht'\. Did you mean 'width'\?$"):
+        replace(PretrainConfig(), network__widht=0.25)
 
 
 def test_json_and_back() -> None:
@@ -212,6 +332,46 @@ def test_json_and_back() -> None:
 
 
 @pytest.mark.parametrize(
+    "method",
+    [
+        BYOLConfig(normalization="layer", target="online", predictor_depth=0),
+        InfoNCEConfig(beta=0.25, temperature=0.3, start="apart"),
+        SimCLRConfig(projector_depth=3, projector_lr=0.5),
+        MoCoConfig(queue=128, shuffle=False, splits=2, tau=0.5),
+        SupervisedConfig(),
+    ],
+    ids=lambda method: method.name,
+)
+def test_every_method_to_json_and_back(method: AnyMethodConfig) -> None:
+    config = PretrainConfig(method=method)
+    values = json.loads(json.dumps(to_json(config)))
+    assert values["method"]["name"] == method.name
+    assert set(values["method"]) == {"name", *(field.name for field in dataclasses.fields(method))}
+    assert from_json(PretrainConfig, values) == config
+    assert type(from_json(PretrainConfig, values).method) is type(method)
+
+
+def test_the_table_of_methods() -> None:
+    assert [kind.name for kind in get_args(AnyMethodConfig)] == ["byol", "infonce", "simclr", "moco", "supervised"]
+
+
+@pytest.mark.parametrize(
+    ("method", "views"),
+    [
+        (BYOLConfig(), 1),
+        (BYOLConfig(target="stop-gradient"), 2),
+        (BYOLConfig(target="online"), 2),
+        (InfoNCEConfig(), 2),
+        (SimCLRConfig(), 2),
+        (MoCoConfig(), 1),
+        (SupervisedConfig(), 2),
+    ],
+)
+def test_views_whose_activations_are_kept_at_once(method: AnyMethodConfig, views: int) -> None:
+    assert method.views_in_memory == views
+
+
+@pytest.mark.parametrize(
     ("values", "words"),
     [
         ({"epoch": 3}, ["'epoch'", "Did you mean 'epochs'"]),
@@ -225,7 +385,7 @@ def test_json_and_back() -> None:
         ({"optim": 3}, ["optim is 3", "section"]),
         ({"augment": {"view1": {"area": 3}}}, ["augment.view1.area", "list"]),
         ({"augment": {"view1": {"area": [0.1, 0.2, 0.3]}}}, ["augment.view1.area", "2 values"]),
-        ({"target": {"constant": 1}}, ["target.constant", "bool"]),
+        ({"method": {"name": "byol", "constant_tau": 1}}, ["method.constant_tau", "bool"]),
         ({"optim": {"lr": -1}}, ["lr is -1", "above 0"]),
     ],
 )
@@ -266,7 +426,7 @@ def test_replace_refuses_what_is_not_there(changes: dict[str, Any], words: str) 
 
 
 def test_every_field_has_a_type_and_cannot_be_changed() -> None:
-    for cls in (PretrainConfig, ViewConfig, OptimConfig, LoggingConfig):
+    for cls in (PretrainConfig, EncoderSpec, ViewConfig, OptimConfig, LoggingConfig):
         assert set(get_type_hints(cls)) == {field.name for field in dataclasses.fields(cls)}
     with pytest.raises(dataclasses.FrozenInstanceError):
         PretrainConfig().epochs = 3  # type: ignore[misc]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import byol
-from byol.config.encoder import Stem
+from byol.config.encoder import EncoderSpec, Stem
 from byol.encoders.build import make_encoder
 from byol.encoders.export import FORMATS, export
 from byol.encoders.file import EncoderCard, save_encoder
@@ -23,12 +23,10 @@ from byol.errors import UserError
 def trained(folder: Path, encoder: str = "resnet18", width: float = 1.0, stem: Stem = "standard") -> Path:
     """A folder with an encoder whose batch norm has statistics of its own."""
     torch.manual_seed(0)
-    module = make_encoder(encoder, width=width, stem=stem)
+    spec = EncoderSpec(name=encoder, width=width, stem=stem, input_size=32, mean=(0.5,) * 3, std=(0.2,) * 3)
+    module = make_encoder(spec)
     module.train()(torch.randn(8, 3, 32, 32))
-    card = EncoderCard(
-        **{"encoder": encoder, "width": width, "stem": stem, "in_chans": 3, "image_size": 32, "method": "byol"},
-        **{"mean": (0.5,) * 3, "std": (0.2,) * 3, "features": 512, "epochs": 1.0, "seed": 0, "images": 8},
-    )
+    card = EncoderCard(encoder=spec, features=512, method="byol", epochs=1.0, seed=0, images=8)
     folder.mkdir(exist_ok=True)
     save_encoder(folder, module, card)
     return folder

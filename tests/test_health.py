@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.config.run import Method
+from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.heads import MLP
+from byol.methods.infonce import InfoNCE
+from byol.methods.moco import MoCo
+from byol.methods.simclr import SimCLR
+from byol.methods.supervised import Supervised
 from byol.pretraining.health import (
     SHRUNKEN_RANK,
     WEAK_MATCH,
@@ -149,9 +153,9 @@ def test_weak_is_said_but_does_not_stop() -> None:
 
 @pytest.mark.parametrize(
     ("method", "predictor", "target"),
-    [("byol", True, True), ("infonce", True, True), ("moco", False, True), ("simclr", False, False)],
+    [(BYOL, True, True), (InfoNCE, True, True), (MoCo, False, True), (SimCLR, False, False)],
 )
-def test_advice_names_what_the_method_has(method: Method, predictor: bool, target: bool) -> None:
+def test_advice_names_what_the_method_has(method: type[Method], predictor: bool, target: bool) -> None:
     for bad in (FLAT, look(rank=0.9 * SHRUNKEN_RANK)):
         advice = judge([bad, bad], [1.0], [1.0], method).advice
         assert ("--method.predictor-depth" in advice, "--method.tau" in advice) == (predictor, target)
@@ -160,8 +164,8 @@ def test_advice_names_what_the_method_has(method: Method, predictor: bool, targe
 
 def test_labels_may_leave_few_directions_and_images_of_a_class_alike() -> None:
     told = look(rank=2.5, match=1 / 256)
-    assert judge([told, told], [1.0], [1.0], "supervised").word == "healthy"
-    assert judge([FLAT, FLAT], [1.0], [1.0], "supervised").word == "collapsed"
+    assert judge([told, told], [1.0], [1.0], Supervised).word == "healthy"
+    assert judge([FLAT, FLAT], [1.0], [1.0], Supervised).word == "collapsed"
 
 
 def test_a_representation_of_few_directions_is_weak() -> None:

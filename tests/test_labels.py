@@ -9,22 +9,26 @@ import torch
 from PIL import Image
 
 import byol
-from building import build
 from byol.cli.main import main
+from byol.config.methods import SupervisedConfig
 from byol.config.run import PretrainConfig
-from byol.config.values import replace
-from byol.data.loader import Loader
+from byol.config.values import from_json, replace
+from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all
 from byol.data.sources.open import TensorSource, open_source
 from byol.encoders.file import read_card
 from byol.errors import UserError
+from byol.methods.base import TrainingSet
 from byol.methods.supervised import Supervised
+from byol.pretraining.setup import pipeline_of
+from byol.pretraining.state import build_state
+from byol.runtime.distributed import Member
 from byol.runtime.metrics import read_metrics
-from conftest import TINY, flags
+from conftest import TINY, flags, without_heads
 from small_networks import Dense, views
 
 CPU = torch.device("cpu")
-CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5, method="supervised")
+CONFIG = PretrainConfig(image_size=12, batch_size=8, epochs=3, seed=5, method=SupervisedConfig())
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -36,7 +40,7 @@ def test_labels_are_those_of_the_images(held: str, world: int, accumulate: int) 
     config = replace(CONFIG, optim__accumulate=accumulate)
     kept = {"whole": images, "list": list(images), "not held": None}[held]
     for rank in range(world):
-        loader = Loader(source, config, CPU, 2, held=kept, rank=rank, world_size=world)
+        loader = Loader(Storage(source, 2, kept), config, pipeline_of(config), CPU, Member(rank, world))
         for batches in loader.batches(0, 5):
             for batch in batches:
                 assert batch.labels is not None
@@ -46,7 +50,8 @@ def test_labels_are_those_of_the_images(held: str, world: int, accumulate: int) 
 
 def test_methods_without_labels_get_none() -> None:
     images = torch.zeros(30, 3, 16, 20, dtype=torch.uint8)
-    loader = Loader(TensorSource(images, [0, 1] * 15), replace(CONFIG, method="byol"), CPU, 2, held=images)
+    config = replace(CONFIG, method="byol")
+    loader = Loader(Storage(TensorSource(images, [0, 1] * 15), 2, images), config, pipeline_of(config), CPU)
     assert next(loader.batches(0, 1))[0].labels is None
 
 
@@ -60,10 +65,8 @@ def test_the_label_of_a_replaced_image_is_that_of_its_replacement(tmp_path: Path
     source = open_source(tmp_path, 3)
     config = replace(CONFIG, batch_size=12)
     result = decode_all(source, 2, 24)
-    for loader in (
-        Loader(source, config, CPU, 2),
-        Loader(result.source, replace(config, batch_size=9), CPU, 2, held=result.images),
-    ):
+    for storage, images in ((Storage(source, 2), 12), (Storage(result.source, 2, result.images), 9)):
+        loader = Loader(storage, replace(config, batch_size=images), pipeline_of(config), CPU)
         (batch,) = next(loader.batches(0, 1))
         assert batch.labels is not None
         assert (batch.images[0][:, 0, 0, 0] > 100).long().tolist() == batch.labels.tolist()
@@ -87,7 +90,7 @@ def test_loss_adds_the_cross_entropies_of_both_views() -> None:
 
 
 def test_supervised_learns_its_labels(class_folder: Path, tmp_path: Path) -> None:
-    settings = {**TINY, "epochs": 6, "optim__lr": 0.03, "logging__norms": True, "method": "supervised"}
+    settings = {**without_heads(TINY), "epochs": 6, "optim__lr": 0.03, "logging__norms": True, "method": "supervised"}
     settings |= {"augment__view1__gray": 0.0, "augment__view2__gray": 0.0}  # what tells the classes apart is color
     outcome = byol.pretrain(class_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
@@ -101,7 +104,7 @@ def test_supervised_learns_its_labels(class_folder: Path, tmp_path: Path) -> Non
 
 
 def test_without_labels_it_says_what_to_give(image_folder: Path, tmp_path: Path) -> None:
-    settings = {**TINY, "method": "supervised", "out": tmp_path / "run", "quiet": True}
+    settings = {**without_heads(TINY), "method": "supervised", "out": tmp_path / "run", "quiet": True}
     with pytest.raises(UserError, match=r"learns from labels, but .* has no labels; give a folder with a sub-folder"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", **settings)
     images = torch.zeros(64, 3, 20, 20, dtype=torch.uint8)
@@ -111,24 +114,24 @@ def test_without_labels_it_says_what_to_give(image_folder: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_random_encoder_is_what_the_other_methods_start_from(
+def test_no_epochs_leave_the_encoder_that_the_methods_start_from(
     class_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    command = ["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--method", "random", "--out", str(out)]
+    command = ["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--out", str(out)]
     with pytest.raises(SystemExit) as ended:
-        main([*command, *flags({**TINY, "seed": 3})])
+        main([*command, *flags({**TINY, "seed": 3, "epochs": 0})])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "Untrained, as asked: no step was taken; views find their own image among 144 in" in said
     assert "what the architecture alone is worth" in said
-    config = byol.config.run.from_json(PretrainConfig, json.loads((out / "config.json").read_text())["config"])
-    for method in ("byol", "simclr", "random"):
-        start = build(replace(config, method=method), 3, CPU).method.encoder
+    config = from_json(PretrainConfig, json.loads((out / "config.json").read_text())["config"])
+    for method in ("byol", "simclr", "infonce", "moco", "supervised"):
+        start = build_state(replace(config, method=method), TrainingSet(144, [0, 1] * 72), CPU).method.encoder
         for name, value in byol.load_encoder(out).state_dict().items():
             assert torch.equal(value, start.state_dict()[name]), name
     card = read_card(out / "encoder.json")
-    assert (card.method, card.epochs, card.images, card.seed) == ("random", 0, 0, 3)
+    assert (card.method, card.epochs, card.images, card.seed) == ("byol", 0, 0, 3)
     (health, reading) = read_metrics(out / "metrics.jsonl")
     assert (health["step"], reading["step"]) == (0, 0)
     assert health["health/rank"] > 1

@@ -165,7 +165,7 @@ def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_untrained_reading_does_not_depend_on_what_came_before() -> None:
-    config = replace(PretrainConfig(encoder="resnet18", image_size=16), encoder__width=0.125, encoder__stem="small")
+    config = replace(PretrainConfig(image_size=16), encoder="resnet18", encoder__width=0.125, encoder__stem="small")
     transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
     monitor = Monitor(colored(90, 0), colored(40, 1, 3), transform, torch.device("cpu"), 2, autocast=False)
     first = monitor.read_untrained(config)

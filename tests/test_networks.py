@@ -8,15 +8,17 @@ import pytest
 import timm
 import torch
 import torchvision
-from byol.methods.make import make_method
 from safetensors.torch import load_file
 from torch import nn
 
-from byol.config.run import NetworkConfig, PretrainConfig
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.encoders.build import make_encoder, parameter_count
-from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
+from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder, start_encoder
 from byol.encoders.init import initialize
 from byol.errors import UserError
+from byol.methods.base import Ingredients, TrainingSet
+from byol.methods.byol import BYOL
 from byol.methods.heads import MLP
 
 
@@ -170,31 +172,31 @@ def test_heads_of_the_paper_hold_as_many_values() -> None:
 )
 def test_what_cannot_be_built_is_said(arguments: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        make_encoder(**arguments)
+        make_encoder(arguments["name"], **{key: value for key, value in arguments.items() if key != "name"})
 
 
-def test_other_families_are_built() -> None:
-    encoder = make_encoder("mobilenetv3_small_050", channels=2).eval()
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_efficientnet", "convnext_atto", "resnet18"])
+def test_other_families_say_how_many_features_they_return(name: str) -> None:
+    """timm's num_features of a MobileNet is the width before its last layer, not that of what comes out."""
+    encoder = make_encoder(name, channels=2).eval()
     assert encoder(torch.randn(1, 2, 64, 64)).shape == (1, encoder.num_features)
 
 
+def test_a_mobilenet_widens_its_pooled_features() -> None:
+    assert timm.create_model("mobilenetv3_small_050", num_classes=0).num_features == 288
+    assert make_encoder("mobilenetv3_small_050").num_features == 1024
+
+
 def card(network: nn.Module, **changes: object) -> EncoderCard:
-    defaults = PretrainConfig()
-    values: dict = {
-        "encoder": "resnet18",
-        "width": 1.0,
-        "stem": "standard",
-        "in_chans": 3,
-        "image_size": 32,
-        "mean": defaults.encoder.mean,
-        "std": defaults.encoder.std,
-        "features": network.num_features,
-        "method": "byol",
-        "epochs": 1.0,
-        "seed": 0,
-        "images": 10,
-    }
-    return EncoderCard(**{**values, **changes})
+    spec = EncoderSpec(**{"name": "resnet18", "input_size": 32, **changes})  # type: ignore[arg-type]
+    return EncoderCard(
+        encoder=spec,
+        features=network.num_features,  # type: ignore[arg-type]
+        method="byol",
+        epochs=1.0,
+        seed=0,
+        images=10,
+    )
 
 
 @torch.no_grad()
@@ -210,7 +212,7 @@ def shaken(encoder: nn.Module) -> nn.Module:
 def test_file_loads_strictly_into_timm_and_torchvision(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     encoder = shaken(make_encoder(name)).to(memory_format=torch.channels_last)
-    path = save_encoder(tmp_path, encoder, card(encoder, encoder=name))
+    path = save_encoder(tmp_path, encoder, card(encoder, name=name))
     images = torch.randn(2, 3, 64, 64)
     weights = load_file(path)
 
@@ -226,14 +228,14 @@ def test_file_loads_strictly_into_timm_and_torchvision(name: str, tmp_path: Path
         assert expected.std() > 0.01
         for other in (in_timm.eval(), in_torchvision.eval(), ours):
             torch.testing.assert_close(other(images), expected, rtol=1e-3, atol=1e-3)
-    assert read.encoder == name
+    assert read.encoder.name == name
     assert not ours.training
 
 
 @pytest.mark.parametrize("stem", ["stride2", "small"])
 def test_file_of_a_narrow_gray_network_comes_back(stem: str, tmp_path: Path) -> None:
     encoder = shaken(make_encoder("resnet18", width=0.25, stem=stem, channels=1))  # type: ignore[arg-type]
-    written = card(encoder, width=0.25, stem=stem, channels=1, mean=(0.5,), std=(0.25,))
+    written = card(encoder, width=0.25, stem=stem, mean=(0.5,), std=(0.25,))
     path = save_encoder(tmp_path, encoder, written)
     for where in (tmp_path, path, str(path)):
         again, read = read_encoder(where)
@@ -248,13 +250,14 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
     encoder = make_encoder("resnet18", width=0.125)
     path = save_encoder(tmp_path, encoder, card(encoder, width=0.125))
     content = json.loads((tmp_path / "encoder.json").read_text())
-    (tmp_path / "encoder.json").write_text(json.dumps({**content, "width": 0.25}))
+    wider = {**content, "encoder": {**content["encoder"], "width": 0.25}}
+    (tmp_path / "encoder.json").write_text(json.dumps(wider))
     with pytest.raises(UserError, match="does not fit its card"):
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text("{}")
     with pytest.raises(UserError, match="does not describe an encoder"):
         load_encoder(tmp_path)
-    (tmp_path / "encoder.json").write_text(json.dumps({**content, "width": 0.125}))
+    (tmp_path / "encoder.json").write_text(json.dumps(content))
     load_encoder(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="does not fit its card"):
@@ -274,11 +277,77 @@ def test_every_width_runs(name: str, width: float) -> None:
 
 def test_the_initial_scale_multiplies_weights_and_nothing_else() -> None:
     def drawn(factor: float) -> dict[str, torch.Tensor]:
-        network = NetworkConfig(width=0.25, hidden=16, output=8, init_scale=factor)
+        spec = EncoderSpec(name="resnet10", width=0.25, init_scale=factor)
         torch.manual_seed(0)
-        return make_method(PretrainConfig(encoder="resnet10", network=network), 3, None).state_dict()
+        return BYOL.build(BYOLConfig(hidden=16, output=8), Ingredients(spec, TrainingSet(8), (32, 32))).state_dict()
 
     one, two = drawn(1.0), drawn(2.0)
     doubled = {name for name in one if not torch.equal(one[name], two[name])}
     assert doubled == {name for name in one if one[name].ndim > 1}
     assert all(torch.equal(2 * one[name], two[name]) for name in doubled)
+
+
+def flat(card: EncoderCard) -> dict[str, object]:
+    """A card as the first months wrote it: the encoder's settings beside the others."""
+    spec = card.encoder
+    return {
+        **{"encoder": spec.name, "width": spec.width, "stem": spec.stem, "in_chans": spec.channels},
+        **{"image_size": spec.input_size, "mean": list(spec.mean), "std": list(spec.std), "features": card.features},
+        **{"method": card.method, "epochs": card.epochs, "seed": card.seed, "images": card.images},
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_older_cards_still_load(channels: int, tmp_path: Path) -> None:
+    values = {"width": 0.25, "stem": "small", "mean": (0.5,) * channels, "std": (0.25,) * channels}
+    encoder = shaken(make_encoder("resnet18", channels=channels, width=0.25, stem="small"))
+    written = card(encoder, **values)
+    save_encoder(tmp_path, encoder, written)
+    (tmp_path / "encoder.json").write_text(json.dumps(flat(written)))
+    again, read = read_encoder(tmp_path)
+    assert read == written
+    assert (read.image_size, read.encoder.channels) == (32, channels)
+    images = torch.randn(2, channels, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(again(images), encoder(images), rtol=0, atol=0)
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """The folder of a trained narrow ResNet-10."""
+    torch.manual_seed(5)
+    encoder = shaken(make_encoder("resnet10", width=0.25, stem="small"))
+    return save_encoder(tmp_path, encoder, card(encoder, name="resnet10", width=0.25, stem="small")).parent
+
+
+def test_weights_to_start_from_are_those_of_the_file(exported: Path) -> None:
+    trained = load_file(exported / "encoder.safetensors")
+    for place in (exported, exported / "encoder.safetensors"):
+        spec = EncoderSpec(name="resnet10", width=0.25, stem="small", weights=str(place))
+        state = start_encoder(spec).state_dict()
+        assert state.keys() == trained.keys()
+        assert all(torch.equal(value, trained[name]) for name, value in state.items())
+        fresh = start_encoder(spec.untrained())
+        assert not torch.equal(fresh.conv1.weight, trained["conv1.weight"])
+
+
+@pytest.mark.parametrize("other", [{"name": "resnet18"}, {"width": 0.5}, {"stem": "stride2"}])
+def test_weights_of_another_network_are_refused(other: dict, exported: Path) -> None:
+    settings = {"name": "resnet10", "width": 0.25, "stem": "small", **other}
+    with pytest.raises(UserError) as caught:
+        start_encoder(EncoderSpec(**settings, weights=str(exported)))
+    assert str(caught.value) == (
+        f"{exported} holds a resnet10 of width 0.25 with the stem small; give the same --encoder, --encoder.width and "
+        "--encoder.stem."
+    )
+
+
+def test_weights_for_other_channels_are_refused(exported: Path) -> None:
+    spec = EncoderSpec.of("resnet10", 1, width=0.25, stem="small", weights=str(exported))
+    with pytest.raises(UserError, match=r"The weights '.*' do not fit the encoder 'resnet10'"):
+        start_encoder(spec)
+
+
+def test_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no"):
+        start_encoder(EncoderSpec(name="resnet10", weights=str(tmp_path / "nowhere")))

@@ -112,9 +112,11 @@ def test_run_folder_holds_what_it_promises(trained: Any, messy: Path) -> None:
     assert plan["recipe"] == "auto"
     assert plan["machine"]["torch"] == torch.__version__
     card = read_card(out / "encoder.json")
-    assert (card.encoder, card.stem, card.width, card.in_chans) == ("resnet18", "standard", 1.0, 3)
+    assert (card.encoder.name, card.encoder.stem, card.encoder.width, card.encoder.channels) == (
+        *("resnet18", "standard", 1.0, 3),
+    )
     assert (card.image_size, card.epochs, card.seed, card.images, card.features) == (32, 2, 3, 31, 512)
-    assert (card.mean, card.std) == (config.encoder.mean, config.encoder.std)
+    assert (card.encoder.mean, card.encoder.std) == (config.encoder.mean, config.encoder.std)
 
 
 def test_metrics_follow_the_schedules(trained: Any) -> None:
@@ -188,7 +190,7 @@ def test_the_encoder_looks_at_images_in_a_size_of_its_own(monkeypatch: pytest.Mo
         (tmp_path / "set" / label).mkdir(parents=True)
         for number in range(50):
             picture(number).save(tmp_path / "set" / label / f"{number}.png")
-    settings = {**TINY, "batch_size": 8, "epochs": 1, "eval_size": 24}
+    settings = {**TINY, "batch_size": 8, "epochs": 1, "encoder__input_size": 24}
     outcome = byol.pretrain(tmp_path / "set", out=tmp_path / "run", quiet=True, **settings)
     assert outcome.reading is not None
     assert settings["image_size"] == 16, "or the views are as large"
@@ -204,8 +206,8 @@ def test_gray_images_train_a_gray_encoder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     byol.pretrain(tmp_path / "gray", out=out, quiet=True, **settings)
     card = read_card(out / "encoder.json")
-    assert card.in_chans == 1
-    assert len(card.mean) == 1
+    assert card.encoder.channels == 1
+    assert len(card.encoder.mean) == 1
     assert byol.load_encoder(out)(torch.randn(2, 1, 16, 16)).shape == (2, 64)
 
 
@@ -260,6 +262,12 @@ def test_budget_chooses_the_epochs(image_folder: Path, tmp_path: Path, monkeypat
     assert read_metrics(tmp_path / "r" / "metrics.jsonl")[-1]["step"] == steps
     assert steps > 20
     assert 1.5 < taken < 9, "five seconds, on a machine that others use too"
+    settings["epochs"] = plan["config"]["epochs"]
+    byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "again", quiet=True, **settings)
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert again["config"] == plan["config"]
+    first, second = (tmp_path / name / "encoder.safetensors" for name in ("r", "again"))
+    assert first.read_bytes() == second.read_bytes(), "measuring the speed changes nothing else"
 
 
 def test_cifar10(data_folder: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN
 from byol.data.survey import Survey
-from byol.encoders.build import make_encoder
+from byol.encoders.build import feature_count, make_encoder
 from byol.errors import UserError
-from byol.methods.heads import MLP
+from byol.methods.base import Ingredients, TrainingSet
+from byol.methods.table import method_class
 from byol.recipes.auto import auto, tau_for
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
@@ -57,7 +58,7 @@ def plan(recipe: str = "auto", device: str = "cpu", memory: int = 8 << 30, **cha
 )
 def test_presets(name: str, epochs: int, batch: int, lr: float, peak: float, decay: float, tau: float) -> None:
     config = plan(name, count=IMAGENET, side=400).config
-    assert (config.encoder, config.image_size, config.encoder.width) == ("resnet50", 224, 1)
+    assert (config.encoder.name, config.image_size, config.encoder.width) == ("resnet50", 224, 1)
     assert (config.epochs, config.batch_size) == (epochs, batch)
     assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("lars", lr, decay)
     assert config.optim.peak_lr(config.batch_size) == pytest.approx(peak)
@@ -129,7 +130,7 @@ def test_reasons_state_what_was_chosen() -> None:
         made = plan(device=device, side=side, count=count, memory=24 << 30)
         config = made.config
         said = "\n".join(made.reasons)
-        assert f"encoder {config.encoder}:" in said
+        assert f"encoder {config.encoder.name}:" in said
         assert f"batch size {config.batch_size}:" in said
         assert f"epochs {config.epochs:g}" in said
         assert f"tau from {config.method.tau:g}" in said
@@ -140,10 +141,10 @@ def test_reasons_state_what_was_chosen() -> None:
 
 def test_large_sets_on_a_gpu_get_the_papers_network() -> None:
     made = plan(device="cuda", side=300, count=100_000, memory=80 << 30)
-    assert (made.config.encoder, made.config.encoder.stem) == ("resnet50", "standard")
+    assert (made.config.encoder.name, made.config.encoder.stem) == ("resnet50", "standard")
     assert any("the paper's, for 100000 images on a GPU" in reason for reason in made.reasons)
-    assert plan(device="cuda", side=300, count=5000, memory=80 << 30).config.encoder == "resnet18"
-    assert plan(device="cpu", side=300, count=100_000).config.encoder == "resnet18"
+    assert plan(device="cuda", side=300, count=5000, memory=80 << 30).config.encoder.name == "resnet18"
+    assert plan(device="cpu", side=300, count=100_000).config.encoder.name == "resnet18"
 
 
 def test_a_small_gpu_gets_smaller_batches() -> None:
@@ -153,16 +154,15 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
     assert size(80 << 30) > size(24 << 30) > size(8 << 30) >= 2
     reasons = plan(device="cuda", side=300, count=100_000, memory=8 << 30).reasons
     assert any("what fits in 8.6 GB of memory" in reason for reason in reasons)
-    of_simclr = {"given": frozenset({"method"}), "values": PretrainConfig(method="simclr")}
-    survey = seen(side=300, count=100_000)
-    facts = Facts(survey=survey, device="cuda", free_memory=8 << 30, **of_simclr)  # type: ignore[arg-type]
+    survey, of_simclr = seen(side=300, count=100_000), {"method": "simclr"}
+    facts = Facts(survey=survey, device="cuda", free_memory=8 << 30, settings=of_simclr)
     assert recipe_named("auto").make(facts).config.batch_size == size(8 << 30) // 2
 
 
 @pytest.mark.parametrize(("change", "factor"), [({"method__target": "online"}, 2), ({"encoder__stem": "small"}, 8)])
 def test_what_takes_more_memory_gets_smaller_batches(change: dict[str, str], factor: int) -> None:
     facts = Facts(survey=seen(side=300, count=100_000), device="cuda", free_memory=24 << 30)
-    given = dataclasses.replace(facts, given=frozenset(change), values=replace(PretrainConfig(), **change))
+    given = dataclasses.replace(facts, settings=change)
     assert auto(given).config.batch_size <= auto(facts).config.batch_size // factor
 
 
@@ -178,7 +178,7 @@ def test_few_images_get_small_batches() -> None:
 )
 def test_short_runs_on_a_processor_get_smaller_batches(epochs: float, batch: int) -> None:
     """The largest of 256, 128 and 64 that leaves five thousand updates, else 64."""
-    facts = Facts(survey=seen(count=5400), given=frozenset({"epochs"}), values=replace(PretrainConfig(), epochs=epochs))
+    facts = Facts(survey=seen(count=5400), settings={"epochs": epochs})
     made = auto(facts)
     assert made.config.batch_size == batch
     assert any("more from more updates" in reason for reason in made.reasons) == (batch < 256)
@@ -199,11 +199,10 @@ def test_other_channels_are_normalized_by_their_own_values(channels: int) -> Non
 
 
 def test_what_was_given_is_kept_and_needs_no_reason() -> None:
-    values = replace(PretrainConfig(), encoder="resnet34", batch_size=64, epochs=7, image_size=48)
-    given_all = frozenset({"encoder", "batch_size", "epochs", "image_size"})
-    made = auto(Facts(survey=seen(), given=given_all, values=values))
+    settings = {"encoder": "resnet34", "batch_size": 64, "epochs": 7, "image_size": 48}
+    made = auto(Facts(survey=seen(), settings=settings))
     config = made.config
-    assert (config.encoder, config.batch_size, config.epochs, config.image_size) == ("resnet34", 64, 7, 48)
+    assert (config.encoder.name, config.batch_size, config.epochs, config.image_size) == ("resnet34", 64, 7, 48)
     said = "\n".join(made.reasons)
     for name in ("encoder resnet34", "batch size", "epochs 7:", "image size"):
         assert name not in said
@@ -213,13 +212,11 @@ def test_what_was_given_is_kept_and_needs_no_reason() -> None:
 
 
 def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
-    values = replace(PretrainConfig(), encoder="vit_tiny_patch16_224")
-    made = auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=values))
+    made = auto(Facts(survey=seen(), settings={"encoder": "vit_tiny_patch16_224"}))
     assert (made.config.encoder.width, made.config.encoder.stem) == (1.0, "standard")
-    assert (made.config.image_size, made.config.eval_size) == (224, None)
+    assert (made.config.image_size, made.config.encoder.input_size) == (224, None)
     assert "image size 224: vit_tiny_patch16_224 takes no 32 px" in made.reasons
-    free = replace(values, encoder="convnext_atto")
-    assert auto(Facts(survey=seen(), given=frozenset({"encoder"}), values=free)).config.image_size == 24
+    assert auto(Facts(survey=seen(), settings={"encoder": "convnext_atto"})).config.image_size == 24
 
 
 @given(
@@ -247,9 +244,10 @@ def test_encoders_of_the_recipes_exist() -> None:
     with torch.device("meta"):
         for name, recipe in RECIPES.items():
             config = recipe.make(Facts(survey=seen())).config
-            network = config.network
-            encoder = make_encoder(config.encoder, width=network.width, stem=network.stem, init=network.init)
-            assert MLP(int(encoder.num_features), network.hidden, network.output), name
+            ingredients = Ingredients(config.encoder, TrainingSet(100), (config.image_size,) * 2)
+            method = method_class(config.method).build(config.method, ingredients)
+            assert feature_count(method.encoder) == feature_count(make_encoder(config.encoder)), name
+            assert method.projector[-1].out_features == config.method.output, name  # type: ignore[index]
 
 
 def test_facts_are_frozen() -> None:
@@ -265,6 +263,20 @@ def test_brightness_changes_go_with_the_range_that_images_use() -> None:
     assert replace(after, brightness=before.brightness) == before, "and nothing else"
     assert any(reason.startswith("brightness changes times 0.066") for reason in narrow.reasons)
     assert not any("brightness" in reason for reason in usual.reasons)
-    given = replace(PretrainConfig(), augment__view1__brightness=0.4)
-    facts = Facts(survey=seen(std=(0.015,) * 3), given=frozenset({"augment__view1__brightness"}), values=given)
+    facts = Facts(survey=seen(std=(0.015,) * 3), settings={"augment__view1__brightness": 0.4})
     assert auto(facts).config.augment.view2.brightness == before.brightness, "who says one, says both"
+
+
+def test_a_recipe_sees_older_names_as_todays() -> None:
+    older = Facts(survey=seen(), settings={"eval_size": 32, "network__stem": "small", "target__kind": "online"})
+    assert older.given == {"encoder__input_size", "encoder__stem", "method__target"}
+    assert (older.values.encoder.stem, older.values.method.target) == ("small", "online")
+    assert auto(older).config.image_size == 32, "who says the size of whole images gets no smaller views"
+
+
+def test_facts_with_a_number_of_epochs() -> None:
+    facts = Facts(survey=seen(), settings={"seed": 3})
+    short = facts.with_epochs(1.5, hurried=True)
+    assert (short.settings, short.hurried, short.values.epochs) == ({"seed": 3, "epochs": 1.5}, True, 1.5)
+    assert short.given == {"seed", "epochs"}
+    assert (facts.given, facts.hurried) == ({"seed"}, False)

@@ -18,12 +18,11 @@ import torch
 import byol
 from byol.cli.main import main
 from byol.errors import UserError
-from byol.pretraining import train
-from byol.pretraining.callbacks import ENDING, Callbacks
-from byol.pretraining.train import train_step
+from byol.pretraining.callbacks import Callbacks
+from byol.pretraining.train import TrainStep
 from byol.runtime import checkpoint
-from byol.runtime.metrics import RunLog, read_metrics
-from byol.runtime.signals import noted_signals, orderly_exit
+from byol.runtime.metrics import MetricsWriter, read_metrics
+from byol.runtime.signals import ENDING, noted_signals, orderly_exit
 from conftest import TINY, flags
 
 RUN = {
@@ -113,7 +112,7 @@ def test_a_signal_saves_and_exits_130(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "run"
-    whole = train_step
+    whole = TrainStep.__call__
     taken: list[int] = []
 
     def step(*arguments: Any) -> Any:
@@ -124,7 +123,7 @@ def test_a_signal_saves_and_exits_130(
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
-        patched.setattr(train, "train_step", step)
+        patched.setattr(TrainStep, "__call__", step)
         settings = flags({**RUN, "logging__checkpoint_minutes": 1e6})
         with pytest.raises(SystemExit) as ended:
             main(["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--out", str(out), *settings])
@@ -148,9 +147,9 @@ class Killed(BaseException):
 def die_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Callbacks.__call__
 
-    def call(self: Callbacks, now: int) -> bool:
-        go_on = whole(self, now)
-        if now == step:
+    def call(self: Callbacks, *seen: Any) -> bool:
+        go_on = whole(self, *seen)
+        if self.state.step == step:
             raise Killed
         return go_on
 
@@ -295,13 +294,15 @@ def test_what_nohup_ignores_is_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("broken", ["byol.runtime.checkpoint.save_checkpoint", "byol.runtime.metrics.RunLog.metrics"])
+@pytest.mark.parametrize(
+    "broken", ["byol.runtime.checkpoint.save_checkpoint", "byol.runtime.metrics.MetricsWriter.write"]
+)
 def test_a_full_disk_says_what_is_kept_and_how_to_go_on(
     broken: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "my run"
     owner, _, name = broken.rpartition(".")
-    place = checkpoint if owner == "byol.runtime.checkpoint" else RunLog
+    place = checkpoint if owner == "byol.runtime.checkpoint" else MetricsWriter
     whole = getattr(place, name)
 
     def write(first: Any, step: int, *rest: Any) -> Any:

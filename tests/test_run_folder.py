@@ -3,16 +3,18 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import byol
 from byol.config.run import LoggingConfig, PretrainConfig
 from byol.config.values import replace
 from byol.errors import UserError
-from byol.pretraining.run_folder import BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
+from byol.pretraining.run_folder import DRAWS, BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.runtime import device as machine
-from byol.runtime.metrics import RunLog, cut_metrics, read_metrics
+from byol.runtime.metrics import MetricsWriter, cut_metrics, read_metrics
 
 PLAN = RunPlan(
     config=replace(PretrainConfig(), epochs=3, optim__lr=0.7, augment__view1__area=(0.3, 0.9)),
@@ -45,7 +47,25 @@ def test_a_plan_from_before_the_monitors_images_were_noted(tmp_path: Path) -> No
 @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"config": 5}', '{"config": {"epocs": 3}}'])
 def test_a_config_that_was_changed_is_told(damage: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(damage)
-    with pytest.raises(UserError, match=r"config\.json|epocs"):
+    with pytest.raises(UserError, match=r"config\.json is not what a run writes"):
+        load_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": 5}, r"config\.json is not what a run writes"),
+        ({"config": {"epocs": 3}}, r"There is no setting 'epocs'\. Did you mean 'epochs'\?"),
+        ({"config": {"method": {"name": "simlr"}}}, r"method is 'simlr', .* Did you mean 'simclr'\?"),
+    ],
+)
+def test_settings_that_were_changed_into_something_else_are_told(
+    changes: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    save_plan(RunFolder(tmp_path), PLAN, {})
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(UserError, match=words):
         load_plan(tmp_path)
 
 
@@ -79,36 +99,51 @@ def test_bad_images_are_listed_once(tmp_path: Path) -> None:
     assert len(nowhere) == 1
 
 
-def test_metrics_are_lines_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(tmp_path, LoggingConfig())
-    log.say("hello [b]there[/b]")
-    log.metrics(3, {"loss": 1.25, "gradient_norm": math.nan})
-    log.metrics(5, {"loss": math.inf})
-    assert read_metrics(tmp_path / "metrics.jsonl") == [
-        {"step": 3, "loss": 1.25, "gradient_norm": None},
-        {"step": 5, "loss": None},
-    ], "readable at once, before the end"
-    log.close()
-    assert capsys.readouterr().out == "hello [b]there[/b]\n"
-    assert (tmp_path / "log.txt").read_text() == "hello [b]there[/b]\n"
+@pytest.mark.parametrize("draws", [None, 1])
+def test_a_run_of_another_version_is_refused_in_one_sentence(draws: int | None, tmp_path: Path) -> None:
+    save_plan(RunFolder(tmp_path), PLAN, {})
+    file = tmp_path / "config.json"
+    content = json.loads(file.read_text())
+    assert content.pop("draws") == DRAWS == 2
+    file.write_text(json.dumps(content if draws is None else {**content, "draws": draws}))
+    before = file.read_bytes()
+    with pytest.raises(UserError) as caught:
+        byol.resume(tmp_path)
+    assert str(caught.value) == (
+        f"The run in {tmp_path} was started by an older version, whose augmentations drew other numbers; start a new "
+        "run."
+    )
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_quiet_says_nothing_but_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(tmp_path, LoggingConfig(), quiet=True)
-    log.say("hello")
-    log.close()
-    assert capsys.readouterr().out == ""
-    assert (tmp_path / "log.txt").read_text() == "hello\n"
+def test_a_run_with_older_settings_is_refused_too(tmp_path: Path) -> None:
+    """Its config has the sections of its time; what is said is that it is old, not that a setting is unknown."""
+    content = {"recipe": "auto", "data": "x", "monitor": None, "images": 3, "fingerprint": "a", "machine": {}}
+    content["config"] = {"encoder": "resnet18", "network": {"width": 0.5}, "method": "byol", "watch": {}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="was started by an older version"):
+        load_plan(tmp_path)
 
 
-def test_other_processes_say_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(None, LoggingConfig())
-    log.say("hello")
-    log.metrics(1, {"loss": 1.0})
-    log.start_progress(10, 0)
-    log.advance(3, "note")
-    log.close()
-    assert capsys.readouterr().out == ""
+def test_metrics_are_lines_of_json(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path, LoggingConfig()) as metrics:
+        metrics.write(3, {"loss": 1.25, "gradient_norm": math.nan})
+        metrics.write(5, {"loss": math.inf})
+        assert read_metrics(tmp_path / "metrics.jsonl") == [
+            {"step": 3, "loss": 1.25, "gradient_norm": None},
+            {"step": 5, "loss": None},
+        ], "readable at once, before the end"
+    with MetricsWriter(tmp_path, LoggingConfig()) as metrics:
+        metrics.write(6, {"loss": 0.5})
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [3, 5, 6]
+
+
+def test_other_processes_write_no_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with MetricsWriter(None, LoggingConfig(tensorboard=True, wandb=True)) as metrics:
+        metrics.write(1, {"loss": 1.0})
+    assert not list(tmp_path.iterdir())
 
 
 def test_cutting_metrics_drops_later_and_half_lines(tmp_path: Path) -> None:
@@ -127,7 +162,7 @@ def test_reporters_that_are_not_installed(name: str, tmp_path: Path, monkeypatch
     for module in ("wandb", "torch.utils.tensorboard"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"pip install 'byol\[{name}\]'"):
-        RunLog(tmp_path, LoggingConfig(**{name: True}))
+        MetricsWriter(tmp_path, LoggingConfig(**{name: True}))
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:

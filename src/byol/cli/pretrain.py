@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
             )
         return exit_code(resume(command.resume, data=command.images, monitor=command.monitor))
     if command.plan is not None and command.recipe != "auto":
-        raise UserError("--plan and --recipe both say where a run starts from; give one of them.")
+        raise UserError("A plan and a recipe both say where a run starts from; give one of them.")
     outcome = pretrain(
         command.images or "photos:train",
         recipe=command.recipe if command.plan is None else _plan(command.plan),

@@ -10,7 +10,7 @@ from byol.cli.parse import given, parse
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
-from byol.config.renamed import RENAMED, current_name
+from byol.config.renamed import current_name
 from byol.config.run import DataConfig, Device, LoggingConfig, Precision
 from byol.config.views import AugmentConfig
 from byol.errors import UserError, nearest
@@ -126,11 +126,11 @@ def _with_method(kind: type[Any], method: type[MethodConfig]) -> type[Any]:
 def _current_flag(argument: str) -> str:
     """A flag by its name of today."""
     flag, equals, value = argument.partition("=")
-    name = flag.removeprefix("--").replace("-", "_").replace(".", "__")
-    if not flag.startswith("--") or (name not in RENAMED and name.partition("__")[0] not in RENAMED):
-        return argument
-    section, _, field = name.partition("__")
+    section, _, field = flag.removeprefix("--").replace("-", "_").replace(".", "__").partition("__")
     off = "no_" if field.startswith("no_") else ""
-    current = current_name(f"{section}__{field.removeprefix(off)}" if field else section)
+    name = f"{section}__{field.removeprefix(off)}" if field else section
+    current = current_name(name)
+    if not flag.startswith("--") or current == name:
+        return argument
     head, _, rest = current.partition("__")
     return "--" + ".".join([head, off + rest] if rest else [head]).replace("_", "-") + equals + value

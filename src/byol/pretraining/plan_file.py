@@ -42,8 +42,8 @@ def _fill(table: Any, values: dict[str, Any]) -> None:
             table.add(key, section)
 
 
-def recipe_from_file(path: str | Path) -> Recipe:
-    """The recipe that decides just what a plan's file says.
+def read_plan(path: str | Path) -> PretrainConfig:
+    """The settings that a plan's file states.
 
     Raises:
         UserError: no such file, or something in it is no setting.
@@ -54,9 +54,23 @@ def recipe_from_file(path: str | Path) -> Recipe:
         raise UserError(
             f"The plan {path} cannot be read ({error}); make one by: byol plan DATA > plan.toml."
         ) from error
-    config = from_json(PretrainConfig, values)
+    return from_json(PretrainConfig, values)
+
+
+def recipe_from_file(path: str | Path) -> Recipe:
+    """The recipe that decides just what a plan's file states.
+
+    Raises:
+        UserError: as `read_plan`.
+    """
+    config = read_plan(path)
 
     def make(facts: Facts) -> Plan:
         return Plan(config)
 
     return Recipe(make=make, what=f"the plan {path}", source=str(path), cost="", expected="")
+
+
+def known_before_planning(config: PretrainConfig) -> dict[str, Any]:
+    """What a run must know before it plans: where it trains, and how its images are opened."""
+    return {"device": config.device, "precision": config.precision, "data__channels": config.data.channels}

@@ -27,7 +27,13 @@ from byol.pretraining.health import Verdict
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
 from byol.pretraining.monitor import Reading
-from byol.pretraining.plan_file import PLAN_SUFFIX, plan_as_toml, recipe_from_file
+from byol.pretraining.plan_file import (
+    PLAN_SUFFIX,
+    known_before_planning,
+    plan_as_toml,
+    read_plan,
+    recipe_from_file,
+)
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
 from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
@@ -104,6 +110,8 @@ def pretrain(
     """
     if monitor is None and data == "photos:train":
         monitor = "photos:test"  # patches of regions that no training patch touches
+    if recipe.endswith(PLAN_SUFFIX):
+        settings = {**known_before_planning(read_plan(recipe)), **settings}
     request = Request(data=data, recipe=recipe, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings)
     with _on_device(settings) as device, prepared_run(plan_for(request, device), device) as (run, _):
         state = build_state(run.config, run.data, device)
@@ -259,9 +267,10 @@ def _time_limit(request: Request, usual_minutes: float | None, config: PretrainC
     """The time that the run may take, if any."""
     if request.budget is None:
         return None if usual_minutes is None else TimeLimit(usual_minutes, config.epochs, request.began)
+    limit = TimeLimit(budgets.minutes(request.budget), None, request.began)
     if "epochs" in request.settings:
         raise UserError("epochs and a budget both say how long to train; give one of them.")
-    return TimeLimit(budgets.minutes(request.budget), None, request.began)
+    return limit
 
 
 def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:

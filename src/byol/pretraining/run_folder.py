@@ -144,6 +144,7 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
         raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
     try:
         content: dict[str, Any] = json.loads(folder.config.read_text())
+        known = {key: content[key] for key in ("recipe", "data", "monitor", "images", "fingerprint")}
         if content.get("draws") != DRAWS:
             raise UserError(
                 f"The run in {folder.path} was started by an older version, whose augmentations drew other numbers; "
@@ -151,14 +152,10 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
             )
         return folder, RunPlan(
             config=from_json(PretrainConfig, content["config"]),
-            recipe=content["recipe"],
-            data=content["data"],
-            monitor=content["monitor"],
-            images=content["images"],
-            fingerprint=content["fingerprint"],
+            **known,
             monitor_fingerprint=content.get("monitor_fingerprint"),
         )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
 
 
