@@ -149,14 +149,18 @@ def test_impossible_values_are_refused_with_what_is_allowed(cls: type, values: d
 @pytest.mark.parametrize(
     ("method", "setting", "have"),
     [
-        ("simclr", {"method__target": "online"}, "byol and infonce have it"),
-        ("infonce", {"method__normalization": "batch"}, "byol has it"),
-        ("byol", {"method__beta": 0.5}, "infonce has it"),
-        ("byol", {"method__temperature": 0.2}, "infonce and simclr and moco have it"),
-        ("moco", {"method__predictor_lr": 2.0}, "byol and infonce have it"),
-        ("supervised", {"method__projector_lr": 2.0}, "byol and infonce and simclr and moco have it"),
-        ("byol", {"method__queue": 128}, "moco has it"),
-        ("simclr", {"method__tau": 0.9}, "byol and infonce and moco have it"),
+        ("simclr", {"method__target": "online"}, "byol, infonce, multicrop"),
+        ("infonce", {"method__normalization": "batch"}, "byol, multicrop"),
+        ("byol", {"method__beta": 0.5}, "infonce"),
+        ("byol", {"method__temperature": 0.2}, "infonce, simclr, moco, instdisc"),
+        ("moco", {"method__predictor_lr": 2.0}, "byol, infonce, multicrop, simsiam"),
+        (
+            "supervised",
+            {"method__projector_lr": 2.0},
+            "byol, infonce, simclr, moco, simsiam, vicreg, instdisc, multicrop",
+        ),
+        ("byol", {"method__queue": 128}, "moco"),
+        ("simclr", {"method__tau": 0.9}, "byol, infonce, moco, multicrop"),
     ],
 )
 def test_a_setting_that_the_method_lacks_is_refused_with_the_methods_that_have_it(
@@ -165,8 +169,12 @@ def test_a_setting_that_the_method_lacks_is_refused_with_the_methods_that_have_i
     name = next(iter(setting)).replace("__", ".")
     with pytest.raises(UserError) as caught:
         replace(PretrainConfig(), method=method, **setting)
-    assert str(caught.value) == f"There is no setting '{name}'. The method '{method}' has none; {have}."
-    for other in have.removesuffix(" have it").removesuffix(" has it").split(" and "):
+    start, _, listed = str(caught.value).partition("; ")
+    assert start == f"There is no setting '{name}'. The method '{method}' has none"
+    assert listed.endswith(" has it." if len(have.split(", ")) == 1 else " have it.")
+    found = listed.removesuffix(" have it.").removesuffix(" has it.").replace(" and ", ", ").split(", ")
+    assert sorted(found) == sorted(have.split(", "))
+    for other in found:
         (value,) = setting.values()
         changed = replace(PretrainConfig(), method=other, **setting)
         assert (changed.method.name, getattr(changed.method, name.removeprefix("method."))) == (other, value)
@@ -186,7 +194,9 @@ def test_only_a_moving_target_starts_apart(method: str, kind: str) -> None:
 
 
 def test_a_method_without_a_target_has_no_start() -> None:
-    with pytest.raises(UserError, match=r"'method\.start'\. The method 'simclr' has none; byol and infonce have it"):
+    with pytest.raises(
+        UserError, match=r"'method\.start'\. The method 'simclr' has none; byol, infonce and multicrop have it"
+    ):
         replace(PretrainConfig(), method="simclr", method__start="apart")
 
 

@@ -13,7 +13,6 @@ import byol
 from byol.cli.main import main
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, replace, to_json
-from byol.errors import UserError
 from byol.pretraining.plan_file import plan_as_toml, read_plan
 from byol.pretraining.run import make_plan
 from conftest import TINY, flags
@@ -161,7 +160,7 @@ def test_the_channels_of_a_plan_are_those_that_images_are_opened_with(tmp_path: 
     plan = tmp_path / "plan.toml"
     settings = {**QUICK, "batch_size": 8, "data__channels": 3}
     plan.write_text(make_plan(tmp_path / "gray", recipe="cifar10-cpu", **settings))
-    byol.pretrain(tmp_path / "gray", plan=plan, out=tmp_path / "run", quiet=True)
+    byol.pretrain(tmp_path / "gray", recipe=str(plan), out=tmp_path / "run", quiet=True)
     assert byol.load_encoder(tmp_path / "run").conv1.in_channels == 3
 
 
@@ -169,7 +168,7 @@ def test_a_plan_with_a_budget_trains_as_long_as_that_allows(
     plan: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("byol.pretraining.planner._epochs_within", lambda run, limit: (1.75, "epochs 1.75"))
-    byol.pretrain(image_folder, plan=plan, budget="3m", out=tmp_path / "run", quiet=True)
+    byol.pretrain(image_folder, recipe=str(plan), budget="3m", out=tmp_path / "run", quiet=True)
     config = from_json(PretrainConfig, config_of(tmp_path / "run"))
     assert config == replace(read_plan(plan), epochs=1.75)
 
@@ -204,7 +203,11 @@ def test_a_plan_that_cannot_be_used_is_told_in_one_sentence(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_plan_and_a_recipe_are_one_too_many(plan: Path, image_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="A plan and a recipe both say where a run starts from"):
-        byol.pretrain(image_folder, plan=plan, recipe="photos", out=tmp_path / "run")
+def test_a_plan_and_a_recipe_are_one_too_many(
+    plan: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("pretrain", image_folder, "--plan", plan, "--recipe", "photos", "--out", tmp_path / "run")
+    code, _, errors = run(capsys, *words)
+    assert code == 2
+    assert "A plan and a recipe both say where a run starts from" in errors
     assert not (tmp_path / "run").exists()

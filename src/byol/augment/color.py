@@ -67,8 +67,8 @@ def adjust_hue(x: Tensor, turns: Factor, out: Tensor | None = None) -> Tensor:
     shares = _distance_shares(_signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns)))
     if out is None:
         return value - chroma * torch.cat(shares, dim=1)
-    for place, share in zip(out.chunk(3, dim=1), shares, strict=True):  # no copy of all three
-        torch.addcmul(value, chroma, share, value=-1, out=place)
+    for channel, share in zip(out.chunk(3, dim=1), shares, strict=True):  # no copy of all three
+        torch.addcmul(value, chroma, share, value=-1, out=channel)
     return out
 
 
@@ -139,8 +139,8 @@ def gaussian_blur(x: Tensor, sigma: Factor, taps: int) -> Tensor:
         return _blur_along(_blur_along(x, sigma, taps, dim=3), sigma, taps, dim=2)
     if x.device.type == "cpu":
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for image, width, place in zip(x, sigma.tolist(), out, strict=True):
-            _blur_by_blocks(image, width, taps, place)
+        for image, width, blurred in zip(x, sigma.tolist(), out, strict=True):
+            _blur_by_blocks(image, width, taps, blurred)
         return out
     rows = _blur_matrix(sigma, taps, x.shape[2], x.dtype)
     columns = rows if x.shape[3] == x.shape[2] else _blur_matrix(sigma, taps, x.shape[3], x.dtype)
@@ -164,11 +164,11 @@ def _blur_along(x: Tensor, sigma: Tensor, taps: int, dim: int) -> Tensor:
     return out
 
 
-def _blur_by_blocks(image: Tensor, sigma: float, taps: int, place: Tensor) -> None:
-    """`gaussian_blur` of one image (C, H, W) into `place`: some rows, then some columns, by one small product.
+def _blur_by_blocks(image: Tensor, sigma: float, taps: int, result: Tensor) -> None:
+    """Write the blur of one image (C, H, W) to `result`: blocks of rows, then blocks of columns, as small products.
 
-    All blocks of rows have the same matrix, the kernel along its diagonal, and take their pixels and their neighbors'
-    where they lie. Taps too small to be seen in float32 are left out.
+    All blocks share one matrix, with the kernel along its diagonal, and read their pixels and their neighbors' through
+    strided views. Taps too small to matter in float32 are left out.
     """
     c, h, w = image.shape
     outwards = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(taps // 2 + 1)]
@@ -184,12 +184,12 @@ def _blur_by_blocks(image: Tensor, sigma: float, taps: int, place: Tensor) -> No
     for channel, blurred in zip(padded, between, strict=True):
         torch.bmm(band.expand(high, -1, -1), channel.as_strided((high, taken, row), (BLOCK * row, row, 1)), out=blurred)
     fits = (h, w) == (high * BLOCK, wide * BLOCK)
-    out = place if fits else image.new_empty(c, high * BLOCK, wide * BLOCK)
+    out = result if fits else image.new_empty(c, high * BLOCK, wide * BLOCK)
     lines = c * high * BLOCK
     columns = between.as_strided((wide, lines, taken), (BLOCK, row, 1))
     torch.bmm(columns, band.T.expand(wide, -1, -1), out=out.as_strided((wide, lines, BLOCK), (BLOCK, wide * BLOCK, 1)))
     if not fits:
-        place.copy_(out[:, :h, :w])
+        result.copy_(out[:, :h, :w])
 
 
 def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Tensor:
@@ -202,10 +202,16 @@ def _blur_matrix(sigma: Tensor, taps: int, size: int, dtype: torch.dtype) -> Ten
 
 def solarize(x: Tensor, threshold: Factor = 0.5) -> Tensor:
     """Invert values from the threshold up (augmentations.py:434)."""
-    everywhere = threshold if not isinstance(threshold, Tensor) or threshold.device.type == "cpu" else None
-    if everywhere is not None and torch.as_tensor(everywhere == 0.5).all():
+    if _is_half(threshold):
         return torch.minimum(x, 1 - x)  # the same for values in [0, 1], without a branch per value
     return invert_from(x, threshold)
+
+
+def _is_half(threshold: Factor) -> bool:
+    """Whether it is known to be 0.5 for all images without waiting for a GPU."""
+    if isinstance(threshold, Tensor):
+        return threshold.device.type == "cpu" and bool((threshold == 0.5).all())
+    return threshold == 0.5
 
 
 def invert_from(x: Tensor, threshold: Factor) -> Tensor:

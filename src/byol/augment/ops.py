@@ -1,7 +1,7 @@
 """The table of operations: a new augmentation is one entry here, and its fields in `ViewConfig`.
 
-All three ways to apply the drawn numbers walk this table: a batch and one image in `apply.py`, few kernels for a GPU in
-`fused.py`. `draw.py` walks it to draw them.
+`draw.py` walks this table to draw the numbers of a batch, and all three ways to apply them walk it too: a batch and one
+image in `apply.py`, few kernels for a GPU in `fused.py`.
 """
 
 import math
@@ -56,17 +56,15 @@ class Operation:
     draw: Callable[[ViewConfig, int, torch.Generator], Numbers] | None
     """Draw for N images, applied or not; None where there is nothing to draw and all images are changed."""
     change: Change
-    """Change images that the operation is applied to. Values are (n,) tensors on the images' device, or numbers.
-    The images must be left alone, except by an operation that draws nothing."""
+    """Change images that the operation is applied to; values are (n,) tensors on their device, or plain numbers.
+    It must not write to the images, unless it draws nothing, or has faster ways for a batch and the fused path."""
     suits: Callable[[Tensor], bool] = _always
     """Whether the operation means anything for images (N, C, H, W) of that shape."""
     in_crop: bool = False
-    """Whether a crop out of whole images includes it (`crop.crop_views`). Otherwise it is applied first, to pixels as
-    they are stored, uint8 too."""
+    """Whether crops out of whole images include it (`crop.crop_views`). It is applied to ready crops first, while their
+    pixels are as they are stored, uint8 or float."""
     plan: Callable[[Numbers], BatchPlan] | None = None
     """A faster way through a batch."""
-    change_one: Change | None = None
-    """A faster way to change one image (1, C, H, W), which may be overwritten."""
     change_all: Change | None = None
     """The fused path's way, of all images; "applied" is among the values."""
     fuses: bool = True
@@ -76,7 +74,7 @@ class Operation:
         """Apply to one image (1, C, H, W), which may be overwritten."""
         if not values.get(APPLIED, True) or not self.suits(x):
             return x
-        return (self.change_one or self.change)(x, values)
+        return self.change(x, values)
 
     def all(self, x: Tensor, values: Values) -> Tensor:
         """Apply to a batch without asking on the host which images were drawn; for torch.compile."""
@@ -104,7 +102,7 @@ def _never(_: Tensor) -> bool:
 
 def _draw_crop(config: ViewConfig, count: int, generator: torch.Generator) -> Numbers:
     """Draw a crop's "area" (N,), its share of the image's; "log_aspect" (N,), the logarithm of width over height; and
-    "offset" (N, 2) in [0, 1), where it lies between the first and last possible row and column."""
+    "offset" (N, 2) in [0, 1), its position between the first and last possible row and column."""
     narrow, wide = config.aspect
     return {
         "area": uniform(*config.area, count, generator),

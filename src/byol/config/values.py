@@ -153,7 +153,8 @@ def _others_have(key: str, config: Any) -> str:
     have = [kind.name for kind in _variants_below(family) if key in _hints(kind)]
     if not have:
         return ""
-    return f" The method {config.name!r} has none; {' and '.join(have)} ha{'ve' if len(have) > 1 else 's'} it."
+    listed = " and ".join(part for part in (", ".join(have[:-1]), have[-1]) if part)
+    return f" The method {config.name!r} has none; {listed} ha{'ve' if len(have) > 1 else 's'} it."
 
 
 def _variants_below(base: Any) -> list[Any]:

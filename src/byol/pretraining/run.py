@@ -237,7 +237,8 @@ def prepared_run(
     ):
         log.info(describe(images.source, planned.survey))
         reasons = planned.plan.reasons if limit is None else planner.settled()
-        log.info("\n  ".join([f"recipe {request.recipe}", *reasons]))
+        kind = "plan" if request.recipe.endswith(PLAN_SUFFIX) else "recipe"
+        log.info("\n  ".join([f"{kind} {request.recipe}", *reasons]))
         why_device = machine.choose_device(planner.facts.values.device)[1]
         log.info(f"device {device.type}: {why_device}; precision {planned.config.precision}: {planned.why_precision}")
         run = prepare(planned.config, images, planned.survey, device, out)
