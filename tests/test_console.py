@@ -92,6 +92,12 @@ def test_a_second_time_nothing_is_said_twice(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "b" / "log.txt").read_text() == "in b\n"
 
 
+def _fail_in(folder: Path) -> None:
+    with words_to(folder, quiet=True) as bar:
+        bar.start(10, 0)
+        _ = 1 // 0
+
+
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG, logging.ERROR])
 def test_the_users_level_and_handlers_come_back(level: int, tmp_path: Path, listener: Listener) -> None:
     before = ROOT.level
@@ -101,9 +107,8 @@ def test_the_users_level_and_handlers_come_back(level: int, tmp_path: Path, list
             assert listener in ROOT.handlers
             assert len(ROOT.handlers) == 3
         assert (ROOT.level, ROOT.handlers) == (level, [listener])
-        with pytest.raises(ZeroDivisionError), words_to(tmp_path, quiet=True) as bar:
-            bar.start(10, 0)
-            _ = 1 // 0
+        with pytest.raises(ZeroDivisionError):
+            _fail_in(tmp_path)
         assert (ROOT.level, ROOT.handlers) == (level, [listener])
     finally:
         ROOT.setLevel(before)
