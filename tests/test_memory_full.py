@@ -37,7 +37,9 @@ def test_a_step_that_does_not_fit(
         UserError, match="The memory of cpu is full, with 8 images of 16 px at once on resnet18"
     ) as said:
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, budget=budget, **settings)
-    assert "or start with --optim.activation-checkpointing, --optim.accumulate 4, a smaller --batch-size" in str(said.value)
+    assert "or start with --optim.activation-checkpointing, --optim.accumulate 4, a smaller --batch-size" in str(
+        said.value
+    )
     assert "go on with" not in str(said.value), "nothing was learned"
 
 

@@ -65,7 +65,14 @@ def trained(messy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
         "device": "cpu",
     }
     outcome = byol.pretrain(
-        messy, out=out, quiet=True, seed=3, encoder__width=1.0, encoder__stem="standard", logging__log_every=1, **settings
+        messy,
+        out=out,
+        quiet=True,
+        seed=3,
+        encoder__width=1.0,
+        encoder__stem="standard",
+        logging__log_every=1,
+        **settings,
     )
     return out, outcome
 

@@ -15,19 +15,20 @@ from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
 from byol.config.run import PretrainConfig
-from byol.config.values import replace, to_json
-from byol.data.sources.embedded import embedded_photos
-from byol.data.sources.open import Source, open_source
-from byol.data.survey import Survey, survey
+from byol.config.values import to_json
+from byol.data.describe import describe
+from byol.data.sources.open import Source
+from byol.data.survey import Survey
 from byol.errors import UserError
-from byol.pretraining.setup import Run, check, describe_data, prepare
-from byol.recipes.auto import Facts, visible_settings
+from byol.pretraining.checks import check
+from byol.pretraining.planner import Planner
+from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
+from byol.recipes.facts import visible_settings
 from byol.recipes.presets import recipe_named
 from byol.runtime import device as machine
-from byol.runtime.metrics import RunLog
 
 EMBEDDED_MOST = 64
-"""Largest views, in pixels, for which the embedded photographs are measured where no data is given."""
+"""Largest views, in pixels, for which the embedded photographs are taken where no data is given."""
 ROUNDS = 3
 """Times that each figure is measured, in turn."""
 CEILINGS_SHARE, PROFILE_SHARE = 0.15, 0.15
@@ -101,13 +102,12 @@ def bench(
     """
     if not seconds > 0:
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
-    asked = visible_settings(settings)
-    device, _ = machine.choose_device(asked.device)
+    device, _ = machine.choose_device(visible_settings(settings).device)
     machine.make_ready(device)
-    run, seen = _prepared(data, recipe, asked, settings, device)
+    run, seen = _prepared(data, recipe, settings, device)
     ceilings = measure_ceilings(device, CEILINGS_SHARE * seconds, tiny)
-    limit = limit_of(run.config, run.channels, run.config.precision)
-    subject = Subject(run.config, run.loader, run.channels, run.config.precision)
+    limit = limit_of(run.config, run.data)
+    subject = Subject(run.loader)
     each = (1 - CEILINGS_SHARE - PROFILE_SHARE) * seconds / (3 * ROUNDS)
     rates = _in_turn(subject, each)
     together = statistics.median(rates["together"])
@@ -126,11 +126,10 @@ def bench(
         limit=limit,
         profile=measured,
     )
-    name = describe_data(run.loader.source, seen)
     return Report(
-        data=name,
+        data=describe(run.source, seen),
         images=run.images,
-        held=run.loader.held is not None,
+        held=run.loader.storage.decoded is not None,
         config=run.config,
         ceilings=ceilings,
         limit=limit,
@@ -143,32 +142,20 @@ def bench(
 
 
 def _prepared(
-    data: str | Path | Source | None, recipe: str, asked: PretrainConfig, settings: dict[str, Any], device: torch.device
+    data: str | Path | Source | None, recipe: str, settings: dict[str, Any], device: torch.device
 ) -> tuple[Run, Survey]:
-    """The loader and the config of the run that `pretrain` would start with the same words, were there no budget."""
-    chosen = recipe_named(recipe)
-
-    def resolve(source: Source) -> tuple[PretrainConfig, Survey]:
-        seen = survey(source)
-        facts = Facts(
-            survey=seen,
-            device=device.type,
-            free_memory=machine.free_memory(device),
-            given=frozenset(settings),
-            values=asked,
-        )
-        precision, _ = machine.choose_precision(asked.precision, device)
-        made = {**settings, "device": device.type, "precision": precision}
-        return replace(chosen.make(facts).config, **made), seen
-
-    source = embedded_photos() if data is None else open_source(data, asked.data.channels)
-    config, seen = resolve(source)
-    if data is None and config.image_size > EMBEDDED_MOST:
-        source = SyntheticPhotos()
-        config, seen = resolve(source)
-    check(config, source)
-    log = RunLog(None, config.logging, quiet=True)
-    return prepare(config, source, None, seen, device, None, log), seen
+    """The run that `pretrain` would start with the same words, were there no budget; and the survey of its images."""
+    chosen, channels = recipe_named(recipe), visible_settings(settings).data.channels
+    place = "photos:train" if data is None else data
+    images = open_images(place, monitor_for(place, None), channels, device)
+    planner, seen = Planner.of(chosen, images, device, settings)
+    if data is None and planner.config(planner.plan()).image_size > EMBEDDED_MOST:
+        images = Images(SyntheticPhotos(), None)
+        planner, seen = Planner.of(chosen, images, device, settings)
+    config = planner.config(planner.plan())
+    check(config, images.source)
+    with outputs(None, config, images.source.name, quiet=True) as silent:
+        return prepare(config, images, seen, device, silent), seen
 
 
 def _in_turn(subject: Subject, seconds: float) -> dict[str, list[float]]:

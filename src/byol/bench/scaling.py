@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from torch import nn
-
-from byol.bench.limits import MASTER_BYTES, VIEWS, Limit
+from byol.bench.dry_run import NORMS, DryStep
+from byol.bench.limits import MASTER_BYTES, Limit
 from byol.encoders.build import parameter_count
-from byol.methods.byol import BYOL
+from byol.methods.base import Method
 
 OVERLAP = 0.5
 """Part of the backward pass beside which gradients can travel: a weight's gradient is whole only when the backward pass
@@ -32,31 +31,26 @@ class Traffic:
         return self.gradients + self.statistics + self.gathered
 
 
-def traffic_of(method: BYOL, micro_batches: int = 1, joined: bool = False) -> Traffic:
-    """What an update of `micro_batches` micro-batches reduces.
+def traffic_of(method: Method, step: DryStep, micro_batches: int = 1, joined: bool = False) -> Traffic:
+    """What an update of `micro_batches` micro-batches reduces, each of which calls what `step` calls.
 
-    A batch norm of C channels reduces C means and C variances on each pass forward, and as many gradients of them on
-    each pass back; the target has no pass back. On a processor means and variances go one after the other
+    A batch norm of C channels reduces C means and C variances in each forward pass, and as many gradients of them in
+    each backward pass; a target network has no backward pass. On a CPU means and variances go one after the other
     (`BatchNormAcrossProcesses`). `joined` is PyTorch's SyncBatchNorm on GPUs: both in one call, and forward a gathering
-    of C means, C deviations and a count, which every process then joins by itself.
+    of C means, C deviations and a count, which every process then joins by itself. A method whose processes keep their
+    own statistics sends none.
     """
-    online = _channels(method.encoder, method.projector, method.predictor)
-    target = _channels(method.target_encoder, method.target_projector)
-    passes = VIEWS * micro_batches
-    layers = 2 * len(online) + len(target)
-    forward, back = 2 * (sum(online) + sum(target)), 2 * sum(online)
-    counts = len(online) + len(target)
+    calls = [call for call in step.layers if isinstance(call.layer, NORMS) and method.shared_batch_norm]
+    channels = [(int(call.layer.num_features), call.propagates) for call in calls]  # type: ignore[arg-type]
+    forward = 2 * sum(count for count, _ in channels)
+    back = 2 * sum(count for count, propagates in channels if propagates)
+    reductions = len(channels) + sum(propagates for _, propagates in channels)
     return Traffic(
         gradients=MASTER_BYTES * parameter_count(method),
-        statistics=MASTER_BYTES * passes * (back if joined else forward + back),
-        calls=passes * layers * (1 if joined else 2),
-        gathered=MASTER_BYTES * passes * (forward + counts) if joined else 0,
+        statistics=MASTER_BYTES * micro_batches * (back if joined else forward + back),
+        calls=micro_batches * reductions * (1 if joined else 2),
+        gathered=MASTER_BYTES * micro_batches * (forward + len(channels)) if joined else 0,
     )
-
-
-def _channels(*networks: nn.Module) -> list[int]:
-    norms = nn.modules.batchnorm._BatchNorm
-    return [layer.num_features for network in networks for layer in network.modules() if isinstance(layer, norms)]
 
 
 @dataclass(frozen=True, kw_only=True)

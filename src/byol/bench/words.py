@@ -18,7 +18,8 @@ def words(report: Report) -> list[str]:
         f"{_counted(report.findings.threads, 'thread')}; "
         f"torch {machine['torch']}",
         f"{report.data}, {held}",
-        f"{config.encoder}, {config.image_size} px, batch {config.batch_size}, {config.precision}, {config.optim.name}",
+        f"{config.method.name} on {config.encoder.name}, {config.image_size} px, batch {config.batch_size}, "
+        f"{config.precision}, {config.optim.name}",
         "",
         *_limit(report),
         "",

@@ -29,7 +29,7 @@ from byol.pretraining.monitor import Reading
 from byol.pretraining.plan_file import plan_as_toml, recipe_from_file
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
-from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
+from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import train
 from byol.recipes.facts import find_facts, visible_settings
@@ -103,8 +103,7 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    if monitor is None and data == "photos:train":
-        monitor = "photos:test"  # patches of regions that no training patch touches
+    monitor = monitor_for(data, monitor)
     request = Request(
         data=data, recipe=recipe, plan=plan, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings
     )
@@ -175,6 +174,7 @@ def make_plan(
     Raises:
         UserError: as `pretrain`.
     """
+    monitor = monitor_for(data, monitor)
     request = Request(data=data, recipe=recipe, monitor=monitor, budget=budget, quiet=True, settings=settings)
     with _on_device(settings) as device, planned_run(request, device, keeps=False) as (run, reasons):
         return plan_as_toml(run.config, reasons, run.source.name, command)
@@ -192,9 +192,7 @@ def planned_run(request: Request, device: torch.device, *, keeps: bool = True) -
     recipe = recipe_named(request.recipe) if request.plan is None else recipe_from_file(request.plan)
     channels = visible_settings(request.settings).data.channels
     images = open_images(request.data, request.monitor, channels, device)
-    facts, seen = find_facts(images.source, images.monitor, device, request.settings)
-    precision, why_precision = machine.choose_precision(facts.values.precision, device)
-    planner = Planner(recipe, facts, {"device": device.type, "precision": precision})
+    planner, seen = Planner.of(recipe, images, device, request.settings)
     plan = planner.plan()
     config = planner.config(plan)
     check(config, images.source)
@@ -208,7 +206,9 @@ def planned_run(request: Request, device: torch.device, *, keeps: bool = True) -
         reasons = plan.reasons if limit is None else planner.settled()
         start = f"recipe {request.recipe}" if request.plan is None else f"plan {request.plan}"
         log.info("\n  ".join([start, *reasons]))
-        why_device = machine.choose_device(facts.values.device)[1]
+        asked = planner.facts.values
+        _, why_device = machine.choose_device(asked.device)
+        precision, why_precision = machine.choose_precision(asked.precision, device)
         log.info(f"device {device.type}: {why_device}; precision {precision}: {why_precision}")
         run = prepare(config, images, seen, device, out)
         if limit is not None:
