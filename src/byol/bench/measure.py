@@ -13,7 +13,7 @@ from byol.bench.profile import Profile, Updates, begun, profile, untimed
 from byol.config.run import PretrainConfig
 from byol.data.batch import Batch, CropBatch
 from byol.data.loader import Loader
-from byol.methods.base import Method, Progress
+from byol.methods.base import Method, Progress, TrainingSet
 from byol.pretraining.checks import training_set
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import TrainStep
@@ -49,7 +49,7 @@ class Subject:
     """A batch whose views are made."""
 
     def __post_init__(self) -> None:
-        self.state = build_state(self.config, training_set(self.loader.storage.source), self.loader.device)
+        self.state = build_state(self.config, self.data, self.loader.device)
         self.train_step = TrainStep(self.state, self.config)
         self.scheduled = last_scheduled(self.state.method)
         self.ready = [batch.augmented() for batch in next(self._batches(1))]
@@ -60,6 +60,11 @@ class Subject:
     def config(self) -> PretrainConfig:
         """The settings of the run."""
         return self.loader.config
+
+    @property
+    def data(self) -> TrainingSet:
+        """What is known of the images."""
+        return training_set(self.loader.storage.source)
 
     def pipeline(self, batches: int) -> float:
         """All views, normalized, with nobody training; `untimed` batches are made before."""
