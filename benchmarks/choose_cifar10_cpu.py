@@ -12,17 +12,21 @@ from typing import Any
 
 import torch
 
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Loader
+from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all
 from byol.data.sources.open import TensorSource, open_source
 from byol.data.transform import Transform
-from byol.optim import schedules
+from byol.pretraining.checks import training_set
 from byol.pretraining.monitor import Monitor
-from byol.pretraining.train import build, train_step
-from byol.recipes.auto import small_views
+from byol.pretraining.setup import pipeline_of
+from byol.pretraining.state import build_state
+from byol.pretraining.train import train
+from byol.recipes.small import small_views
 from byol.runtime import device as machine
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
@@ -31,13 +35,13 @@ from workloads import DATA
 def starting_point(epochs: float) -> PretrainConfig:
     """The recipe as it was before this search; every variant is a change of it."""
     return PretrainConfig(
-        encoder="resnet10",
+        encoder=EncoderSpec(name="resnet10", width=0.5, stem="stride2"),
         image_size=32,
         batch_size=256,
         epochs=epochs,
-        network=NetworkConfig(width=0.5, stem="stride2", hidden=1024, output=128),
+        method=BYOLConfig(hidden=1024, output=128, tau=0.99),
         optim=OptimConfig(name="adamw", lr=2e-3, weight_decay=0.05, warmup_epochs=1),
-        target=TargetConfig(tau=0.99),
+        precision="bf16",
         augment=small_views(),
     )
 
@@ -82,31 +86,25 @@ def main() -> None:
     assert isinstance(everything.images, torch.Tensor)
     assert everything.source.labels is not None
     split = len(everything.images) - HELD_OUT
-    train = TensorSource(everything.images[:split], everything.source.labels[:split])
+    train_part = TensorSource(everything.images[:split], everything.source.labels[:split])
     held_out = TensorSource(everything.images[split:], everything.source.labels[split:])
     for name in options.variants or list(VARIANTS):
         config = replace(starting_point(options.epochs), **{**VARIANTS[name], "seed": options.seed})
         about = {**VARIANTS[name], "epochs": options.epochs, "seed": options.seed}
-        row = Row(name, "20-NN accuracy, held out", "accuracy", [run(config, train, held_out)], about)
+        row = Row(name, "20-NN accuracy, held out", "accuracy", [run(config, train_part, held_out)], about)
         show(row)
         write("choose-cifar10-cpu", [row], options.out)
 
 
-def run(config: PretrainConfig, train: TensorSource, held_out: TensorSource) -> float:
+def run(config: PretrainConfig, train_part: TensorSource, held_out: TensorSource) -> float:
     """20-NN accuracy after a whole schedule."""
     device = torch.device("cpu")
     transform = Transform(image_size=SEEN_AT, mean=config.encoder.mean, std=config.encoder.std)
-    monitor = Monitor(train, held_out, transform, device, workers=1, autocast=True)
-    state = build(config, 3, device)
-    state.method.train()
-    loader = Loader(train, config, device, workers=1, held=train.images)
-    total, warmup = config.total_steps(len(train)), config.warmup_steps(len(train))
-    autocast = torch.autocast("cpu", torch.bfloat16)
-    peak = config.optim.peak_lr(config.batch_size)
-    for batches in loader.batches(0, total):
-        lr = schedules.learning_rate(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
-        tau = schedules.tau(state.step, base=config.method.tau, total_steps=total)
-        train_step(state, state.method, batches, config, lr, tau, autocast)
+    monitor = Monitor(train_part, held_out, transform, device, workers=1, autocast=True)
+    state = build_state(config, training_set(train_part), device)
+    loader = Loader(Storage(train_part, 1, train_part.images), config, pipeline_of(config), device)
+    steps = loader.batches(0, config.total_steps(len(train_part)))
+    train(state, steps, config, len(train_part), lambda loss, norm, scheduled: True)
     return monitor.read(state.method.encoder, full=True).accuracy
 
 

@@ -22,7 +22,7 @@ from byol.paper.catalog import TABLES
 from byol.paper.cells import Cell
 from byol.paper.measure import Data, measure, open_data
 from byol.paper.scales import Scale, scale_named, watched
-from byol.recipes.auto import small_views
+from byol.recipes.small import small_views
 from byol.runtime import device as machine
 from results_file import RESULTS, Row, show, write
 from workloads import DATA

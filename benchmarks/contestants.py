@@ -62,10 +62,10 @@ class JpegFolder(Dataset[Any]):
 def encoder_for(workload: Workload) -> tuple[nn.Module, int]:
     """The workload's encoder and the length of its features: torchvision's ResNets, or the narrow net that is ours."""
     config = workload.config
-    if config.encoder.width != 1 or config.encoder not in ("resnet18", "resnet50"):
-        net = make_encoder(config.encoder, width=config.encoder.width, stem=config.encoder.stem)
+    if config.encoder.width != 1 or config.encoder.name not in ("resnet18", "resnet50"):
+        net = make_encoder(config.encoder)
         return net, int(net.num_features)  # type: ignore[arg-type]
-    net = torchvision.models.get_model(config.encoder, weights=None)
+    net = torchvision.models.get_model(config.encoder.name, weights=None)
     features = net.fc.in_features
     net.fc = nn.Identity()
     if config.encoder.stem == "small":

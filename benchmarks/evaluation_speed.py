@@ -69,8 +69,7 @@ def features(name: str, workload: Workload, small: str, jpeg: str, count: int, r
         source = TensorSource(images.held, name=source.name)
     source = source.subset([index % len(source) for index in range(count)])
     torch.manual_seed(0)
-    network = config.network
-    encoder = make_encoder(config.encoder, width=network.width, stem=network.stem).eval()
+    encoder = make_encoder(config.encoder).eval()
     encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     transform = Transform(image_size=config.image_size, mean=config.encoder.mean, std=config.encoder.std)
     workers, autocast = min(16, machine.cores()), chosen == "bf16"
@@ -86,8 +85,8 @@ def features(name: str, workload: Workload, small: str, jpeg: str, count: int, r
         {"features": extraction, "bare forward": bare(encoder, source, transform, device, autocast)}, rounds
     )
     about = {
-        "encoder": config.encoder,
-        "width": network.width,
+        "encoder": config.encoder.name,
+        "width": config.encoder.width,
         "image_size": config.image_size,
         "images": count,
         "batch_size": BATCH,

@@ -47,10 +47,10 @@ def measure(name: str, workload: Workload, options: argparse.Namespace) -> tuple
     """The figures of one workload, and the ceilings of each round."""
     ours = Ours(workload, load(workload, options.small, options.jpeg))
     assert ours.subject is not None
-    limit = limit_of(workload.config, 3, ours.precision)
+    limit = limit_of(ours.config, ours.subject.data)
     ceilings, steps, together, profiles = [], [], [], []
     for _ in range(1 if options.quick else options.rounds):
-        ceilings.append(measure_ceilings(ours.device, 0.1 if options.quick else 6.0, tiny=options.quick))
+        ceilings.append(measure_ceilings(ours.loader.device, 0.1 if options.quick else 6.0, tiny=options.quick))
         steps.append(ours.step())
         together.append(ours.together())
         profiles.append(ours.subject.profile(1 if options.quick else PROFILED[name]))

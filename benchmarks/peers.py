@@ -159,7 +159,7 @@ def _about(name: str, workload: Workload, workers: int) -> dict[str, object]:
     device, _ = machine.choose_device("auto")
     precision = machine.choose_precision("auto", device)[0] if name == "byol" else "bf16" if helped else "float32"
     return {
-        "encoder": config.encoder,
+        "encoder": config.encoder.name,
         "image_size": config.image_size,
         "batch_size": config.batch_size,
         "heads": [config.method.hidden, config.method.output],

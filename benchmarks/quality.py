@@ -91,7 +91,7 @@ def _about(outcome: Outcome) -> dict[str, object]:
     return {
         "recipe": plan.recipe,
         "images": plan.images,
-        "encoder": config.encoder,
+        "encoder": config.encoder.name,
         "width": config.encoder.width,
         "batch_size": config.batch_size,
         "epochs": config.epochs,

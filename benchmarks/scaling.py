@@ -23,14 +23,16 @@ from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from byol.bench.limits import on_paper
+from byol.bench.dry_run import batch_on_meta, build_on_meta, dry_step
 from byol.bench.measure import Subject
 from byol.bench.scaling import traffic_of
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Loader
+from byol.data.loader import Loader, Storage
 from byol.data.sources.embedded import embedded_photos
 from byol.errors import UserError
+from byol.methods.base import TrainingSet
+from byol.pretraining.setup import pipeline_of
 from byol.runtime import device as machine
 from byol.runtime import distributed
 from results_file import RESULTS, Row, ratios, show, write
@@ -75,7 +77,9 @@ def table(found: list[dict[int, dict[str, Any]]], tiny: bool) -> list[Row]:
     most = [count * rate for count, rate in ((PROCESSES[-1], rate) for rate in rates[1])]
     about = {"batch_size_each": config_of(1, tiny).batch_size, "threads_each": 1, "backend": "gloo", "steps": STEPS}
     sent = found[0][PROCESSES[-1]]
-    paper = traffic_of(on_paper(config_of(1, tiny), 3))
+    config = config_of(1, tiny)
+    method = build_on_meta(config, TrainingSet(images=config.batch_size))
+    paper = traffic_of(method, dry_step(method, batch_on_meta(config)))
     return [
         *(Row("scaling", f"{count} process{'es' * (count > 1)}", "images/s", rates[count], about) for count in rates),
         Row("scaling", "2 processes / twice 1 process", "ratio", ratios(rates[PROCESSES[-1]], most), about),
@@ -123,12 +127,12 @@ def work(tiny: bool) -> dict[str, Any]:
     machine.keep_freed_memory()
     torch.set_num_threads(1)
     with distributed.processes(device):
-        rank, world = distributed.rank(), distributed.world_size()
-        config = config_of(world, tiny)
+        config = replace(
+            config_of(distributed.world_size(), tiny), precision=machine.choose_precision("auto", device)[0]
+        )
         source = embedded_photos(per_photo=4 if tiny else None)
-        loader = Loader(source, config, device, 1, source.images, rank, world)
-        precision, _ = machine.choose_precision("auto", device)
-        subject = Subject(config, loader, 3, precision)
+        storage = Storage(source, 1, source.images)
+        subject = Subject(Loader(storage, config, pipeline_of(config), device, distributed.member()))
         distributed.barrier()
         rate = subject.together(1 if tiny else STEPS)
         return {"images_per_second": rate, **count_sent(subject)}
@@ -151,8 +155,8 @@ def count_sent(subject: Subject) -> dict[str, int]:
         finally:
             of_gradients[0] = False
 
-    if isinstance(subject.model, DistributedDataParallel):
-        subject.model.register_comm_hook(None, hook)
+    if isinstance(subject.train_step.model, DistributedDataParallel):
+        subject.train_step.model.register_comm_hook(None, hook)
     dist.all_reduce = counted
     try:
         subject.step(1)

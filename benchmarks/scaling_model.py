@@ -10,9 +10,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from byol.bench.limits import limit_of, on_paper
+from byol.bench.dry_run import batch_on_meta, build_on_meta, dry_step
+from byol.bench.limits import limit_of
 from byol.bench.scaling import OVERLAP, Cluster, scaled, traffic_of
 from byol.config.values import replace
+from byol.methods.base import TrainingSet
 from byol.recipes.presets import official
 from byol.runtime.checkpoint import write_atomically
 from results_file import RESULTS
@@ -20,20 +22,22 @@ from results_file import RESULTS
 GPUS = (8, 64, 512)
 LINKS = {"400 Gb/s": 50e9, "100 Gb/s": 12.5e9, "25 Gb/s": 3.125e9}
 """Of each GPU to other nodes."""
-FILE_BYTES = 138e9 / 1_281_167
-"""Mean size of ImageNet's training JPEGs: 138 GB (image-net.org) for 1,281,167 of them."""
+IMAGENET = TrainingSet(images=1_281_167)
+FILE_BYTES = 138e9 / IMAGENET.images
+"""Mean size of ImageNet's training JPEGs: 138 GB (image-net.org) for all of them."""
 DECODED_PER_CORE = 400
 """Images per second that a core decodes and crops twice: assumed; `byol bench` measures it."""
 
 
 def table() -> str:
     """The assumptions, and a line for each number of GPUs and each link."""
-    config = official(1000, lr=0.2, weight_decay=1.5e-6, tau=0.996)
-    traffic = traffic_of(on_paper(config, 3), joined=True)
+    config = replace(official(1000, lr=0.2, weight_decay=1.5e-6, tau=0.996), precision="bf16")
+    method = build_on_meta(config, IMAGENET)
+    traffic = traffic_of(method, dry_step(method, batch_on_meta(config)), joined=True)
     cluster = Cluster()
     lines = [
         "$ python benchmarks/scaling_model.py",
-        f"{config.encoder}, {config.image_size} px, batch {config.batch_size} over all GPUs, bf16",
+        f"{config.encoder.name}, {config.image_size} px, batch {config.batch_size} over all GPUs, bf16",
         f"a GPU: {cluster.peak / 1e12:g} TFLOP/s, {cluster.memory / 1e12:g} TB/s of memory, {cluster.reached:.0%} of "
         "either reached (assumed)",
         f"links: {cluster.inside / 1e9:g} GB/s within a node of {cluster.per_node}; "
@@ -46,7 +50,7 @@ def table() -> str:
         "GPUs  images each  link to nodes  compute  statistics  gradients  images/s  efficiency  node reads  cores/GPU",
     ]
     for gpus in GPUS:
-        limit = limit_of(replace(config, batch_size=config.batch_size // gpus), 3, "bf16")
+        limit = limit_of(replace(config, batch_size=config.batch_size // gpus), IMAGENET)
         for link, speed in LINKS.items() if gpus > cluster.per_node else [("none", cluster.between)]:
             found = scaled(limit, traffic, dataclasses.replace(cluster, between=speed), gpus)
             each = found.images_per_second / gpus

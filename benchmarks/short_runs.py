@@ -64,7 +64,7 @@ def setting(name: str) -> tuple[str, dict[str, float]]:
         _, side, epochs = name.split(":")
         return f"views of {side} px, {epochs} passes", {
             "image_size": int(side),
-            "eval_size": 64,
+            "encoder__input_size": 64,
             "epochs": float(epochs),
         }
     batch, peak = int(name.partition(":")[0]), float(name.partition(":")[2])

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 import taken
 from byol.bench.ceilings import synchronize
-from byol.bench.measure import LR, TAU
+from byol.bench.measure import LR, last_scheduled
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Batch
-from byol.pretraining.train import build, parallel, train_step
+from byol.data.batch import Batch
+from byol.methods.base import TrainingSet
+from byol.pretraining.state import build_state
+from byol.pretraining.train import TrainStep
 from byol.runtime import device as machine
 from options import common_options
 from results_file import Row, in_rounds, ratios, show, write
@@ -76,7 +78,7 @@ def compare(work: str, rounds: int, tiny: bool) -> list[Row]:
 
     speeds = in_rounds({way: lambda way=way: speed(way) for way in ways}, rounds)  # type: ignore[misc]
     config = config_of(work, tiny)
-    about = {"encoder": config.encoder, "image_size": config.image_size, "batch_size": config.batch_size}
+    about = {"encoder": config.encoder.name, "image_size": config.image_size, "batch_size": config.batch_size}
     rows = [Row(work, f"{way}: memory", "MB", memory[way], about) for way in ways]
     first = ways[0]
     for way in ways[1:]:
@@ -91,13 +93,14 @@ def measure(config: PretrainConfig, way: str, least: float) -> tuple[int, float]
     """Bytes that an update takes, and images per second over so many seconds at least."""
     device, _ = machine.choose_device(config.device)
     machine.make_ready(device)
-    bf16 = machine.choose_precision(config.precision, device)[0] == "bf16"
+    precision, _ = machine.choose_precision(config.precision, device)
+    config = replace(config, precision=precision)
     config = replace(config, optim__activation_checkpointing=way == WAYS[2], optim__compile=way == WAYS[4])
-    state = build(config, 3, device)
-    model = parallel(state.method, device, config.optim.compile).train()
+    state = build_state(config, TrainingSet(config.batch_size), device)
+    train_step, scheduled = TrainStep(state, config), last_scheduled(state.method)
     if way == WAYS[0]:
-        state.method.ways = lambda view1, view2: [(view1, view2)]  # type: ignore[method-assign, union-attr]
-    if way == WAYS[3] and bf16:
+        state.method.terms = lambda batch: [batch.views]  # type: ignore[method-assign]
+    if way == WAYS[3] and precision == "bf16":
         for layer in state.method.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.to(torch.bfloat16)
@@ -105,7 +108,7 @@ def measure(config: PretrainConfig, way: str, least: float) -> tuple[int, float]
     views = Batch((torch.randn(shape, device=device), torch.randn(shape, device=device)))
 
     def update() -> Tensor:
-        return train_step(state, model, [views], config, LR, TAU, machine.autocast(device, bf16))[0]
+        return train_step([views], LR, scheduled)[0]
 
     taken.forget(device)
     before = taken.now(device)

@@ -90,7 +90,9 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
         files = [file for file in WITH_GOALS if (folder / f"{file}.json").is_file()]
         rows = [row for file in files for row in _read(file, folder) if row["goal"] is not None]
     elif name == HEADLINES_ONLY:
-        rows = [row for file, *place in HEADLINES for row in _read(file, folder) if [row["group"], row["name"]] == place]
+        rows = [
+            row for file, *place in HEADLINES for row in _read(file, folder) if [row["group"], row["name"]] == place
+        ]
     else:
         file, _, group = name.partition("/")
         rows = [row for row in _read(file, folder) if group in ("", row["group"])]

@@ -9,7 +9,7 @@ run side by side.
 
 from typing import Any
 
-from byol.recipes.auto import small_views
+from byol.recipes.small import small_views
 from choose_paper_scale import train_all
 
 VARIATIONS: dict[str, dict[str, Any]] = {

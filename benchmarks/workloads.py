@@ -5,25 +5,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from byol.bench.measure import Subject, pipeline, timed
 from byol.bench.profile import begun
+from byol.config.encoder import EncoderSpec
+from byol.config.methods import BYOLConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import DataConfig, NetworkConfig, PretrainConfig, TargetConfig
+from byol.config.run import DataConfig, PretrainConfig
 from byol.config.values import replace
 from byol.config.views import AugmentConfig, ViewConfig
-from byol.data.loader import AHEAD, Loader, shrink_side
+from byol.data.crop import shrink_side
+from byol.data.loader import AHEAD, Loader, Storage
 from byol.data.memory import decode_all
 from byol.data.sources.open import Source, open_source
-from byol.recipes.auto import small_on_cpu
+from byol.pretraining.setup import pipeline_of
+from byol.recipes.small import small_on_cpu
 from byol.runtime import device as machine
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
-"""Where the small copies of CIFAR-10 and of ImageNet's validation photographs lie."""
+"""Where the small copies of CIFAR-10 and of ImageNet's validation photographs are."""
 IMAGES_IN_MEMORY = 8192
-"""Images of a small set that are decoded: more would only make the benchmark start later."""
+"""Images of a small set that are decoded; more would only delay the start."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Workload:
     goal: float | None = None
     """Least share of the step's speed that pipeline and step together must reach."""
     crops_only: bool = False
-    """Whether the loader hands crops over, decoded ahead, as it does for a GPU, which makes the views of them."""
+    """Whether the loader gives crops, prefetched, as it does for a GPU, which makes the views of them."""
 
     @property
     def from_files(self) -> bool:
@@ -48,22 +51,19 @@ class Workload:
 def resnet18_32() -> PretrainConfig:
     """ResNet-18 with the small stem at batch 128; heads and views as lightly's example has them (no blur at 32 px)."""
     return PretrainConfig(
-        encoder="resnet18",
+        encoder=EncoderSpec(name="resnet18", stem="small"),
         image_size=32,
         batch_size=128,
         epochs=200,
-        network=NetworkConfig(stem="small", hidden=1024, output=256),
+        method=BYOLConfig(hidden=1024, output=256, tau=0.99),
         optim=OptimConfig(name="sgd", lr=0.06, weight_decay=5e-4),
-        target=TargetConfig(tau=0.99),
         augment=AugmentConfig(view1=ViewConfig(blur=0.0), view2=ViewConfig(blur=0.0, solarize=0.2)),
     )
 
 
 def resnet50_224() -> PretrainConfig:
-    """The paper's networks and views at a batch that a small machine bears; files are decoded anew each time."""
-    return PretrainConfig(
-        encoder="resnet50", image_size=224, batch_size=16, epochs=100, data=DataConfig(memory="never")
-    )
+    """The paper's networks and views at a batch that fits a small machine; files are decoded anew each time."""
+    return PretrainConfig(image_size=224, batch_size=16, epochs=100, data=DataConfig(memory="never"))
 
 
 def narrow_32() -> PretrainConfig:
@@ -73,7 +73,7 @@ def narrow_32() -> PretrainConfig:
 
 def pipeline_32() -> PretrainConfig:
     """The paper's two views of small images, blur and all, at batch 512; no network."""
-    return PretrainConfig(encoder="resnet18", image_size=32, batch_size=512, network=NetworkConfig(stem="small"))
+    return PretrainConfig(encoder=EncoderSpec(name="resnet18", stem="small"), image_size=32, batch_size=512)
 
 
 WORKLOADS = {
@@ -89,7 +89,7 @@ CROPS_224 = Workload(replace(resnet50_224(), batch_size=64), steps=0, pipeline_b
 
 
 class CropLoader(Loader):
-    """A loader as on a GPU: crops are handed over, since the GPU makes the views."""
+    """A loader as on a GPU: it gives crops, since the GPU makes the views."""
 
     @property
     def views_in_threads(self) -> bool:
@@ -114,43 +114,51 @@ def load(workload: Workload, small: str | Path, jpeg: str | Path) -> Images:
     return Images(held.source, held.images)
 
 
+def loader_of(workload: Workload, images: Images, workers: int) -> Loader:
+    """The loader of a workload, with the precision that a run takes on this machine."""
+    device, _ = machine.choose_device(workload.config.device)
+    precision, _ = machine.choose_precision(workload.config.precision, device)
+    config = replace(workload.config, precision=precision)
+    kind, prefetched = (CropLoader, AHEAD) if workload.crops_only else (Loader, None)
+    storage = Storage(images.source, workers, images.held)
+    return kind(storage, config, pipeline_of(config), device, prefetched=prefetched)
+
+
 @dataclass
 class Ours:
-    """byol's side of a workload: the loader and the step of a run, with the precision that a run would take here."""
+    """byol's side of a workload: the loader and the step of a run."""
 
     workload: Workload
     images: Images
     workers: int = field(default_factory=lambda: min(16, machine.cores()))
     """Threads that decode."""
-    device: torch.device = field(init=False)
-    precision: str = field(init=False)
     loader: Loader = field(init=False)
     subject: Subject | None = field(init=False, default=None)
     """None where only the pipeline is measured."""
     position: int = 0
 
     def __post_init__(self) -> None:
-        config = self.workload.config
         machine.keep_freed_memory()  # as the product does
-        self.device, _ = machine.choose_device(config.device)
-        self.precision, _ = machine.choose_precision(config.precision, self.device)
-        kind, ahead = (CropLoader, AHEAD) if self.workload.crops_only else (Loader, None)
-        self.loader = kind(self.images.source, config, self.device, self.workers, self.images.held, ahead=ahead)
+        self.loader = loader_of(self.workload, self.images, self.workers)
         if self.workload.steps:
-            self.subject = Subject(config, self.loader, 3, self.precision)
+            self.subject = Subject(self.loader)
+
+    @property
+    def config(self) -> PretrainConfig:
+        """The run's settings, with the precision that it takes here."""
+        return self.loader.config
 
     def describe(self) -> dict[str, Any]:
         """What was run, for the results file."""
-        config = self.workload.config
         return {
-            "encoder": config.encoder,
-            "image_size": config.image_size,
-            "batch_size": config.batch_size,
+            "encoder": self.config.encoder.name,
+            "image_size": self.config.image_size,
+            "batch_size": self.config.batch_size,
             "images": len(self.images.source),
             "from": "files" if self.images.held is None else "memory",
-            "precision": self.precision,
+            "precision": self.config.precision,
             "channels_last": True,
-            "workers": self.loader.workers,
+            "workers": self.workers,
             "steps": self.workload.steps,
             "pipeline_batches": self.workload.pipeline_batches,
         }
@@ -168,7 +176,7 @@ class Ours:
         return pipeline(self.loader, batches, count)
 
     def step(self) -> float:
-        """Images per second of forward, backward, optimizer and target on views made before."""
+        """Images per second of forward, backward, optimizer and moving average on views made before."""
         assert self.subject is not None
         return self.subject.step(self.workload.steps)
 

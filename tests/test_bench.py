@@ -15,20 +15,23 @@ from byol.bench.ceilings import Ceilings
 from byol.bench.limits import Limit, Work, limit_of
 from byol.bench.measure import Subject, batches_in
 from byol.bench.profile import PARTS, Profile
-from byol.bench.run import Report, bench
+from byol.bench.run import Report, _prepared, bench
 from byol.bench.synthetic import COUNT, HEIGHT, WIDTH, SyntheticPhotos
 from byol.bench.words import words
 from byol.cli.main import main
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.loader import Loader
+from byol.data.loader import Loader, Storage
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource
 from byol.errors import UserError
+from byol.methods.base import TrainingSet
+from byol.pretraining.run import Request, planned_run
+from byol.pretraining.setup import monitor_for, pipeline_of
 from byol.runtime import device as machine
 from conftest import TINY, flags
 
-SETTINGS = {k: v for k, v in TINY.items() if not k.startswith("watch__")} | {"batch_size": 8}
+SETTINGS = {k: v for k, v in TINY.items() if not k.startswith("logging__")} | {"batch_size": 8}
 del SETTINGS["epochs"]
 QUICK: dict[str, Any] = {**SETTINGS, "recipe": "cifar10-cpu", "seconds": 0.2, "tiny": True}
 
@@ -141,8 +144,8 @@ def test_a_report_holds_what_was_measured(report: Report) -> None:
     assert report.config.optim.name == "adamw", "the recipe's"
     assert report.data.startswith("photos:train: 10200 images")
     assert report.held
-    assert report.images == 10200 - 1020, "a run keeps a tenth aside"
-    assert report.limit == limit_of(report.config, 3, "float32")
+    assert report.images == 10200, "readings are of other photographs"
+    assert report.limit == limit_of(report.config, TrainingSet(report.images))
     assert {name: len(values) for name, values in report.rates.items()} == {"pipeline": 3, "step": 3, "together": 3}
     assert all(value > 0 for values in report.rates.values() for value in values)
     assert report.findings.threads == torch.get_num_threads()
@@ -210,14 +213,59 @@ def test_wrong_commands_get_one_sentence(
 
 
 def test_large_views_without_data_are_of_photographs_made_up() -> None:
-    from byol.bench.run import _prepared
-
-    asked = {"image_size": 96, "batch_size": 4, "encoder": "resnet18"}
-    run, seen = _prepared(None, "auto", replace(PretrainConfig(), **asked), asked, torch.device("cpu"))
-    assert isinstance(run.loader.source, SyntheticPhotos)
+    asked = {"image_size": 96, "batch_size": 4, "encoder": "resnet18", "epochs": 1.0}
+    run, seen = _prepared(None, "auto", asked, torch.device("cpu"))
+    assert isinstance(run.source, SyntheticPhotos)
     assert run.images == seen.count == COUNT
-    assert run.loader.held is None
+    assert run.loader.storage.decoded is None
     assert run.config.image_size == 96
+
+
+CPU_RUN: dict[str, Any] = {"device": "cpu", "epochs": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe", "settings"),
+    [
+        ("folder", "auto", CPU_RUN),
+        ("labels", "auto", CPU_RUN),
+        ("photos:train", "auto", CPU_RUN),
+        ("photos:train", "photos", CPU_RUN),
+        ("labels", "cifar10-cpu", {**CPU_RUN, "batch_size": 32, "method": "moco", "method__queue": 64}),
+        ("labels", "auto", {**CPU_RUN, "method": "supervised", "encoder": "resnet18", "precision": "float32"}),
+    ],
+)
+def test_what_is_measured_is_the_run_that_pretrain_would_start(
+    data: str, recipe: str, settings: dict[str, Any], image_folder: Path, class_folder: Path
+) -> None:
+    """Held-out images, free memory and precision are looked at in one place."""
+    place = {"folder": str(image_folder), "labels": str(class_folder)}.get(data, data)
+    measured, _ = _prepared(place, recipe, dict(settings), torch.device("cpu"))
+    request = Request(data=place, monitor=monitor_for(place, None), recipe=recipe, quiet=True, settings=settings)
+    with planned_run(request, torch.device("cpu"), keeps=False) as (planned, _):
+        assert measured.config == planned.config
+        assert measured.images == planned.images
+        assert measured.source.fingerprint() == planned.source.fingerprint()
+
+
+@pytest.mark.parametrize(("method", "settings"), [("simclr", {}), ("moco", {"method__queue": 64, "method__splits": 2})])
+def test_other_methods_are_measured_too(
+    method: str, settings: dict[str, Any], image_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = {**SETTINGS, "method": method, **settings, "data__memory": "always"}
+    arguments = ["bench", str(image_folder), "--recipe", "cifar10-cpu", *flags(given), "--seconds", "0.1"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json", str(tmp_path / "bench.json")])
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert f"{method} on resnet18, 16 px, batch 8" in capsys.readouterr().out
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert record["config"]["method"]["name"] == method
+    parts, limit = record["seconds_per_update"]["parts"], record["limit"]["parts"]
+    has_target = method == "moco"
+    assert (parts["target forward"] > 0) == has_target
+    for part in ("target forward", "target update"):
+        assert (limit[part]["bytes"] > 0) == has_target
+    assert limit["online forward"]["flops"] > 0
 
 
 def test_photographs_made_up_are_like_imagenets() -> None:
@@ -238,12 +286,12 @@ def test_measuring_goes_on_where_it_ended_and_leaves_the_weights() -> None:
     taken: list[int] = []
 
     class Counting(Loader):
-        def _indices(self, step: int) -> torch.Tensor:
+        def _parts(self, step: int) -> Iterator[Any]:
             taken.append(step)
-            return super()._indices(step)
+            return super()._parts(step)
 
-    loader = Counting(source, config, torch.device("cpu"), 1, source.images)
-    subject = Subject(config, loader, 3, "float32")
+    loader = Counting(Storage(source, 1, source.images), config, pipeline_of(config), torch.device("cpu"))
+    subject = Subject(loader)
     weights = [p.clone() for p in subject.state.method.parameters()]
     for measure in (subject.pipeline, subject.together, subject.step):
         assert measure(2) > 0
@@ -256,8 +304,8 @@ def test_the_clock_starts_when_nothing_is_left_that_was_decoded_before(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(PretrainConfig(), **SETTINGS)
-    loader = Loader(FolderSource(image_folder, 3), config, torch.device("cpu"), 1, ahead=2)
-    subject = Subject(config, loader, 3, "float32")
+    storage = Storage(FolderSource(image_folder, 3), 1)
+    subject = Subject(Loader(storage, config, pipeline_of(config), torch.device("cpu"), prefetched=2))
     whole, taken, looks = Loader.batches, [0], []
 
     def counted(self: Loader, first: int, last: int) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Where time goes: the watch itself, that it changes nothing, and that time lands where it was spent."""
 
 import copy
+import dataclasses
 import functools
 import threading
 import time
@@ -13,23 +14,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from building import build, step_once
-from byol.augment import views
+from byol.augment import apply
 from byol.bench import profile as profiling
-from byol.bench.profile import PARTS, Profile, profile
+from byol.bench.dry_run import networks
+from byol.bench.profile import PARTS, Profile, Updates, profile
 from byol.bench.stopwatch import Stopwatch
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data import loader as loading
-from byol.data.loader import Loader
+from byol.data.loader import Loader, Storage
 from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource
-from byol.pretraining.state import TrainState
+from byol.methods.base import TrainingSet
+from byol.pretraining.setup import pipeline_of
+from byol.pretraining.state import TrainState, build_state
+from byol.pretraining.train import TrainStep
 from conftest import TINY
 
 CONFIG = replace(PretrainConfig(), **{**TINY, "optim__name": "lars", "batch_size": 8, "augment__view2__blur": 0.5})
 CPU = torch.device("cpu")
 UPDATES = 2
+STILL = {"tau": 1.0}
 
 
 class Clock:
@@ -113,17 +118,18 @@ def test_the_watch_comes_off_again() -> None:
     assert set(watch.seconds) == {"one", "all"}
 
 
-def setup(source: Any, held: Tensor | None, **settings: Any) -> tuple[State, Loader, PretrainConfig]:
+def setup(source: Any, decoded: Tensor | None, **settings: Any) -> tuple[TrainStep, Loader]:
     config = replace(CONFIG, **settings)
-    return build(config, 3, CPU), Loader(source, config, CPU, workers=2, held=held), config
+    loader = Loader(Storage(source, 2, decoded), config, pipeline_of(config), CPU)
+    return TrainStep(build_state(config, TrainingSet(len(source)), CPU), config), loader
 
 
-def from_memory(**settings: Any) -> tuple[State, Loader, PretrainConfig]:
+def from_memory(**settings: Any) -> tuple[TrainStep, Loader]:
     source = embedded_photos(per_photo=4)
     return setup(source, source.images, **settings)
 
 
-def from_files(folder: Path, **settings: Any) -> tuple[State, Loader, PretrainConfig]:
+def from_files(folder: Path, **settings: Any) -> tuple[TrainStep, Loader]:
     return setup(FolderSource(folder, 3), None, **settings)
 
 
@@ -131,14 +137,16 @@ def from_files(folder: Path, **settings: Any) -> tuple[State, Loader, PretrainCo
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_what_is_profiled_is_the_run_itself_bit_for_bit(held: bool, accumulate: int, image_folder: Path) -> None:
     made = from_memory if held else lambda **s: from_files(image_folder, **s)
-    state, loader, config = made(optim__accumulate=accumulate)  # type: ignore[operator]
-    state.method.train()
+    step, loader = made(optim__accumulate=accumulate)  # type: ignore[operator]
+    state = step.state
     expected = copy.deepcopy(state)
+    again = TrainStep(expected, loader.config)
     for parts in loader.batches(3, 3 + UPDATES + 1):
-        step_once(expected, parts, config, 0.3, 0.9)
+        again(parts, 0.3, {"tau": 0.9})
     places = everything_watched(state, loader)
     before = [vars(owner).get(name) for owner, name in places]
-    found = profile(state, loader, config, nullcontext(), first=3, updates=UPDATES, lr=0.3, tau=0.9)
+    children = dict(state.method.named_children())
+    found = profile(step, loader, Updates(3, UPDATES, {"tau": 0.9}, lr=0.3))
 
     assert state.step == expected.step == UPDATES + 1
     wanted = expected.method.state_dict()
@@ -148,11 +156,12 @@ def test_what_is_profiled_is_the_run_itself_bit_for_bit(held: bool, accumulate: 
         assert all(torch.equal(value, moved[key][name]) for name, value in values.items())
     after = [vars(owner).get(name) for owner, name in places]
     assert all(old is new for old, new in zip(before, after, strict=True)), "the watch came off"
-    assert found.images == config.batch_size
+    assert dict(state.method.named_children()) == children
+    assert found.images == loader.config.batch_size
 
 
 def everything_watched(state: TrainState, loader: Loader) -> list[tuple[Any, str]]:
-    """Where the watch was laid."""
+    """Where the stopwatch was put."""
     places: list[tuple[Any, str]] = []
 
     class Recorder(Stopwatch):
@@ -160,21 +169,70 @@ def everything_watched(state: TrainState, loader: Loader) -> list[tuple[Any, str
             places.append((owner, attribute))
             return nullcontext()
 
-    profiling.watch_on(Recorder(), state, loader)
+    with profiling.watch_on(Recorder(), state, loader):
+        pass
     return places
 
 
 def test_no_part_is_forgotten_and_they_add_up(image_folder: Path) -> None:
-    for state, loader, config in (from_memory(), from_files(image_folder)):
+    for step, loader in (from_memory(), from_files(image_folder)):
         began = time.perf_counter()
-        found = profile(state, loader, config, nullcontext(), first=0, updates=UPDATES)
+        found = profile(step, loader, Updates(0, UPDATES, STILL))
         whole = time.perf_counter() - began
         assert list(found.seconds) == list(PARTS)
         assert sum(found.shares().values()) == pytest.approx(1)
         assert found.total * UPDATES < whole
         assert not found.beside
-        decoded = {"decode"} if loader.held is None else set()
+        decoded = {"decode"} if loader.storage.decoded is None else set()
         assert {part for part, seconds in found.seconds.items() if seconds > 0} == set(PARTS) - {"decode"} | decoded
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "target"),
+    [("simclr", {}, False), ("moco", {"method__queue": 16, "method__splits": 2}, True), ("infonce", {}, True)],
+)
+def test_every_method_is_watched_alike(method: str, settings: dict[str, Any], target: bool) -> None:
+    step, loader = from_memory(method=method, **settings)
+    scheduled = {} if method == "simclr" else STILL
+    found = profile(step, loader, Updates(0, 1, scheduled))
+    assert found.seconds["online forward"] > 0
+    assert found.seconds["backward"] > 0
+    assert found.seconds["target update"] > 0
+    assert (found.seconds["target forward"] > 0) == target
+
+
+def test_a_timed_network_is_the_network() -> None:
+    """It has its attributes, and stands outside of what is compiled; lists of networks are opened."""
+    clock = Clock()
+    watch = Stopwatch(clock=clock)
+
+    class Inner(nn.Linear):
+        num_features = 5
+
+        def forward(self, x: Tensor) -> Tensor:
+            clock.now += 1
+            return super().forward(x)
+
+    class Two(profiling.Method):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = Inner(2, 2)
+            self.several = nn.ModuleList([Inner(2, 2)])
+
+    method = Two()
+    encoder, last = method.encoder, method.several[0]
+    method.encoder.compile(backend="eager")
+    assert [network for _, _, network in networks(method)] == [encoder, last]
+    with profiling.networks_timed(watch, method), torch.no_grad():
+        assert method.encoder.num_features == 5
+        assert method.encoder.weight is encoder.weight
+        method.several[0](torch.ones(1, 2))
+        with torch.enable_grad():
+            last(torch.ones(1, 2))
+            method.several[0](torch.ones(1, 2))
+    assert method.encoder is encoder
+    assert method.several[0] is last
+    assert watch.seconds == {"target forward": 1.0, "online forward": 1.0}
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, before: Callable[[], object]) -> None:
@@ -211,7 +269,7 @@ class OnTheWayBack(nn.Module):
         ("backward", 2),
         ("optimizer", 1),
         ("target update", 1),
-        ("waiting for images", 2),  # numbers of two views
+        ("waiting for images", 1),
         ("the rest", 1),
     ],
 )
@@ -219,9 +277,11 @@ def test_time_lands_where_it_was_spent(
     part: str, calls: int, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a clock that moves only within one function: its part has all of the time, every other part has none."""
-    state, loader, config = from_files(image_folder)
-    loader.workers = 1  # of two threads, one would see the other's time
-    method, clock = state.method, Clock()
+    step, loader = from_files(image_folder)
+    one = dataclasses.replace(loader.storage, workers=1)  # of two threads, one would see the other's time
+    loader = dataclasses.replace(loader, storage=one)
+    state, clock = step.state, Clock()
+    method = state.method
     monkeypatch.setattr(profiling, "Stopwatch", functools.partial(Stopwatch, clock=clock))
 
     def tick() -> None:
@@ -231,28 +291,28 @@ def test_time_lands_where_it_was_spent(
         method.predictor.append(OnTheWayBack(tick))
     else:
         owner, name = {
-            "decode": (loader.source, "read"),
+            "decode": (loader.storage.source, "read"),
             "crop": (loading, "crop"),
-            "color": (views, "normalize_images"),
+            "color": (apply, "normalize_images"),
             "online forward": (method.projector[0], "forward"),
             "target forward": (method.target_projector[0], "forward"),
             "optimizer": (state.optimizer, "_ratios"),
             "target update": (torch, "_foreach_lerp_"),
-            "waiting for images": (loading, "draw_view"),
+            "waiting for images": (loading, "generator_of"),
             "the rest": (state.optimizer, "zero_grad"),
         }[part]
         instead(monkeypatch, owner, name, tick)
-    found = profile(state, loader, config, nullcontext(), first=0, updates=1)
+    found = profile(step, loader, Updates(0, 1, STILL))
     assert found.seconds == {**dict.fromkeys(PARTS, 0.0), part: float(calls)}
 
 
 def test_what_runs_ahead_is_counted_beside(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state, loader, config = from_files(image_folder)
-    assert loader.decodes_ahead == 0
-    loader.ahead = 1
-    assert loader.decodes_ahead == 1
-    instead(monkeypatch, loader.source, "read", lambda: time.sleep(0.02))
-    found = profile(state, loader, config, nullcontext(), first=0, updates=4)
+    step, loader = from_files(image_folder)
+    assert loader.prefetches == 0
+    loader = dataclasses.replace(loader, prefetched=1)
+    assert loader.prefetches == 1
+    instead(monkeypatch, loader.storage.source, "read", lambda: time.sleep(0.02))
+    found = profile(step, loader, Updates(0, 4, STILL))
     assert set(found.beside) == {"decode", "crop"}
     assert found.beside["decode"] >= 0.6 * 8 * 0.02, "a batch is decoded for every update while the watch is on"
     assert found.seconds["decode"] == 0

@@ -3,11 +3,16 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
-from byol.bench.limits import Limit, Work, on_paper
+from byol.bench.dry_run import batch_on_meta, build_on_meta, dry_step
+from byol.bench.limits import Limit, Work
 from byol.bench.scaling import OVERLAP, Cluster, Traffic, scaled, traffic_of
 from byol.config.run import PretrainConfig
+from byol.config.values import replace
+from byol.data.batch import Batch
+from byol.methods.base import TrainingSet
 from byol.methods.byol import BYOL
 from byol.methods.heads import MLP
 
@@ -18,23 +23,43 @@ def tiny() -> BYOL:
     return BYOL(encoder, MLP(4, 7, 2), MLP(2, 9, 2))
 
 
+def traffic(micro_batches: int = 1, joined: bool = False) -> Traffic:
+    """Of the tiny network; its encoder gives the four channels of one pixel."""
+    method = tiny()
+    return traffic_of(method, dry_step(method, Batch((torch.rand(2, 3, 1, 1),) * 2)), micro_batches, joined)
+
+
 def test_traffic_is_counted_as_by_hand() -> None:
     weights = 12 + 8 + (4 * 7 + 7) + 14 + 7 * 2 + (2 * 9 + 9) + 18 + 9 * 2
     online, target = 4 + 7 + 9, 4 + 7
     values = 2 * 2 * (2 * online + target)  # views; mean and variance; forward and back, of the target forward only
-    assert traffic_of(tiny()) == Traffic(4 * weights, 4 * values, 2 * 2 * (2 * 3 + 2))
+    assert traffic() == Traffic(4 * weights, 4 * values, 2 * 2 * (2 * 3 + 2))
     back, gathered = 2 * 2 * online, 2 * (2 * (online + target) + 3 + 2)  # means, deviations, a count a layer
-    assert traffic_of(tiny(), joined=True) == Traffic(4 * weights, 4 * back, 2 * (2 * 3 + 2), 4 * gathered)
-    assert traffic_of(tiny(), micro_batches=3) == Traffic(4 * weights, 3 * 4 * values, 3 * 2 * 2 * (2 * 3 + 2))
-    assert traffic_of(tiny()).bytes == 4 * (weights + values)
+    assert traffic(joined=True) == Traffic(4 * weights, 4 * back, 2 * (2 * 3 + 2), 4 * gathered)
+    assert traffic(micro_batches=3) == Traffic(4 * weights, 3 * 4 * values, 3 * 2 * 2 * (2 * 3 + 2))
+    assert traffic().bytes == 4 * (weights + values)
 
 
 def test_the_papers_network_sends_its_35_million_weights() -> None:
-    traffic = traffic_of(on_paper(PretrainConfig(batch_size=2), 3))
+    config = PretrainConfig(batch_size=2)
+    method = build_on_meta(config, TrainingSet(images=2))
+    traffic = traffic_of(method, dry_step(method, batch_on_meta(config)))
     resnet50 = 25_557_032 - 2049 * 1000  # torchvision's count, without the classifier
     projector = 2048 * 4096 + 4096 + 2 * 4096 + 4096 * 256
     predictor = 256 * 4096 + 4096 + 2 * 4096 + 4096 * 256
     assert traffic.gradients == 4 * (resnet50 + projector + predictor)
+
+
+@pytest.mark.parametrize(("shuffle", "calls"), [(True, 0), (False, 2 * (2 * 21 + 21))])
+def test_moco_sends_statistics_only_where_they_are_shared(shuffle: bool, calls: int) -> None:
+    """A ResNet-18 has 20 batch norms and the projector one; queries have a backward pass, keys have none."""
+    config = replace(PretrainConfig(), encoder="resnet18", method="moco", method__queue=16)
+    config = replace(config, method__shuffle=shuffle, method__splits=2, batch_size=8, image_size=32)
+    method = build_on_meta(config, TrainingSet(images=100))
+    found = traffic_of(method, dry_step(method, batch_on_meta(config)))
+    assert found.calls == calls
+    assert (found.statistics > 0) == (calls > 0)
+    assert found.gradients > 0
 
 
 CLUSTER = Cluster(peak=100.0, memory=10.0, reached=0.5, per_node=4, inside=8.0, between=2.0, hop=0.25)

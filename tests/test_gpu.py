@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorded_rates import check_rates
 from torch import Tensor
 
 from building import build, step_once
@@ -28,7 +29,6 @@ from byol.pretraining.train import runner, train_step
 from byol.runtime.cuda_graph import Recorded
 from byol.runtime.seeds import generator_of
 from golden_names import load
-from recorded_rates import check_rates
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,35 +1,22 @@
-"""The limit: the fewest floating-point operations and bytes that one update of BYOL needs.
+"""The limit: the fewest floating-point operations and bytes that one update of a method needs.
 
 Operations are those of the matrix products, convolutions among them, counted directly (2 per multiply-add). Bytes
-follow a model in which everything else is free: norms, activations and losses are done while a product writes or reads
-its values, and nothing is copied or cast twice. Less is possible only where values stay in the caches from one product
-to the next, or where a fast algorithm (Winograd) multiplies less than a direct convolution.
+follow a model in which everything else is free: norms, activations and losses are computed while a product writes or
+reads its values, and nothing is copied or cast twice. Less is possible only where values stay in the caches from one
+product to the next, or where a fast algorithm (Winograd) multiplies less than a direct convolution.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-
 from byol.bench.ceilings import Ceilings
+from byol.bench.dry_run import PRODUCTS, DryStep, batch_on_meta, build_on_meta, dry_step
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
-from byol.config.values import replace
-from byol.data.batch import Batch
-from byol.errors import UserError
+from byol.encoders.build import parameter_count
 from byol.methods.base import Method, TrainingSet
-from byol.methods.table import method_class
-from byol.pretraining.state import build_state
 
-PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-"""Layers whose outputs are written to memory."""
-IMAGE_DIMS = 4
-"""Dimensions of a batch of images; features have two."""
 MASTER_BYTES = 4
-"""Bytes of a weight, of its gradient and of its moments: float32 whatever the passes compute in."""
+"""Bytes of a weight, of its gradient and of its moments: float32, whatever the passes compute in."""
 VALUE_BYTES = {"bf16": 2, "float32": 4}
 """Bytes of a value that the passes read and write."""
 
@@ -77,38 +64,31 @@ class Limit:
         return self.total.bytes / ceilings.bandwidth > self.total.flops / ceilings.peak(self.precision)
 
 
-def limit_of(config: PretrainConfig, precision: str) -> Limit:
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an update computes with."""
+
+    precision: str
+    """`bf16` or `float32`: that of the passes."""
+    moments: int
+    """Values that the optimizer keeps per weight."""
+    micro_batches: int = 1
+    """Micro-batches of an update, all alike."""
+
+
+def limit_of(config: PretrainConfig, data: TrainingSet) -> Limit:
     """The limit of one update of a run, in one process; nothing is computed and no memory taken.
 
     Args:
-        config: of the run.
-        precision: `bf16` or `float32`.
+        config: of the run; its precision is `bf16` or `float32`.
+        data: what is known of the training images.
 
     Raises:
-        UserError: a method whose step cannot be followed without computing it.
+        UserError: the method's step does not run on shapes alone.
     """
-    parts = config.optim.accumulate
-    return count(on_paper(config), batch_on_paper(config), VALUE_BYTES[precision], moments(config.optim), parts)
-
-
-def on_paper(config: PretrainConfig) -> Method:
-    """The method of a run with shapes only: no weights are drawn, no memory is taken."""
-    plain = replace(config, optim__activation_checkpointing=False)  # what is computed twice need not be
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        data = TrainingSet(config.batch_size, labels=[0, 1])
-        return build_state(plain, data, torch.device("meta")).method.train()
-
-
-def batch_on_paper(config: PretrainConfig) -> Batch:
-    """A micro-batch of a run, with shapes only."""
-    method, count = method_class(config.method), config.batch_size // config.optim.accumulate
-    with torch.device("meta"):
-        views = tuple(
-            torch.empty(count, config.encoder.channels, view.size, view.size) for view in method.views(config)
-        )
-        numbers = torch.empty(count, dtype=torch.long)
-    labels, index = (numbers if need in method.needs else None for need in ("labels", "index"))
-    return Batch(views, labels, index)
+    batch, method = batch_on_meta(config), build_on_meta(config, data)
+    arithmetic = Arithmetic(config.precision, moments(config.optim), config.optim.accumulate)
+    return count(method, dry_step(method, batch), len(batch.views[0]), arithmetic)
 
 
 def moments(optim: OptimConfig) -> int:
@@ -118,95 +98,40 @@ def moments(optim: OptimConfig) -> int:
     return 0 if optim.name == "sgd" and optim.momentum == 0 else 1
 
 
-def count(method: Method, batch: Batch, value_bytes: int, moments: int, micro_batches: int = 1) -> Limit:
-    """The limit of an update of `micro_batches` micro-batches like `batch`.
+def count(method: Method, step: DryStep, images: int, arithmetic: Arithmetic) -> Limit:
+    """The limit of an update whose micro-batches each have `images` images and call what `step` calls.
 
-    The networks are the children of a method. With W the weights of a network, A the outputs of its convolutions and
-    linear layers, V the values of the images it is given, and b the bytes of a value, each pass moves at least
+    A pass with gradients enabled is `online forward`, one without is `target forward`; products outside the networks,
+    such as those of a contrastive loss, count their operations as `online forward` and no bytes. With W the weights of
+    a network, A the outputs of its convolutions and linear layers, V the values of the images that it is given (0 for a
+    head), and b the bytes of a value, a pass moves at least
 
     - forward: W and V read, A written and read once: b (W + V + 2 A);
-    - backward: W, V and A read, the gradients of A written and read once: b (W + V + 3 A);
+    - backward: W, V and A read, the gradients of A written and read once: b (W + V + 3 A).
 
-    and an update moves 4 W for gradients written, 4 W (3 + 2 moments) in the optimizer (gradient read, weight and
-    moments read and written), and 8 bytes of each weight that no gradient reaches, as a target has them; where b < 4
-    the last two also write the copy in b bytes that the next passes read.
-
-    Raises:
-        UserError: a method whose step cannot be followed without computing it.
+    An update moves 4 W for gradients written, 4 W (3 + 2 moments) in the optimizer (gradient read, weight and moments
+    read and written), and 8 bytes of each weight that no gradient reaches (`target update`). Where b < 4 the last two
+    also write the copy in b bytes that the next passes read.
     """
-    online, target, backward = _passes(method, batch)
-    learned = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    kept = sum(p.numel() for p in method.parameters() if not p.requires_grad)
-    copied = value_bytes if value_bytes < MASTER_BYTES else 0
+    width, repeats = VALUE_BYTES[arithmetic.precision], arithmetic.micro_batches
+    trained = parameter_count(method)
+    kept = sum(p.numel() for p in method.parameters()) - trained
+    copied = width if width < MASTER_BYTES else 0
+    products = [call for call in step.layers if isinstance(call.layer, PRODUCTS)]
 
-    def forward(seen: Passes) -> Work:
-        values = seen.weights + seen.images + 2 * seen.outputs
-        return Work(micro_batches * seen.flops, micro_batches * value_bytes * values)
+    def forward(learns: bool) -> int:
+        """Bytes of the passes with, or without, gradients."""
+        read = sum(p.weights + p.image_values for p in step.passes if p.learns == learns)
+        return repeats * width * (read + 2 * sum(call.outputs for call in products if call.learns == learns))
 
-    values = online.weights + online.images + 3 * online.outputs
+    target = sum(p.flops for p in step.passes if not p.learns)
+    read_again = sum(p.weights + p.image_values for p in step.passes if p.propagates)
+    back = read_again + 3 * sum(call.outputs for call in products if call.propagates)
     parts = {
-        "online forward": forward(online),
-        "target forward": forward(target),
-        "backward": Work(micro_batches * backward, micro_batches * value_bytes * values + MASTER_BYTES * learned),
-        "optimizer": Work(0, learned * (MASTER_BYTES * (3 + 2 * moments) + copied)),
+        "online forward": Work(repeats * (step.forward - target), forward(learns=True)),
+        "target forward": Work(repeats * target, forward(learns=False)),
+        "backward": Work(repeats * step.backward, repeats * width * back + MASTER_BYTES * trained),
+        "optimizer": Work(0, trained * (MASTER_BYTES * (3 + 2 * arithmetic.moments) + copied)),
         "target update": Work(0, kept * (2 * MASTER_BYTES + copied)),
     }
-    precision = next(name for name, size in VALUE_BYTES.items() if size == value_bytes)
-    return Limit(parts, micro_batches * len(batch.views[0]), precision)
-
-
-@dataclass
-class Passes:
-    """What the passes of some networks do, added up."""
-
-    flops: int = 0
-    weights: int = 0
-    images: int = 0
-    outputs: int = 0
-
-
-def _passes(method: Method, batch: Batch) -> tuple[Passes, Passes, int]:
-    """Passes with a gradient, passes without, and the operations of the backward pass, of one micro-batch."""
-    online, target = Passes(), Passes()
-    with FlopCounterMode(display=False) as counter, _watched(method, online, target, counter):
-        try:
-            losses = [method(*term) for term in method.terms(batch)]
-            forward = counter.get_total_flops()
-            for loss in losses:
-                loss.backward()
-        except (NotImplementedError, RuntimeError) as error:
-            raise UserError(
-                f"The limit of {type(method).__name__} cannot be counted ({' '.join(str(error).split())[:80]}); give "
-                "--method byol."
-            ) from error
-        return online, target, counter.get_total_flops() - forward
-
-
-@contextmanager
-def _watched(method: Method, online: Passes, target: Passes, counter: FlopCounterMode) -> Iterator[None]:
-    """Add up what the children of a method do: where gradients are recorded in `online`, else in `target`."""
-    handles = []
-    before: list[int] = []
-
-    def passes() -> Passes:
-        return online if torch.is_grad_enabled() else target
-
-    def begin(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        before.append(counter.get_total_flops())
-        passes().weights += sum(p.numel() for p in module.parameters())
-        passes().images += sum(x.numel() for x in inputs if x.ndim == IMAGE_DIMS)
-
-    def end(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        passes().flops += counter.get_total_flops() - before.pop()
-
-    def product(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        passes().outputs += output.numel()
-
-    for network in method.children():
-        handles += [network.register_forward_pre_hook(begin), network.register_forward_hook(end)]
-        handles += [m.register_forward_hook(product) for m in network.modules() if isinstance(m, PRODUCTS)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return Limit(parts, repeats * images, arithmetic.precision)

@@ -1,26 +1,28 @@
-"""Where the time of an update goes, in plain words: a watch on `TrainStep` and the loader while they do their work.
+"""Where the time of an update goes: a stopwatch on the step and the loader of a run while they work.
 
-Nothing is composed anew: the updates that are timed are a run's own, so what they train is what a run trains. On a GPU
-the watch waits for the device at each look, so parts that overlap in a run stand here one after the other; their sum is
-longer than an update is.
+The updates that are timed are a run's own, so what they train is what a run trains. On a GPU the stopwatch waits for
+the device at each look, so parts that overlap in a run stand here one after the other; their sum is longer than an
+update is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from byol.augment import crop as crops
+from byol.augment import apply
 from byol.bench.ceilings import synchronize
+from byol.bench.dry_run import networks
 from byol.bench.stopwatch import Stopwatch
-from byol.data import batch as batching
+from byol.data import batch as batches_
 from byol.data import loader as loading
 from byol.data.batch import CropBatch
 from byol.data.loader import Loader
-from byol.methods.base import Progress
+from byol.methods.base import Method
 from byol.pretraining.state import TrainState
 from byol.pretraining.train import TrainStep
 
@@ -32,11 +34,11 @@ PARTS = {
     CROP: "crops and their resizing",
     COLOR: "flips, color, blur, solarize, normalization",
     WAITING: "drawing numbers, gathering images, and waiting for the threads that decode",
-    ONLINE: "networks that learn, on all views",
-    TARGET: "networks that no gradient reaches, such as a target",
-    BACKWARD: "gradients of the online network",
+    ONLINE: "passes with gradients, of all networks on all views",
+    TARGET: "passes without gradients, such as those of a target network",
+    BACKWARD: "gradients of the trained networks",
     OPTIMIZER: "new weights",
-    UPDATE: "what the method does after the step: the target's moving average",
+    UPDATE: "what the method does after the optimizer, such as a moving average",
     REST: "loss, gradient norm, clearing gradients",
 }
 """Every part, in the order of an update, and what it is."""
@@ -58,90 +60,109 @@ class Profile:
         return sum(self.seconds.values())
 
     def shares(self) -> dict[str, float]:
-        """Part of the whole that each takes."""
+        """Share of the whole that each part takes."""
         return {part: seconds / self.total for part, seconds in self.seconds.items()}
 
 
-def profile(train_step: TrainStep, loader: Loader, *, first: int, updates: int) -> Profile:
-    """Train `updates` updates from step `first` on, with a watch on the parts; `untimed` ones before, without.
+@dataclass(frozen=True)
+class Updates:
+    """Which updates are profiled, and with what numbers."""
 
-    Args:
-        train_step: its state is trained further, at a learning rate of 0.
-        loader: where the images come from.
-        first: the step whose images come next.
-        updates: how many are timed.
+    first: int
+    """Step of the first; the `untimed` ones come before those that are timed."""
+    timed: int
+    scheduled: Mapping[str, float]
+    """What the method is given after each step."""
+    lr: float = 0.0
+    """Learning rate; at 0 the weights stay as they are."""
+
+
+def profile(train_step: TrainStep, loader: Loader, updates: Updates) -> Profile:
+    """Train some updates with a stopwatch on the parts; `untimed` ones before, without.
+
+    A step that is replayed from CUDA graphs is computed operation by operation here: a replay has no parts.
     """
-    config = loader.config
-    batches = loader.batches(first, first + begun(loader, updates))
-    scheduled = train_step.state.method.scheduled(LAST)
+    step, state = train_step.uncaptured(), train_step.state
+    batches = loader.batches(updates.first, updates.first + begun(loader, updates.timed))
     for parts in islice(batches, untimed(loader)):
-        train_step(parts, 0.0, scheduled)
+        step(parts, updates.lr, updates.scheduled)
     watch = Stopwatch(lambda: synchronize(loader.device))
-    with watch_on(watch, train_step.state, loader), watch.part(REST):
-        for parts in islice(_waited(watch, batches), updates):
-            train_step(parts, 0.0, scheduled)
-    seconds = {part: watch.seconds[part] / updates for part in PARTS}
-    beside = {part: spent / updates for part, spent in watch.beside.items()}
+    with watch_on(watch, state, loader), watch.part(REST):
+        for parts in islice(_waited(watch, batches), updates.timed):
+            step(parts, updates.lr, updates.scheduled)
+    seconds = {part: watch.seconds[part] / updates.timed for part in PARTS}
+    beside = {part: spent / updates.timed for part, spent in watch.beside.items()}
     if not loader.prefetches:
         seconds, beside = _put_threads_in_line(seconds, beside, loader.storage.workers), {}
-    return Profile(seconds, beside, config.batch_size)
-
-
-LAST = Progress(1, 1)
-"""The end of a run: what `Method.scheduled` gives there leaves a moving average as it is."""
+    return Profile(seconds, beside, loader.config.batch_size)
 
 
 def untimed(loader: Loader) -> int:
-    """Batches that are taken before the clock starts: one, and those that were prefetched before."""
+    """Batches that are taken before the clock starts: one, and what was prefetched while nobody asked."""
     return 1 + loader.prefetches
 
 
 def begun(loader: Loader, timed: int) -> int:
-    """Batches that are begun for so many timed ones: those before, and as many as are prefetched beyond the last, so
-    that neither filling the queue nor emptying it is counted."""
+    """Batches that are begun for so many timed ones: the untimed ones before, and as many as are prefetched beyond the
+    last, so that neither a queue's filling nor its emptying is counted."""
     return untimed(loader) + timed + loader.prefetches
 
 
 @contextmanager
 def watch_on(watch: Stopwatch, state: TrainState, loader: Loader) -> Iterator[None]:
-    """Lay the watch on every part of an update, for the time of a `with`.
-
-    A method's children are its networks: those with weights that learn are timed as `ONLINE`, the others as `TARGET`.
-    """
-    method = state.method
+    """Put the stopwatch on every part of an update that has a function or a network of its own."""
     places = [
         (loader.storage.source, "image", DECODE),
         (loading, "crop", CROP),
-        (batching, "make_views", COLOR),
         (loading, "make_views_of_one", COLOR),
-        (batching, "fused_views", COLOR),
-        (crops, "crop_views", CROP),
+        (batches_, "make_views", COLOR),
+        (batches_, "fused_views", COLOR),
+        (apply, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMIZER),
-        (method, "after_step", UPDATE),
+        (state.method, "after_step", UPDATE),
     ]
     with ExitStack() as stack:
         for owner, attribute, part in places:
             stack.enter_context(watch.on(owner, attribute, part))
-        for name, network in list(method.named_children()):
-            learns = any(p.requires_grad for p in network.parameters())
-            setattr(method, name, Timed(network, watch, ONLINE if learns else TARGET))
-            stack.callback(setattr, method, name, network)
+        stack.enter_context(networks_timed(watch, state.method))
         yield
 
 
-class Timed(nn.Module):
-    """A network whose calls count for a part of the watch; what torch.compile has compiled lies within."""
+@contextmanager
+def networks_timed(watch: Stopwatch, method: Method) -> Iterator[None]:
+    """Put a `TimedNetwork` in the place of each network of a method, and the networks back at the end."""
+    found = list(networks(method))
+    for owner, name, network in found:
+        setattr(owner, name, TimedNetwork(network, watch))
+    try:
+        yield
+    finally:
+        for owner, name, network in found:
+            setattr(owner, name, network)
 
-    def __init__(self, network: nn.Module, watch: Stopwatch, part: str) -> None:
+
+class TimedNetwork(nn.Module):
+    """A network whose passes are timed, apart by whether gradients are enabled; else it is the network.
+
+    It stands outside of what torch.compile compiles.
+    """
+
+    def __init__(self, network: nn.Module, watch: Stopwatch) -> None:
         super().__init__()
-        self.network, self.watch, self.part = network, watch, part
+        self.network, self._watch = network, watch
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """What the network gives."""
-        with self.watch.part(self.part):
-            output: Tensor = self.network(*inputs)
-            return output
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """What the network returns."""
+        with self._watch.part(ONLINE if torch.is_grad_enabled() else TARGET):
+            return self.network(*inputs, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        """Its own attributes, then the network's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("network"), name)
 
 
 def _waited(watch: Stopwatch, batches: Iterator[list[CropBatch]]) -> Iterator[list[CropBatch]]:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +17,18 @@ from byol.bench.synthetic import SyntheticPhotos
 from byol.config.run import PretrainConfig
 from byol.config.values import to_json
 from byol.data.describe import describe
-from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.open import Source
+from byol.data.survey import Survey
 from byol.errors import UserError
-from byol.pretraining.run import Request, plan_for, prepared_run
-from byol.pretraining.setup import Run
+from byol.pretraining.checks import check
+from byol.pretraining.planner import Planner
+from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
 from byol.recipes.facts import visible_settings
+from byol.recipes.presets import recipe_named
 from byol.runtime import device as machine
 
 EMBEDDED_MOST = 64
-"""Largest views, in pixels, for which the embedded photographs are measured where no data is given."""
+"""Largest views, in pixels, for which the embedded photographs are taken where no data is given."""
 ROUNDS = 3
 """Times that each figure is measured, in turn."""
 CEILINGS_SHARE, PROFILE_SHARE = 0.15, 0.15
@@ -104,16 +104,10 @@ def bench(
         raise UserError(f"{seconds:g} seconds were given; give --seconds above 0.")
     device, _ = machine.choose_device(visible_settings(settings).device)
     machine.make_ready(device)
-    with _prepared(data, recipe, settings, device) as (run, name):
-        return _measured(run, name, seconds, tiny)
-
-
-def _measured(run: Run, name: str, seconds: float, tiny: bool) -> Report:
-    """Measure a prepared run."""
-    device = run.device
+    run, seen = _prepared(data, recipe, settings, device)
     ceilings = measure_ceilings(device, CEILINGS_SHARE * seconds, tiny)
-    limit = limit_of(run.config, run.config.precision)
-    subject = Subject(run.config, run.loader)
+    limit = limit_of(run.config, run.data)
+    subject = Subject(run.loader)
     each = (1 - CEILINGS_SHARE - PROFILE_SHARE) * seconds / (3 * ROUNDS)
     rates = _in_turn(subject, each)
     together = statistics.median(rates["together"])
@@ -133,7 +127,7 @@ def _measured(run: Run, name: str, seconds: float, tiny: bool) -> Report:
         profile=measured,
     )
     return Report(
-        data=name,
+        data=describe(run.source, seen),
         images=run.images,
         held=run.loader.storage.decoded is not None,
         config=run.config,
@@ -147,17 +141,21 @@ def _measured(run: Run, name: str, seconds: float, tiny: bool) -> Report:
     )
 
 
-@contextmanager
 def _prepared(
     data: str | Path | Source | None, recipe: str, settings: dict[str, Any], device: torch.device
-) -> Iterator[tuple[Run, str]]:
-    """The run that `pretrain` would start with the same words, were there no budget; and its images in words."""
-    request = Request(data=embedded_photos() if data is None else data, recipe=recipe, quiet=True, settings=settings)
-    planned = plan_for(request, device)
-    if data is None and planned.config.image_size > EMBEDDED_MOST:
-        planned = plan_for(dataclasses.replace(request, data=SyntheticPhotos()), device)
-    with prepared_run(planned, device, keeps=False, rehearses=False) as (run, _):
-        yield run, describe(planned.images.source, planned.survey)
+) -> tuple[Run, Survey]:
+    """The run that `pretrain` would start with the same words, were there no budget; and the survey of its images."""
+    chosen, channels = recipe_named(recipe), visible_settings(settings).data.channels
+    place = "photos:train" if data is None else data
+    images = open_images(place, monitor_for(place, None), channels, device)
+    planner, seen = Planner.of(chosen, images, device, settings)
+    if data is None and planner.config(planner.plan()).image_size > EMBEDDED_MOST:
+        images = Images(SyntheticPhotos(), None)
+        planner, seen = Planner.of(chosen, images, device, settings)
+    config = planner.config(planner.plan())
+    check(config, images.source)
+    with outputs(None, config, images.source.name, quiet=True) as silent:
+        return prepare(config, images, seen, device, silent), seen
 
 
 def _in_turn(subject: Subject, seconds: float) -> dict[str, list[float]]:

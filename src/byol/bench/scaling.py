@@ -3,18 +3,14 @@
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
+from byol.bench.dry_run import NORMS, DryStep
 from byol.bench.limits import MASTER_BYTES, Limit
-from byol.data.batch import Batch
 from byol.encoders.build import parameter_count
 from byol.methods.base import Method
-from byol.runtime.distributed import BATCH_NORMS
 
 OVERLAP = 0.5
-"""Part of the backward pass beside which gradients can travel: a weight's gradient is complete only when the backward
-pass of the last term, the later half, has reached it too."""
+"""Part of the backward pass beside which gradients can travel: a weight's gradient is whole only when the backward pass
+of the second view, the later half, has reached it too."""
 
 
 @dataclass(frozen=True)
@@ -35,42 +31,26 @@ class Traffic:
         return self.gradients + self.statistics + self.gathered
 
 
-def traffic_of(method: Method, batch: Batch, micro_batches: int = 1, joined: bool = False) -> Traffic:
-    """What an update of `micro_batches` micro-batches like `batch` reduces.
+def traffic_of(method: Method, step: DryStep, micro_batches: int = 1, joined: bool = False) -> Traffic:
+    """What an update of `micro_batches` micro-batches reduces, each of which calls what `step` calls.
 
-    A batch norm of C channels reduces C means and C variances on each pass forward, and as many gradients of them on
-    each pass back; a pass without gradients has none back. On a CPU means and variances go one after the other
+    A batch norm of C channels reduces C means and C variances in each forward pass, and as many gradients of them in
+    each backward pass; a target network has no backward pass. On a CPU means and variances go one after the other
     (`BatchNormAcrossProcesses`). `joined` is PyTorch's SyncBatchNorm on GPUs: both in one call, and forward a gathering
-    of C means, C deviations and a count, which every process then joins by itself.
+    of C means, C deviations and a count, which every process then joins by itself. A method whose processes keep their
+    own statistics sends none.
     """
-    online, target = _normalized_channels(method, batch)
-    calls = micro_batches * (2 * len(online) + len(target))
-    forward, back = 2 * (sum(online) + sum(target)), 2 * sum(online)
-    counts = len(online) + len(target)
+    calls = [call for call in step.layers if isinstance(call.layer, NORMS) and method.shared_batch_norm]
+    channels = [(int(call.layer.num_features), call.propagates) for call in calls]  # type: ignore[arg-type]
+    forward = 2 * sum(count for count, _ in channels)
+    back = 2 * sum(count for count, propagates in channels if propagates)
+    reductions = len(channels) + sum(propagates for _, propagates in channels)
     return Traffic(
         gradients=MASTER_BYTES * parameter_count(method),
         statistics=MASTER_BYTES * micro_batches * (back if joined else forward + back),
-        calls=calls * (1 if joined else 2),
-        gathered=MASTER_BYTES * micro_batches * (forward + counts) if joined else 0,
+        calls=micro_batches * reductions * (1 if joined else 2),
+        gathered=MASTER_BYTES * micro_batches * (forward + len(channels)) if joined else 0,
     )
-
-
-def _normalized_channels(method: Method, batch: Batch) -> tuple[list[int], list[int]]:
-    """Channels of every pass of a batch norm: with gradients, and without."""
-    online: list[int] = []
-    target: list[int] = []
-
-    def passed(layer: nn.Module, inputs: object, output: Tensor) -> None:
-        (online if torch.is_grad_enabled() else target).append(output.shape[1])
-
-    handles = [m.register_forward_hook(passed) for m in method.modules() if isinstance(m, BATCH_NORMS)]
-    try:
-        for term in method.terms(batch):
-            method(*term)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return online, target
 
 
 @dataclass(frozen=True, kw_only=True)

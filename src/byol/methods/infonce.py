@@ -11,6 +11,7 @@ from byol.methods.base import Ingredients, Method, Progress
 from byol.methods.byol import BYOL
 from byol.methods.ema import LONGEST_RUN, Target, TauSchedule, ema_update, kind_of, make_target
 from byol.methods.normalization import normalize
+from byol.runtime.device import without_autocast
 from byol.runtime.distributed import gather, rank
 
 
@@ -35,7 +36,7 @@ def objective(predictions: Tensor, same: Tensor, other: Tensor, *, beta: float, 
     agreement = (predictions * other).sum(1)
     if beta == 0:
         return 2 * agreement.mean()
-    with torch.autocast(predictions.device.type, enabled=False):  # bf16 has two digits; alpha divides them
+    with without_autocast(predictions.device):  # bf16 has two digits; alpha divides them
         to_same, to_other = (predictions @ gather(targets).T / alpha for targets in (same, other))
     own = torch.arange(len(predictions), device=predictions.device) + rank() * len(predictions)
     to_same = to_same.scatter(1, own.unsqueeze(1), -torch.inf)  # j != i

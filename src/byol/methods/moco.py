@@ -14,6 +14,7 @@ from byol.methods.base import Ingredients, Method, Progress, TrainingSet
 from byol.methods.ema import LONGEST_RUN, TauSchedule, ema_update, make_target
 from byol.methods.heads import output_size
 from byol.methods.normalization import normalize
+from byol.runtime.device import without_autocast
 from byol.runtime.distributed import gather, rank, shared_order, world_size
 
 
@@ -107,7 +108,7 @@ class MoCo(Method):
         with torch.no_grad():
             keys = self._keys(view2)
         negatives = self.queue.to(queries.dtype).clone()  # the queue moves on before the backward pass
-        with torch.autocast(queries.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
+        with without_autocast(queries.device):  # bf16 has two digits; the temperature divides them
             logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ negatives.T], dim=1) / self.temperature
         self._enqueue(keys)
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from byol.config.methods import SimCLRConfig
 from byol.methods.base import Ingredients, Method
 from byol.methods.normalization import to_float32
+from byol.runtime.device import without_autocast
 from byol.runtime.distributed import gather, rank
 
 
@@ -22,7 +23,7 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     """
     z1, z2 = (F.normalize(to_float32(z), dim=1) for z in (z1, z2))
     pool = torch.cat([gather(z1), gather(z2)])
-    with torch.autocast(z1.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
+    with without_autocast(z1.device):  # bf16 has two digits; the temperature divides them
         logits = torch.cat([z1, z2]) @ pool.T / temperature
     one = torch.arange(len(z1), device=z1.device) + rank() * len(z1)
     two = one + len(pool) // 2

@@ -10,14 +10,16 @@ import torch
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
+from byol.data.survey import Survey
 from byol.pretraining import budget
 from byol.pretraining.checks import check
-from byol.pretraining.setup import Run
+from byol.pretraining.setup import Images, Run
 from byol.pretraining.state import build_state
 from byol.recipes.auto import FEW_UPDATES
-from byol.recipes.facts import Facts
+from byol.recipes.facts import Facts, find_facts
 from byol.recipes.plan import Plan
 from byol.recipes.presets import Recipe
+from byol.runtime import device as machine
 from byol.runtime import distributed
 
 MEASUREMENTS = 3
@@ -46,6 +48,15 @@ class Planner:
     facts: Facts
     resolved: Mapping[str, Any]
     """Settings that `auto` of the machine has decided: the device and the precision."""
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, images: Images, device: torch.device, settings: Mapping[str, Any]
+    ) -> tuple["Planner", Survey]:
+        """What plans a run of these images with these settings, for every verb; and the survey of the images."""
+        facts, seen = find_facts(images.source, images.monitor, device, settings)
+        precision, _ = machine.choose_precision(facts.values.precision, device)
+        return cls(recipe, facts, {"device": device.type, "precision": precision}), seen
 
     def plan(self, epochs: float | None = None, hurried: bool = False) -> Plan:
         """What the recipe decides, for a run of so many epochs if they are given."""

@@ -36,7 +36,7 @@ from byol.pretraining.plan_file import (
 )
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
-from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
+from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import train
 from byol.recipes.facts import find_facts, visible_settings
@@ -108,8 +108,7 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    if monitor is None and data == "photos:train":
-        monitor = "photos:test"  # patches of regions that no training patch touches
+    monitor = monitor_for(data, monitor)
     if recipe.endswith(PLAN_SUFFIX):
         settings = {**known_before_planning(read_plan(recipe)), **settings}
     request = Request(data=data, recipe=recipe, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings)
@@ -180,6 +179,7 @@ def make_plan(
     Raises:
         UserError: as `pretrain`.
     """
+    monitor = monitor_for(data, monitor)
     request = Request(data=data, recipe=recipe, monitor=monitor, budget=budget, quiet=True, settings=settings)
     with _on_device(settings) as device, prepared_run(plan_for(request, device), device, keeps=False) as (run, reasons):
         return plan_as_toml(run.config, reasons, run.source.name, command)
@@ -207,12 +207,11 @@ def plan_for(request: Request, device: torch.device) -> Planned:
     settings = request.settings
     channels = visible_settings(settings).data.channels
     images = open_images(request.data, request.monitor, channels, device)
-    facts, seen = find_facts(images.source, images.monitor, device, settings)
-    precision, why_precision = machine.choose_precision(facts.values.precision, device)
-    planner = Planner(_recipe(request.recipe), facts, {"device": device.type, "precision": precision})
+    planner, seen = Planner.of(_recipe(request.recipe), images, device, settings)
     plan = planner.plan()
     config = planner.config(plan)
     check(config, images.source)
+    _, why_precision = machine.choose_precision(planner.facts.values.precision, device)
     return Planned(request, images, seen, planner, plan, config, why_precision)
 
 

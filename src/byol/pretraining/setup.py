@@ -119,6 +119,14 @@ def open_images(
     return Images(source, None if monitor is None else opened(monitor, source.channels))
 
 
+def monitor_for(data: str | Path | Source, monitor: str | Path | Source | None) -> str | Path | Source | None:
+    """The images that readings are of: those that were given, if any.
+
+    For the embedded training photographs by default patches of regions that no training patch touches.
+    """
+    return "photos:test" if monitor is None and data == "photos:train" else monitor
+
+
 @contextmanager
 def outputs(folder: RunFolder | None, config: PretrainConfig, name: str, *, quiet: bool) -> Iterator[Outputs]:
     """Open what a run writes to, for the time of a `with`."""

@@ -1,5 +1,6 @@
 """Algorithm 1 (arXiv:2006.07733, Appendix A): the loop, and one step of it."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -110,6 +111,12 @@ class TrainStep:
         names = self.state.method.scheduled(Progress(0, 1))
         self.state.method.after_step(dict(zip(names, scheduled, strict=True)))
         return norm
+
+    def uncaptured(self) -> "TrainStep":
+        """The same step of the same state, computed operation by operation even where CUDA graphs replay it."""
+        other = copy.copy(self)
+        other._forward_backward, other._optimizer_step = other.forward_backward, other.optimizer_step
+        return other
 
     @property
     def warmup_steps(self) -> int:

@@ -65,6 +65,11 @@ def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Computation in the tensors' own precision; nothing on a device that has no autocast, such as meta."""
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
+
+
 def cpu_features() -> frozenset[str]:
     """Flags of the processor as Linux names them; empty where /proc/cpuinfo is missing."""
     path = Path("/proc/cpuinfo")
