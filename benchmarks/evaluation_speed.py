@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from byol.data.sources.open import Source, TensorSource
 from byol.data.transform import Transform
 from byol.encoders.build import features_of, make_encoder
-from byol.evals.features import extract
+from byol.evals.features import Passes, extract
 from byol.evals.knn import knn_accuracy
 from byol.evals.logistic import LogisticPath
 from byol.evals.transfer import TransferConfig
@@ -76,9 +76,8 @@ def features(name: str, workload: Workload, small: str, jpeg: str, count: int, r
 
     def extraction() -> float:
         began = time.perf_counter()
-        extract(
-            encoder, source, transform, device=device, batch_size=BATCH, workers=workers, autocast=autocast
-        )  # its features are on the CPU, so the device is done
+        passes = Passes(device, BATCH, workers, autocast)
+        extract(encoder, source, transform, passes)  # its features are on the CPU, so the device is done
         return count / (time.perf_counter() - began)
 
     values = in_rounds(

@@ -5,9 +5,9 @@
 
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
 `benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `goals` are all figures that have a
-goal, `headlines` those of the README. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down and others across. What a
-command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that folder. What has
-no results stays as it is.
+goal, `headlines` those of the README. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down
+and others across. What a command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt
+of that folder. What has no results stays as it is.
 """
 
 import argparse

@@ -204,8 +204,8 @@ def test_tables_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "0.961 | 0.940 to 0.970 | 3 | 0.95 met |" in text
     assert "other" not in text
     assert tables.main(["--check"], tmp_path, folder) == 0
-    assert "0.961" in tables.render("readme", folder)
-    assert "1,234" not in tables.render("readme", folder)
+    assert "0.961" in tables.render("goals", folder)
+    assert "1,234" not in tables.render("goals", folder)
 
     results.write("throughput", [results.Row("resnet18-32", "together", "images/s", [99.0])], folder)
     assert tables.main(["--check"], tmp_path, folder) == 1
@@ -234,7 +234,7 @@ def test_goals_may_be_a_most(tmp_path: Path) -> None:
     text = tables.render("startup", tmp_path)
     assert "5.0 s | 5.0 to 5.0 | 1 | at most 6 met |" in text
     assert "7.0 s | 7.0 to 7.0 | 1 | at most 6 missed |" in text
-    assert "first step" in tables.render("readme", tmp_path)
+    assert "first step" in tables.render("goals", tmp_path)
 
 
 def test_tables_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

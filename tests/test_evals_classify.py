@@ -23,13 +23,13 @@ from byol.errors import UserError
 from byol.evals import fewshot, finetune, knn, linear, semi, transfer
 from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.evaluation import Task
-from byol.evals.features import extract
+from byol.evals.features import Passes, extract
 from byol.evals.fewshot import FewshotConfig
 from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
 from byol.evals.labels import draw_per_class, draw_share, labeled_parts
 from byol.evals.linear import HELD_OUT, LinearConfig
-from byol.evals.record import make_record, write_record
+from byol.evals.record import Origin, make_record, write_record
 from byol.evals.semi import SemiConfig
 from byol.evals.transfer import TransferConfig
 from byol.evals.tuning import hold_out
@@ -138,7 +138,7 @@ def test_kept_features_are_those_computed_and_follow_the_weights(monkeypatch: py
     encoder, source = open_encoder(TINY), colored(5)
     config = FeatureConfig(precision="float32", batch_size=4)
     first = cached_features(encoder, source, config, CPU)
-    direct = extract(encoder.module, source, encoder.transform, device=CPU)
+    direct = extract(encoder.module, source, encoder.transform, Passes(CPU))
     assert torch.allclose(first.values, direct.values, atol=1e-5)
     monkeypatch.setattr("byol.evals.cache._blocks", None)  # computing again would fail
     second = cached_features(encoder, source, config, CPU)
@@ -172,7 +172,7 @@ def test_images_in_memory_give_what_they_give_one_by_one(side: int) -> None:
     one_by_one = Source.subset(source, range(len(source)))  # not a TensorSource's own, which is one again
     assert not isinstance(one_by_one, TensorSource)
     whole, single = (
-        extract(encoder.module, images, transform, device=CPU, batch_size=4) for images in (source, one_by_one)
+        extract(encoder.module, images, transform, Passes(CPU, batch_size=4)) for images in (source, one_by_one)
     )
     assert source.images.shape[2:] == (16, 16)
     assert len(source) % 4 != 0
@@ -424,7 +424,7 @@ def test_one_head_of_five_is_that_head_alone() -> None:
 def test_a_record_says_how_to_make_it_again(tmp_path: Path) -> None:
     encoder, source = open_encoder(TINY), colored(4)
     result = {"top1": 0.5, "rel": float("nan"), "rmse": float("inf")}
-    record = make_record("knn", encoder, {"train": source}, KnnConfig(), result, command="byol eval knn")
+    record = make_record("knn", encoder, {"train": source}, KnnConfig(), result, Origin("byol eval knn"))
     write_record(tmp_path / "deep" / "knn.json", record)
     read = json.loads((tmp_path / "deep" / "knn.json").read_text())
     assert read["result"] == {"top1": 0.5, "rel": None, "rmse": None}

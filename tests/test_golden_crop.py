@@ -129,7 +129,7 @@ def test_resize(case: str, dtype: torch.dtype) -> None:
     crop = golden.images(ARRAYS[f"{case}/crop_uint8"], dtype).unsqueeze(0) / 255
     height, width = crop.shape[2:]
     zero = torch.tensor([0])
-    ours = crop_resize(crop, zero, zero, torch.tensor([height]), torch.tensor([width]), 224)
+    ours = crop_resize(crop, (zero, zero, torch.tensor([height]), torch.tensor([width])), 224)
     assert ours.dtype == dtype
     assert_resized_close(ours[0], case)
 
@@ -162,7 +162,7 @@ def test_resize_sees_nothing_outside_the_window() -> None:
         sizes.append((height, width))
     top, left = (torch.tensor(column) for column in zip(*places, strict=True))
     height, width = (torch.tensor(column) for column in zip(*sizes, strict=True))
-    for ours, case in zip(crop_resize(canvas, top, left, height, width, 224), RESIZES, strict=True):
+    for ours, case in zip(crop_resize(canvas, (top, left, height, width), 224), RESIZES, strict=True):
         assert_resized_close(ours, case)
 
 

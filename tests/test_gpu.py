@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from recorded_rates import check_rates
 from torch import Tensor
 
 from building import build, step_once
@@ -28,6 +27,7 @@ from byol.pretraining.state import TrainState, parallel
 from byol.pretraining.train import runner, train_step
 from byol.runtime.cuda_graph import Recorded
 from byol.runtime.seeds import generator_of
+from captured_rates import check_rates
 from golden_names import load
 
 pytestmark = [
@@ -146,7 +146,7 @@ def test_recorded_passes_give_the_same_losses(compiled: bool, accumulate: int) -
 
 
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
-def test_recorded_rates_are_those_of_each_step(name: str) -> None:
+def test_captured_rates_are_those_of_each_step(name: str) -> None:
     config = replace(CONFIG, optim__name=name, optim__cuda_graph=True, optim__clip=1.0)
     check_rates(config, GPU, runner(config.optim, GPU))
 

@@ -1,7 +1,5 @@
 """The table of operations: a new one is an entry, and changes no number and no pixel of the others."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -30,11 +28,10 @@ INVERT = Operation("invert", _draw_invert, lambda x, _: 1 - x, change_all=_inver
 
 
 @pytest.fixture
-def with_invert(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def with_invert(monkeypatch: pytest.MonkeyPatch) -> None:
     """One entry more, at the end of the chain."""
     monkeypatch.setattr(ops, "OPERATIONS", (*ops.OPERATIONS, INVERT))
     monkeypatch.setattr(fused, "compiled", lambda make, *of: make(*of))
-    yield
 
 
 def test_a_new_operation_changes_no_number_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def crop_views(images: Tensor, params: ViewParams, size: int) -> Tensor:
     window = crop_window(numbers["crop"], images.shape[2], images.shape[3])
     flips = (numbers[name]["applied"] for name in ("flip", "vertical_flip"))
     top, left, height, width, flip, vertical_flip = (t.to(images.device, non_blocking=True) for t in (*window, *flips))
-    return crop_resize(images, top, left, height, width, size, flip, vertical_flip)
+    return crop_resize(images, (top, left, height, width), size, flip, vertical_flip)
 
 
 def center_window(height: int, width: int) -> tuple[int, int, int]:
@@ -101,17 +101,15 @@ def _far(x: Tensor) -> Tensor:
     return ((CUBIC_A * x - 5 * CUBIC_A) * x + 8 * CUBIC_A) * x - 4 * CUBIC_A
 
 
+Window = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Top, left, height and width (N,) int64 of one window in each image."""
+
+
 def crop_resize(
-    images: Tensor,
-    top: Tensor,
-    left: Tensor,
-    height: Tensor,
-    width: Tensor,
-    size: int,
-    flip: Tensor | None = None,
-    vertical_flip: Tensor | None = None,
+    images: Tensor, window: Window, size: int, flip: Tensor | None = None, vertical_flip: Tensor | None = None
 ) -> Tensor:
     """Crop (N, C, H, W) floats, or uint8 as 0 to 255, by one window each; resize to (N, C, size, size) in [0, 1]."""
+    top, left, height, width = window
     rows = resize_matrix(top, height, images.shape[2], size, vertical_flip)
     columns = resize_matrix(left, width, images.shape[3], size, flip)
     if images.dtype == torch.uint8:

@@ -31,7 +31,7 @@ def evaluate(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
-    from byol.evals.record import make_record, write_record
+    from byol.evals.record import Origin, make_record, write_record
     from byol.runtime.device import choose_device
 
     if command.quick and evaluation.quick is None:
@@ -56,9 +56,7 @@ def evaluate(arguments: list[str]) -> int:
     console.print(table)
     if command.json is not None:
         typed = shlex.join(["byol", "eval", *arguments])
-        write_record(
-            Path(command.json), make_record(name, encoder, sources, config, result, command=typed, seconds=seconds)
-        )
+        write_record(Path(command.json), make_record(name, encoder, sources, config, result, Origin(typed, seconds)))
         console.print(f"written to {command.json}")
     return 0
 

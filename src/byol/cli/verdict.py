@@ -49,7 +49,7 @@ def verdict(arguments: list[str]) -> int:
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
     from byol.evals.labels import labeled
-    from byol.evals.record import make_record, write_record
+    from byol.evals.record import Origin, make_record, write_record
     from byol.evals.tuning import hold_out
     from byol.evals.verdict import evaluate
     from byol.evals.verdict_plot import write_plot
@@ -91,8 +91,7 @@ def verdict(arguments: list[str]) -> int:
             {"train": train, "test": test},
             command.config,
             result.as_dict(),
-            command=shlex.join(["byol", "verdict", *arguments]),
-            seconds=seconds,
+            Origin(shlex.join(["byol", "verdict", *arguments]), seconds),
         )
         write_record(Path(command.json), record)
         console.print(f"written to {command.json}")

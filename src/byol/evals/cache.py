@@ -19,7 +19,7 @@ from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
 from byol.evals.evaluation import Progress, Task, silent
-from byol.evals.features import Features, LabeledFeatures, feature_blocks
+from byol.evals.features import Features, LabeledFeatures, Passes, feature_blocks
 from byol.evals.labels import LabeledParts
 from byol.runtime.device import choose_precision, cores
 
@@ -108,10 +108,12 @@ def _blocks(
         encoder.module.to(device),
         source,
         encoder.transform,
-        device=device,
-        batch_size=config.batch_size,
-        workers=config.workers or cores(),
-        autocast=choose_precision(config.precision, device)[0] == "bf16",
+        Passes(
+            device,
+            batch_size=config.batch_size,
+            workers=config.workers or cores(),
+            autocast=choose_precision(config.precision, device)[0] == "bf16",
+        ),
     )
     for indices, block in blocks:
         if not torch.isfinite(block).all():

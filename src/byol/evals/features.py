@@ -38,15 +38,25 @@ class LabeledFeatures(Features):
     """(N,) int64."""
 
 
+@dataclass(frozen=True)
+class Passes:
+    """How the forward passes over a source are computed."""
+
+    device: torch.device
+    """Where the encoder is."""
+    batch_size: int = 256
+    """Images per pass."""
+    workers: int = 2
+    """Threads that decode."""
+    autocast: bool = False
+    """Whether the encoder runs in bf16."""
+
+
 def extract(
     encoder: nn.Module,
     source: Source,
     transform: Transform,
-    *,
-    device: torch.device,
-    batch_size: int = 256,
-    workers: int = 2,
-    autocast: bool = False,
+    passes: Passes,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Features:
     """Compute the features of every readable image, in the source's order, with the encoder in evaluation mode.
@@ -55,17 +65,12 @@ def extract(
         encoder: maps normalized images (N, C, S, S) to features; its mode is restored afterwards.
         source: the images.
         transform: how images are cropped and normalized.
-        device: where the encoder is.
-        batch_size: images per forward pass.
-        workers: threads that decode.
-        autocast: run the encoder in bf16.
+        passes: how they are computed.
         progress: receives the number of finished images.
     """
     indices: list[int] = []
     values: list[Tensor] = []
-    for numbers, block in feature_blocks(
-        encoder, source, transform, device=device, batch_size=batch_size, workers=workers, autocast=autocast
-    ):
+    for numbers, block in feature_blocks(encoder, source, transform, passes):
         indices += numbers
         values.append(block)
         progress(len(indices))
@@ -76,19 +81,15 @@ def feature_blocks(
     encoder: nn.Module,
     source: Source,
     transform: Transform,
-    *,
-    device: torch.device,
-    batch_size: int,
-    workers: int,
-    autocast: bool,
+    passes: Passes,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers of readable images and their features (n, D), batch by batch; arguments as for `extract`."""
     was_training = encoder.training
     encoder.eval()
     try:
-        for indices, images in crops_in_order(source, transform, batch_size, workers):
-            with torch.no_grad(), machine.autocast(device, autocast):
-                batch = transform.normalize(images.to(device, non_blocking=True))
+        for indices, images in crops_in_order(source, transform, passes.batch_size, passes.workers):
+            with torch.no_grad(), machine.autocast(passes.device, passes.autocast):
+                batch = transform.normalize(images.to(passes.device, non_blocking=True))
                 block = features_of(encoder, batch.contiguous(memory_format=torch.channels_last)).cpu()
             yield indices, block
     finally:

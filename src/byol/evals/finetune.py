@@ -13,7 +13,7 @@ from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.evaluation import Evaluation, Progress, Task
-from byol.evals.features import extract
+from byol.evals.features import Passes, extract
 from byol.evals.labels import LabeledSource, labeled_parts
 from byol.evals.metrics import mean_per_class, top_k
 from byol.evals.tuning import choose, hold_out
@@ -21,6 +21,7 @@ from byol.evals.views import TrainingViews, training_views
 from byol.optim.schedules import learning_rate
 from byol.runtime import device as machine
 from byol.runtime.device import choose_precision, cores
+from byol.runtime.distributed import BATCH_NORMS
 from byol.runtime.seeds import seed_of
 
 LEAST_DECAY = 0.9
@@ -209,7 +210,7 @@ def predict(
     model: nn.Module, source: LabeledSource, transform: Transform, device: torch.device, autocast: bool
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, C) and labels (N,) of the readable images."""
-    logits = extract(model, source.images, transform, device=device, workers=cores(), autocast=autocast)
+    logits = extract(model, source.images, transform, Passes(device, workers=cores(), autocast=autocast))
     labeled = logits.with_labels(source.labels)
     return labeled.values, labeled.labels
 
@@ -228,5 +229,5 @@ def set_batch_norm(model: nn.Module, steps_per_epoch: float) -> None:
     """Set the decay of batch norm's running statistics to max(1 - 10 / s, 0.9), for s updates per epoch (D.3)."""
     keep = max(1 - 10 / max(steps_per_epoch, 1e-9), LEAST_DECAY)
     for layer in model.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if isinstance(layer, BATCH_NORMS):
             layer.momentum = 1 - keep  # PyTorch's momentum is the weight of the new value

@@ -16,15 +16,23 @@ from byol.encoders.load import LoadedEncoder
 from byol.runtime.checkpoint import write_atomically
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """How a result was made."""
+
+    command: str = ""
+    """What the user typed."""
+    seconds: float | None = None
+    """How long it took."""
+
+
 def make_record(
     evaluation: str,
     encoder: LoadedEncoder,
     sources: Mapping[str, Source],
     config: object,
     result: Mapping[str, Any],
-    *,
-    command: str = "",
-    seconds: float | None = None,
+    origin: Origin,
 ) -> dict[str, Any]:
     """A result and how it was made, as JSON values.
 
@@ -34,8 +42,7 @@ def make_record(
         sources: the parts by role, `train` and `test`; their names, sizes and fingerprints are recorded.
         config: the evaluation's dataclass, seeds included.
         result: what `evaluate` returned.
-        command: what the user typed.
-        seconds: how long it took.
+        origin: how it was made.
     """
     assert dataclasses.is_dataclass(config)
     assert not isinstance(config, type)
@@ -53,8 +60,8 @@ def make_record(
             for role, source in sources.items()
         },
         "config": dataclasses.asdict(config),
-        "command": command,
-        "seconds": seconds,
+        "command": origin.command,
+        "seconds": origin.seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": {**byol.runtime.device.describe(), "scikit-learn": sklearn.__version__},
     }

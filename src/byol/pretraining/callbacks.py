@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from byol.data.transform import Transform
-from byol.evals.features import extract
+from byol.evals.features import Passes, extract
 from byol.methods.base import Features
 from byol.methods.table import method_class
 from byol.pretraining.health import Verdict, measure, norms, represent_with
@@ -157,9 +157,7 @@ class Callbacks:
             self.state.method.encoder,
             self.run.loader.storage.source,
             Transform(image_size=config.inference_size(), mean=spec.mean, std=spec.std),
-            device=self.run.device,
-            workers=self.run.loader.storage.workers,
-            autocast=config.precision == "bf16",
+            Passes(self.run.device, workers=self.run.loader.storage.workers, autocast=config.precision == "bf16"),
         )
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -13,7 +13,7 @@ from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
 from byol.errors import UserError
-from byol.evals.features import LabeledFeatures, extract
+from byol.evals.features import LabeledFeatures, Passes, extract
 from byol.evals.knn import knn_accuracy
 from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
@@ -91,9 +91,8 @@ class Monitor:
             chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
             source = source.subset(sorted(chosen.tolist()))
         images = labeled(source, "monitor")
-        features = extract(
-            encoder, source, self.transform, device=self.device, workers=self.workers, autocast=self.autocast
-        )
+        passes = Passes(self.device, workers=self.workers, autocast=self.autocast)
+        features = extract(encoder, source, self.transform, passes)
         return features.with_labels(images.labels)
 
 
