@@ -26,7 +26,7 @@ from byol.data.sources.embedded import embedded_photos
 from byol.data.sources.files import FolderSource
 from byol.errors import UserError
 from byol.methods.base import TrainingSet
-from byol.pretraining.run import Request, planned_run
+from byol.pretraining.run import Request, plan_for, prepared_run
 from byol.pretraining.setup import monitor_for, pipeline_of
 from byol.runtime import device as machine
 from conftest import TINY, flags
@@ -242,10 +242,11 @@ def test_what_is_measured_is_the_run_that_pretrain_would_start(
     place = {"folder": str(image_folder), "labels": str(class_folder)}.get(data, data)
     measured, _ = _prepared(place, recipe, dict(settings), torch.device("cpu"))
     request = Request(data=place, monitor=monitor_for(place, None), recipe=recipe, quiet=True, settings=settings)
-    with planned_run(request, torch.device("cpu"), keeps=False) as (planned, _):
-        assert measured.config == planned.config
-        assert measured.images == planned.images
-        assert measured.source.fingerprint() == planned.source.fingerprint()
+    planned = plan_for(request, torch.device("cpu"))
+    with prepared_run(planned, torch.device("cpu"), keeps=False, rehearses=False) as (run, _):
+        assert measured.config == run.config
+        assert measured.images == run.images
+        assert measured.source.fingerprint() == run.source.fingerprint()
 
 
 @pytest.mark.parametrize(("method", "settings"), [("simclr", {}), ("moco", {"method__queue": 64, "method__splits": 2})])

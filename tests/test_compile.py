@@ -2,21 +2,18 @@
 
 import shutil
 import warnings
-from contextlib import nullcontext
 
 import pytest
 import torch
 
-from building import build
-from byol.bench.profile import ONLINE, TARGET, profile
+from building import build, make_loader
+from byol.bench.profile import ONLINE, TARGET, Updates, profile
 from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.batch import Batch
-from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
-from byol.pretraining.state import parallel
-from byol.pretraining.train import train_step
+from byol.pretraining.train import TrainStep
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,28 +30,25 @@ CONFIG = replace(CONFIG, encoder__width=0.25, method__hidden=16, method__output=
 def test_a_profile_watches_compiled_networks_from_outside() -> None:
     images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
     config = replace(CONFIG, optim__compile=True)
-    loader = Loader(TensorSource(images), config, torch.device("cpu"), 1, held=images)
-    state = build(config, 3, torch.device("cpu"))
-    parallel(state.method, torch.device("cpu"), compiled=True)
+    loader = make_loader(TensorSource(images), config, workers=1, decoded=images)
+    train_step = TrainStep(build(config), config)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Dynamo does not know")
-        found = profile(state, loader, config, nullcontext(), first=0, updates=2)
+        found = profile(train_step, loader, Updates(first=0, timed=2, scheduled={"tau": 1.0}))
     assert found.seconds[ONLINE] > 0
     assert found.seconds[TARGET] > 0
-    assert state.method.encoder._compiled_call_impl.__name__ != "timed", "the watch came off"
+    assert train_step.state.method.encoder._compiled_call_impl.__name__ != "timed", "the watch came off"
 
 
 def test_compiled_networks_give_the_losses_of_plain_ones() -> None:
     losses = {}
     for compiled in (False, True):
-        state = build(CONFIG, 3, torch.device("cpu"))
-        model = parallel(state.method, torch.device("cpu"), compiled).train()
+        config = replace(CONFIG, optim__compile=compiled)
+        state = build(config)
+        train_step = TrainStep(state, config)
         assert (state.method.encoder._compiled_call_impl is not None) == compiled
         views = torch.randn(2, 8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).unbind()
-        batches = [Batch(views)]
-        losses[compiled] = [
-            train_step(state, model, batches, CONFIG, 0.05, 0.9, nullcontext())[0].item() for _ in range(6)
-        ]
+        losses[compiled] = [train_step([Batch(views)], 0.05, {"tau": 0.9})[0].item() for _ in range(6)]
         names = list(state.method.state_dict())
         assert not any("_orig_mod" in name for name in names), "a checkpoint reads the same with and without"
     assert losses[True][0] == pytest.approx(losses[False][0], rel=1e-5)

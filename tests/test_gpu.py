@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,22 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from building import build, step_once
+from building import build, make_loader, step_once
 from byol.augment.draw import draw_view
 from byol.augment.fused import fused_views
 from byol.augment.views import make_views
 from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.config.views import AugmentConfig
-from byol.data.batch import Batch
-from byol.data.loader import Loader
+from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, Normalization
 from byol.data.sources.open import TensorSource
 from byol.data.upload import Upload
+from byol.methods.base import Progress
 from byol.methods.byol import distance
-from byol.pretraining.state import TrainState, parallel
-from byol.pretraining.train import runner, train_step
-from byol.runtime.cuda_graph import Recorded
+from byol.pretraining.train import TrainStep
+from byol.runtime.cuda_graph import CapturedFunction
 from byol.runtime.seeds import generator_of
 from captured_rates import check_rates
 from golden_names import load
@@ -35,7 +32,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-GPU = torch.device("cuda")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+NORMALIZATION = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 CONFIG = replace(
     PretrainConfig(encoder=EncoderSpec(name="resnet18"), image_size=32, batch_size=64, epochs=10),
     encoder__stem="small",
@@ -71,8 +69,8 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
     images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
     params = draw_view(config, 16, partial(generator_of, 1))
     for sizes in ([size], None):
-        (here,) = make_views([images], [params], augment.normalization, sizes)
-        (there,) = make_views([images.to(GPU)], [params], augment.normalization, sizes)
+        (here,) = make_views([images], [params], NORMALIZATION, sizes)
+        (there,) = make_views([images.to(GPU)], [params], NORMALIZATION, sizes)
         there = there.cpu()
         wrong = (here - there).abs() > 1e-4
         # a value at the threshold of solarizing may fall on either side
@@ -82,7 +80,7 @@ def test_views_equal_the_cpus(view: str, size: int) -> None:
 def batches(device: torch.device, steps: int, config: PretrainConfig = CONFIG) -> Any:
     images = torch.randint(0, 256, (512, 3, 36, 36), dtype=torch.uint8, generator=generator_of(2))
     source = TensorSource(images, [number % 4 for number in range(512)])
-    return Loader(source, config, device, 2, held=images).batches(0, steps)
+    return make_loader(source, config, device, 2, decoded=images).batches(0, steps)
 
 
 SLEEP = 200_000_000
@@ -106,18 +104,22 @@ def test_training_waits_for_what_is_uploaded() -> None:
     assert torch.equal(upload(value).clone().cpu(), value)
 
 
-def losses(device: torch.device, steps: int, autocast: Any = None, config: PretrainConfig = CONFIG) -> list[float]:
-    state = build(config, 3, device, classes=4)
-    model, run = parallel(state.method, device, config.optim.compile), runner(config.optim, device)
+def losses(device: torch.device, steps: int, config: PretrainConfig = CONFIG) -> list[float]:
+    train_step = TrainStep(build(config, 3, device, classes=4), config)
     found: list[Tensor] = []
     for batch in batches(device, steps, config):
-        loss, _ = train_step(state, model, batch, config, 0.02, 0.99, autocast or nullcontext(), run)
+        loss, _ = train_step(batch, 0.02, scheduled(train_step, 0.99))
         found.append(loss)
     return torch.stack(found).tolist()
 
 
+def scheduled(train_step: TrainStep, value: float) -> dict[str, float]:
+    """A value for each hyperparameter that the method schedules."""
+    return dict.fromkeys(train_step.state.method.scheduled(Progress(0, 1)), value)
+
+
 def test_first_losses_equal_the_cpus() -> None:
-    here, there = losses(torch.device("cpu"), 3), losses(GPU, 3)
+    here, there = losses(CPU, 3), losses(GPU, 3)
     assert there[0] == pytest.approx(here[0], rel=1e-4)
     assert there == pytest.approx(here, rel=5e-3)
 
@@ -135,33 +137,32 @@ def test_compiled_networks_give_the_same_losses() -> None:
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_recorded_passes_give_the_same_losses(compiled: bool, accumulate: int) -> None:
-    plain = replace(CONFIG, optim__accumulate=accumulate)
-    recorded = replace(plain, optim__cuda_graph=True, optim__compile=compiled)
-    bf16 = torch.autocast("cuda", torch.bfloat16)
-    for autocast in (None, bf16):
-        expected = losses(GPU, 12, autocast, plain)
-        assert losses(GPU, 12, autocast, recorded) == pytest.approx(expected, rel=1e-2 if autocast else 1e-3)
+def test_captured_steps_give_the_same_losses(compiled: bool, accumulate: int) -> None:
+    for precision, within in (("float32", 1e-3), ("bf16", 1e-2)):
+        plain = replace(CONFIG, optim__accumulate=accumulate, precision=precision)
+        captured = replace(plain, optim__cuda_graph=True, optim__compile=compiled)
+        expected = losses(GPU, 12, plain)
+        assert losses(GPU, 12, captured) == pytest.approx(expected, rel=within)
     assert len(set(expected)) == 12
 
 
 @pytest.mark.parametrize("name", ["lars", "sgd", "adamw"])
 def test_captured_rates_are_those_of_each_step(name: str) -> None:
     config = replace(CONFIG, optim__name=name, optim__cuda_graph=True, optim__clip=1.0)
-    check_rates(config, GPU, runner(config.optim, GPU))
+    check_rates(config, GPU)
 
 
-def test_a_recording_draws_anew_at_every_step() -> None:
+def test_a_captured_function_draws_anew_at_every_step() -> None:
     """As encoders that drop things at random must: the seed of a step reaches what is replayed."""
 
     def drop(x: Tensor) -> Tensor:
         return torch.nn.functional.dropout(x, 0.5, True).sum()
 
-    run, found = Recorded(GPU), []
+    captured, found = CapturedFunction(drop, GPU), []
     images = torch.rand(1000, generator=generator_of(3)).to(GPU)
     for step in (0, 0, 0, 1, 2, 1, 2):
         torch.manual_seed(step)
-        found.append(float(run(drop, images)))
+        found.append(float(captured(images)))
     assert found[3:5] == found[5:7]
     assert found[3] != found[4]
 
@@ -169,7 +170,7 @@ def test_a_recording_draws_anew_at_every_step() -> None:
 def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
     state = build(CONFIG, 3, GPU)
     (batch,) = next(batches(GPU, 1))
-    views = batch.views(CONFIG)
+    ready = batch.augmented()
 
     def peak(act: Callable[[], object]) -> int:
         act()
@@ -179,14 +180,13 @@ def test_a_step_takes_less_memory_than_both_directions_at_once() -> None:
         act()
         return torch.cuda.max_memory_allocated() - before
 
-    ready = Batch(views)
     step = peak(lambda: step_once(state, [ready], CONFIG, 0.0, 1.0))
-    assert step < 0.75 * peak(lambda: state.method(*views).backward())
+    assert step < 0.75 * peak(lambda: state.method(*ready.views).backward())
 
 
 def test_bf16_follows_float32() -> None:
     full = losses(GPU, 50)
-    half = losses(GPU, 50, torch.autocast("cuda", torch.bfloat16))
+    half = losses(GPU, 50, replace(CONFIG, precision="bf16"))
     assert half[0] == pytest.approx(full[0], rel=2e-2)
     mean = [sum(values[i : i + 10]) / 10 for values in (full, half) for i in range(0, 50, 10)]
     assert mean[5:] == pytest.approx(mean[:5], rel=0.1)
@@ -206,7 +206,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "moco"])
-def test_every_method_is_recorded(way: str) -> None:
+def test_every_method_is_captured(way: str) -> None:
     config = replace(CONFIG, optim__clip=1.0, **WAYS[way])
     expected = losses(GPU, 6, config=config)
     assert losses(GPU, 6, config=replace(config, optim__cuda_graph=True)) == pytest.approx(expected, rel=5e-3)
@@ -215,18 +215,18 @@ def test_every_method_is_recorded(way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_no_step_waits_for_the_device(way: str) -> None:
     config = replace(CONFIG, optim__clip=1.0, **WAYS[way])
-    state: TrainState = build(config, 3, GPU, classes=4)
-    autocast = torch.autocast("cuda", torch.bfloat16)
-    feed = batches(GPU, 6, config)
+    config = replace(config, precision="bf16")
+    train_step = TrainStep(build(config, 3, GPU, classes=4), config)
+    feed, values = batches(GPU, 6, config), scheduled(train_step, 0.99)
     for _ in range(2):  # libraries set themselves up
-        train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
+        train_step(next(feed), 0.02, values)
     torch.cuda.synchronize()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the mode is new, said once
             torch.cuda.set_sync_debug_mode("error")
         for _ in range(4):
-            train_step(state, state.method, next(feed), config, 0.02, 0.99, autocast)
+            train_step(next(feed), 0.02, values)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -239,6 +239,6 @@ def test_fused_views_equal_the_cpus(size: int) -> None:
     images = torch.randint(0, 256, (16, 3, size, size + 8), dtype=torch.uint8, generator=generator_of(0))
     params = [draw_view(view, 16, partial(generator_of, n)) for n, view in enumerate((augment.view1, augment.view2))]
     sizes = [size, size]
-    there = fused_views((images.to(GPU), images.to(GPU)), params, augment.normalization, sizes)
-    for one, other in zip(there, make_views((images, images), params, augment.normalization, sizes), strict=True):
+    there = fused_views((images.to(GPU), images.to(GPU)), params, NORMALIZATION, sizes)
+    for one, other in zip(there, make_views((images, images), params, NORMALIZATION, sizes), strict=True):
         torch.testing.assert_close(one.cpu(), other, atol=1e-4, rtol=0)

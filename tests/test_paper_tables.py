@@ -4,10 +4,10 @@ import shlex
 from typing import Any
 
 import pytest
-import tyro
 
-from byol.cli.main import Pretrain, explicit
-from byol.config.run import PretrainConfig, overrule
+from byol.cli.pretrain import Pretrain
+from byol.cli.settings import parse_run
+from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.catalog import TABLES, chosen, table_named
@@ -36,7 +36,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(config: PretrainConfig, start: PretrainConfig) -> dict[str, Any]:
     """Settings that its method reads and in which a config differs from another, by their full names."""
-    before = flat(to_json(overrule(start, {"method": config.method}))) | {"method": start.method}
+    before = flat(to_json(replace(start, method=config.method.name))) | {"method.name": start.method.name}
     return {key: value for key, value in flat(to_json(config)).items() if value != before[key]}
 
 
@@ -75,7 +75,7 @@ def test_every_table_of_the_paper_is_covered() -> None:
     assert sorted(cell.paper.value for cell in every) == sorted(column("linear_large_encoders", "byol_top1"))
 
 
-def test_spreads_and_sources_come_along() -> None:
+def test_spreads_and_sources_are_given() -> None:
     small_batch = cells_of("batch-size", paper())["simclr-64"]
     assert (small_batch.paper.value, small_batch.paper.spread, small_batch.paper.source) == (59.2, 2.9, "Table 16")
     assert cells_of("batch-size")["byol-4096"].paper.spread is None
@@ -90,32 +90,32 @@ def test_every_cell_is_a_valid_run_of_its_own(table: Any, scale: Scale) -> None:
         assert len(configs) == len(cells), "no two rows are the same run"
     images = scale.train_images
     for cell in cells:
-        assert not cell.config(scale).watch.stop_on_collapse
-        assert cell.config(scale).total_steps(images) > 0 or cell.config(scale).method == "random"
+        assert not cell.config(scale).logging.stop_on_collapse
+        assert cell.config(scale).total_steps(images) > 0 or cell.config(scale).epochs == 0
 
 
 MAY_CHANGE: dict[str, set[str]] = {
-    "targets": {"target.tau", "target.constant", "optim.predictor_lr"},
+    "targets": {"method.tau", "method.constant_tau", "method.predictor_lr"},
     "bridge": {
-        "method",
-        "loss.beta",
-        "loss.temperature",
-        "target.kind",
-        "network.predictor_depth",
-        "optim.predictor_lr",
+        "method.name",
+        "method.beta",
+        "method.temperature",
+        "method.target",
+        "method.predictor_depth",
+        "method.predictor_lr",
     },
-    "batch-size": {"method", "optim.accumulate"},
-    "normalization": {"loss.normalization"},
-    "projection": {"network.output"},
-    "heads": {"network.projector_depth", "network.predictor_depth"},
+    "batch-size": {"method.name", "optim.accumulate"},
+    "normalization": {"method.normalization"},
+    "projection": {"method.output"},
+    "heads": {"method.projector_depth", "method.predictor_depth"},
     "lr": {"optim.lr"},
     "weight-decay": {"optim.weight_decay"},
-    "mean-teacher": {"network.predictor_depth"},
-    "init": {"network.init", "network.init_scale", "network.zero_init_last", "target.start"},
-    "methods": {"method", "moco.queue", "target.tau", "target.constant"},
-    "label-efficiency": {"method"},
-    "encoders": {"encoder", "network.width"},
-    "temperature": {"method", "loss.beta", "loss.temperature"},
+    "mean-teacher": {"method.predictor_depth"},
+    "init": {"encoder.init", "encoder.init_scale", "encoder.zero_init_last", "method.start"},
+    "methods": {"method.name", "epochs", "method.queue", "method.tau", "method.constant_tau"},
+    "label-efficiency": {"method.name", "epochs"},
+    "encoders": {"encoder.name", "encoder.width"},
+    "temperature": {"method.name", "method.beta", "method.temperature"},
 }
 
 
@@ -128,33 +128,36 @@ def test_rows_change_nothing_else(name: str, scale: Scale) -> None:
 
 EXACTLY: dict[tuple[str, str], dict[str, Any]] = {
     ("targets", "tau-0.99"): {},
-    ("targets", "tau-0.9"): {"target.tau": 0.9},
-    ("targets", "tau-1"): {"target.tau": 1.0},
-    ("targets", "tau-0"): {"target.tau": 0.0, "target.constant": True, "optim.predictor_lr": 1.0},
-    ("targets", "tau-0-predictor-x20"): {"target.tau": 0.0, "target.constant": True, "optim.predictor_lr": 20.0},
+    ("targets", "tau-0.9"): {"method.tau": 0.9},
+    ("targets", "tau-1"): {"method.tau": 1.0},
+    ("targets", "tau-0"): {"method.tau": 0.0, "method.constant_tau": True, "method.predictor_lr": 1.0},
+    ("targets", "tau-0-predictor-x20"): {"method.tau": 0.0, "method.constant_tau": True, "method.predictor_lr": 20.0},
     ("bridge", "predictor-ema-beta-0"): {},
     ("bridge", "plain-online-beta-1"): {
-        "method": "infonce",
-        "loss.temperature": 0.1,
-        "target.kind": "online",
-        "network.predictor_depth": 0,
+        "method.name": "infonce",
+        "method.target": "online",
+        "method.predictor_depth": 0,
     },
     ("bridge", "predictor-stop-gradient-beta-0"): {
-        "method": "infonce",
-        "loss.temperature": 0.1,
-        "loss.beta": 0.0,
-        "target.kind": "stop-gradient",
-        "optim.predictor_lr": 1.0,
+        "method.name": "infonce",
+        "method.beta": 0.0,
+        "method.target": "stop-gradient",
+        "method.predictor_lr": 1.0,
     },
     ("batch-size", "byol-4096"): {},
-    ("batch-size", "simclr-256"): {"method": "simclr", "optim.accumulate": 16},
-    ("normalization", "batch"): {"loss.normalization": "batch"},
+    ("batch-size", "simclr-256"): {"method.name": "simclr", "optim.accumulate": 16},
+    ("normalization", "batch"): {"method.normalization": "batch"},
     ("heads", "projector-2-predictor-2"): {},
     ("projection", "256"): {},
     ("lr", "x1"): {},
     ("methods", "byol"): {},
-    ("methods", "moco"): {"method": "moco", "moco.queue": 4096, "target.tau": 0.999, "target.constant": True},
-    ("init", "scale-x2"): {"network.init_scale": 2.0},
+    ("methods", "moco"): {
+        "method.name": "moco",
+        "method.queue": 4096,
+        "method.tau": 0.999,
+        "method.constant_tau": True,
+    },
+    ("init", "scale-x2"): {"encoder.init_scale": 2.0},
     ("weight-decay", "x1"): {},
 }
 
@@ -174,7 +177,7 @@ def test_augmentations_are_removed_from_views_that_have_them_all() -> None:
 
     def removed(name: str) -> dict[str, Any]:
         both = [differences(cells[f"{method}-{name}"].config(scale), base) for method in ("byol", "simclr")]
-        assert both[1] == {"method": "simclr", **both[0]}, "the same for both methods"
+        assert both[1] == {"method.name": "simclr", **both[0]}, "the same for both methods"
         return {key.removeprefix("augment."): value for key, value in both[0].items()}
 
     def views(**settings: float) -> dict[str, float]:
@@ -239,10 +242,10 @@ def test_printed_commands_make_the_cells_config(table: Any) -> None:
         words = shlex.split(line)
         assert words[:5] == ["torchrun", "--nproc-per-node", "8", "-m", "byol"]
         typed = words[words.index("pretrain") + 1 :]
-        command = tyro.cli(Pretrain, args=typed)
+        command, settings = parse_run(Pretrain, typed, "pretrain", "")
         assert command.images == "train images/"
         start = RECIPES[command.recipe].make(None).config  # type: ignore[arg-type]  (the paper's look at nothing)
-        assert replace(start, **explicit(command, typed)) == job.config, "the watch among it"
+        assert replace(start, **settings) == job.config, "the watch among it"
         evaluation = "semi" if table.name == "label-efficiency" else "linear"
         assert shlex.split(judge)[:4] == ["byol", "eval", evaluation, command.out]
 

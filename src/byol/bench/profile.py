@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from byol.augment import apply
+from byol.augment import crop
 from byol.bench.ceilings import synchronize
 from byol.bench.dry_run import networks
 from byol.bench.stopwatch import Stopwatch
@@ -117,7 +117,7 @@ def watch_on(watch: Stopwatch, state: TrainState, loader: Loader) -> Iterator[No
         (loading, "make_views_of_one", COLOR),
         (batches_, "make_views", COLOR),
         (batches_, "fused_views", COLOR),
-        (apply, "crop_views", CROP),
+        (crop, "crop_views", CROP),
         (torch.autograd, "backward", BACKWARD),
         (state.optimizer, "step", OPTIMIZER),
         (state.method, "after_step", UPDATE),

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"byol: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # whoever read our words has gone, `head` for example
+    except BrokenPipeError:  # the reader of our output has gone, `head` for example
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:

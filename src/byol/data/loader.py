@@ -210,7 +210,7 @@ class Loader:
         ]
 
     def _image(self, index: int) -> tuple[int, Tensor]:
-        """An image and its number, or if it cannot be read those of the next one that can: the same whoever asks."""
+        """An image and its number, or if it cannot be read those of the next one that can: the same in every thread."""
         if self.storage.decoded is not None:
             return index, self.storage.decoded[index]
         return self._readable.image(index, shrink_side(max(view.size for view in self.pipeline.views)))

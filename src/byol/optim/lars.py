@@ -31,7 +31,7 @@ def parameter_groups(
         weight_decay: of those that decay.
         rates: factors on the learning rate of parts of the module by name, such as `{"predictor": 2.0}` (lambda and mu
             of Tables 21 and 22); a part with another factor than 1 is two groups more. Every group says its factor in
-            `group["rate"]`; whoever sets the learning rate multiplies by it.
+            `group["rate"]`; training multiplies the scheduled learning rate by it.
     """
     rates = {name: rate for name, rate in (rates or {}).items() if rate != 1.0}
     parts: dict[str, list[nn.Parameter]] = {"": [], **{name: [] for name in rates}}

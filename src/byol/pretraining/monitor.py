@@ -31,7 +31,7 @@ class Reading:
     bank: int
     """Labeled images that vote."""
     queries: int
-    """Images that are asked about."""
+    """The test images."""
     k: int = 20
 
 

@@ -120,7 +120,7 @@ class TrainStep:
 
     @property
     def warmup_steps(self) -> int:
-        """Steps at the start that are computed in another way than the rest, or by part so."""
+        """Steps at the start that are computed in another way than the rest, wholly or partly."""
         return WARMUP_CALLS if self.config.optim.cuda_graph else 0
 
     def _no_sync(self, last: bool) -> AbstractContextManager[object]:

@@ -67,7 +67,7 @@ def _handled_by(handler: Callable[[int, FrameType | None], None], names: list[si
     try:
         for name in names:
             before[name] = signal.signal(name, handler)
-    except ValueError:  # not the main thread: whoever started us handles signals
+    except ValueError:  # not the main thread: the program that started us handles signals
         before.clear()
     try:
         yield before
