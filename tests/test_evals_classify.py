@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+from byol.config.encoder import EncoderSpec
 from byol.data.sources.files import FolderSource
 from byol.data.sources.open import Source, TensorSource
 from byol.data.transform import Transform
@@ -49,18 +50,8 @@ def run_folder(tmp_path: Path) -> Path:
     folder.mkdir()
     torch.manual_seed(5)
     encoder = make_encoder("resnet18", width=0.125, stem="small")
-    card = EncoderCard(
-        **{"encoder": "resnet18", "width": 0.125, "stem": "small", "in_chans": 3, "image_size": 16},
-        **{
-            "mean": (0.5,) * 3,
-            "std": (0.25,) * 3,
-            "features": 64,
-            "method": "byol",
-            "epochs": 1,
-            "seed": 0,
-            "images": 9,
-        },
-    )
+    spec = EncoderSpec.of("resnet18", width=0.125, stem="small", input_size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+    card = EncoderCard(encoder=spec, features=64, method="byol", epochs=1, seed=0, images=9)
     save_encoder(folder, encoder, card)
     return folder
 

@@ -101,7 +101,7 @@ def test_a_cell_is_trained_evaluated_and_kept_with_all_that_makes_it_again(go: G
         ("tau-0.5", 1),
     ]
     line = found[1]
-    assert line["config"]["target"]["tau"] == 0.5
+    assert line["config"]["method"]["tau"] == 0.5
     assert line["config"]["device"] == "cpu"
     assert line["updates"] == 6
     assert 0.3 < line["linear"] <= 1
@@ -237,7 +237,7 @@ def test_a_cell_that_was_interrupted_goes_on_and_comes_out_the_same(
     (whole,) = lines(tmp_path)
     (tmp_path / "results" / "taus-tiny.jsonl").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr(Callbacks, "__call__", lambda self, step: step < 3)
+        patched.setattr(Callbacks, "__call__", lambda self, *of_step: self.state.step < 3)
         summary, _ = go(TAUS)
         assert summary.interrupted
         assert summary.measured == 0
@@ -249,7 +249,7 @@ def test_a_cell_that_was_interrupted_goes_on_and_comes_out_the_same(
     assert {key: again[key] for key in FIGURES} == {key: whole[key] for key in FIGURES}
 
     with monkeypatch.context() as patched:
-        patched.setattr(Callbacks, "__call__", lambda self, step: step < 3)
+        patched.setattr(Callbacks, "__call__", lambda self, *of_step: self.state.step < 3)
         go(TAUS, seeds=2, only=("tau-0.5",))
     started = json.loads((tmp_path / "runs/tiny/taus-tau-0.5-seed-1/metrics.jsonl").read_text().splitlines()[0])
     go(TAUS, seeds=2, only=("tau-0.5",))
@@ -269,18 +269,25 @@ def test_a_folder_is_for_one_process_at_a_time(go: Go, tmp_path: Path) -> None:
     assert "in use by another process" in summary.failed[0]
 
 
-@pytest.mark.parametrize("method", ["supervised", "random", "simclr", "infonce", "moco"])
+@pytest.mark.parametrize("method", ["supervised", "simclr", "infonce", "moco"])
 def test_other_methods_are_measured_alike(method: str, go: Go, tmp_path: Path) -> None:
-    changes = {"method": method, **({"method__queue": 64} if method == "moco" else {})}
+    changes: dict[str, Any] = {"method": method, **({"method__queue": 64} if method == "moco" else {})}
     table = dataclasses.replace(
         TAUS, cells=lambda scale: [Cell(name=method, row=method, changes=changes), *taus(scale)]
     )
     summary, _ = go(table, only=(method,))
     assert summary.failed == []
     (line,) = lines(tmp_path)
-    assert line["config"]["method"] == method
-    assert line["updates"] == (0 if method == "random" else 6)
-    assert line["verdict"] == "untrained" if method == "random" else line["verdict"] != "untrained"
+    assert line["config"]["method"]["name"] == method
+    assert line["updates"] == 6
+    assert line["verdict"] != "untrained"
+
+
+def test_an_untrained_encoder_is_measured_alike(go: Go, tmp_path: Path) -> None:
+    table = dataclasses.replace(TAUS, cells=lambda scale: [Cell(name="random", row="", changes={"epochs": 0.0})])
+    assert go(table)[0].failed == []
+    (line,) = lines(tmp_path)
+    assert (line["updates"], line["verdict"]) == (0, "untrained")
 
 
 def test_few_labels(go: Go, tmp_path: Path) -> None:
@@ -384,5 +391,5 @@ def test_parallel_runs_give_what_sequential_ones_give(class_folder: Path, tmp_pa
         found = read_lines(tmp_path / name / "taus-tiny.jsonl").found
         names = ("linear", "knn")
         figures.append({(line["cell"], name): line[name] for line in found for name in names})
-        assert {line["cell"]: line["config"]["target"]["tau"] for line in found} == {"tau-0.99": 0.99, "tau-0.5": 0.5}
+        assert {line["cell"]: line["config"]["method"]["tau"] for line in found} == {"tau-0.99": 0.99, "tau-0.5": 0.5}
     assert figures[0] == pytest.approx(figures[1], abs=0.05)  # threads sum in another order
