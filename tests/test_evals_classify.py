@@ -65,7 +65,8 @@ def test_a_run_opens_by_folder_and_by_file(run_folder: Path) -> None:
     assert by_folder.fingerprint == by_file.fingerprint
     assert by_folder.transform == Transform(image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
     untrained = open_encoder(f"random:{run_folder}")
-    assert untrained.blueprint == by_folder.blueprint
+    assert by_folder.spec is not None
+    assert untrained.spec == by_folder.spec.untrained()
     assert untrained.transform == by_folder.transform
     assert untrained.fingerprint != by_folder.fingerprint
 
