@@ -141,7 +141,7 @@ def test_help_lists_every_evaluation_without_pytorch() -> None:
     assert "the weighted vote of the nearest training images" in done.stdout
 
 
-NEAREST_CLASS = '''"""Nearest class: each test image gets the class with the nearest mean feature."""
+NEAREST_MEAN = '''"""Nearest class: each test image gets the class with the nearest mean feature."""
 
 from dataclasses import dataclass, field
 
@@ -153,7 +153,7 @@ from byol.evals.labels import labeled_parts
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearestClassConfig:
+class NearestMeanConfig:
     """Nearest class mean."""
 
     norm: float = 2.0
@@ -161,7 +161,7 @@ class NearestClassConfig:
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
 
-def evaluate(task: Task, config: NearestClassConfig) -> dict[str, float]:
+def evaluate(task: Task, config: NearestMeanConfig) -> dict[str, float]:
     parts = labeled_parts(task.train, task.test)
     train, test = labeled_features(task, parts, config.features)
     means = torch.stack([train.values[train.labels == label].mean(dim=0) for label in range(len(parts.classes))])
@@ -169,27 +169,27 @@ def evaluate(task: Task, config: NearestClassConfig) -> dict[str, float]:
     return {"top1": (nearest == test.labels).double().mean().item(), "norm": config.norm}
 
 
-EVALUATION = Evaluation(name="nearest_class", config=NearestClassConfig, evaluate=evaluate, percent=("top1",))
+EVALUATION = Evaluation(name="nearest_means", config=NearestMeanConfig, evaluate=evaluate, percent=("top1",))
 '''
 
 
 def test_a_new_evaluation_is_one_file_and_one_line(
     copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "nearest_class.py").write_text(NEAREST_CLASS)
+    (tmp_path / "nearest_means.py").write_text(NEAREST_MEAN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "MODULES", (*registry.MODULES, "nearest_class"))
+    monkeypatch.setattr(registry, "MODULES", (*registry.MODULES, "nearest_means"))
     file = tmp_path / "result.json"
     parts = ("--train", copies / "pets" / "train", "--test", copies / "pets" / "test")
-    code, out, errors = run(capsys, "eval", "nearest_class", "pixels@4", *parts, "--norm", 1, "--json", file)
+    code, out, errors = run(capsys, "eval", "nearest_means", "pixels@4", *parts, "--norm", 1, "--json", file)
     assert code == 0, errors
     assert "100.00 %" in out
     record = json.loads(file.read_text())
-    assert record["evaluation"] == "nearest_class"
+    assert record["evaluation"] == "nearest_means"
     assert record["result"] == {"top1": 1.0, "norm": 1.0}
     assert record["config"]["norm"] == 1.0
     _, out, _ = run(capsys, "eval", "--help")
-    assert "nearest_class Nearest class: each test image gets the class with the nearest mean feature" in out
-    _, out, _ = run(capsys, "eval", "nearest_class", "--help")
+    assert "nearest_means Nearest class: each test image gets the class with the nearest mean feature" in out
+    _, out, _ = run(capsys, "eval", "nearest_means", "--help")
     assert "--train DATA" in out
     assert "--norm FLOAT" in out
