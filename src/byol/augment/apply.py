@@ -104,9 +104,14 @@ def apply_to_one_crop(image: Tensor, values: OneImage) -> Tensor:
 
 
 def _apply_others(x: Tensor, values: OneImage) -> Tensor:
+    unclipped = False
     for operation in ops.others():
-        x = operation.one(x, values.get(operation.name, {}))
-    return x
+        if operation is ops.CLIP:  # left until something reads the pixels: it is a pass over them
+            unclipped = True
+        elif operation.is_applied(x, drawn := values.get(operation.name, {})):
+            x = operation.change(ops.CLIP.change(x, {}) if unclipped else x, drawn)
+            unclipped = False
+    return ops.CLIP.change(x, {}) if unclipped else x
 
 
 def select(x: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:

@@ -72,9 +72,11 @@ class Operation:
 
     def one(self, x: Tensor, values: Values) -> Tensor:
         """Apply to one image (1, C, H, W), which may be overwritten."""
-        if not values.get(APPLIED, True) or not self.suits(x):
-            return x
-        return self.change(x, values)
+        return self.change(x, values) if self.is_applied(x, values) else x
+
+    def is_applied(self, x: Tensor, values: Values) -> bool:
+        """Whether one image (1, C, H, W) with these plain numbers is changed."""
+        return values.get(APPLIED, True) and self.suits(x)
 
     def all(self, x: Tensor, values: Values) -> Tensor:
         """Apply to a batch without asking on the host which images were drawn; for torch.compile."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from byol.augment.crop import crop_window
 from byol.augment.draw import draw_view
-from byol.augment.params import ViewParams
+from byol.augment.params import Numbers, ViewParams, pick
 from byol.augment.views import is_large, make_views_of_one
 from byol.config.run import PretrainConfig
 from byol.data.batch import CropBatch, Pipeline
@@ -178,7 +178,7 @@ class Loader:
 
         def work(part: slice) -> list[int]:
             """Decode and crop a few images, and put the crops or their views into place; the images taken."""
-            taken, crops = self._crop(numbers[part], [p[part] for p in params])
+            taken, crops = self._crop(numbers[part], [pick(p.numbers["crop"], part) for p in params])
             for row, image in enumerate(crops, part.start):
                 if made:
                     one = [view.unsqueeze(0) for view in image]
@@ -198,11 +198,11 @@ class Loader:
 
         return finish
 
-    def _crop(self, indices: list[int], params: list[ViewParams]) -> tuple[list[int], list[list[Tensor]]]:
-        """The images that are taken for some, and the crops of each for every view."""
+    def _crop(self, indices: list[int], drawn: list[Numbers]) -> tuple[list[int], list[list[Tensor]]]:
+        """The images that are taken for some, and the crops of each for every view, as drawn for it."""
         taken, images = zip(*(self._image(index) for index in indices), strict=True)
         heights, widths = (torch.tensor([image.shape[dim] for image in images]) for dim in (1, 2))
-        windows = [torch.stack(crop_window(p.numbers["crop"], heights, widths), dim=1).tolist() for p in params]
+        windows = [torch.stack(crop_window(numbers, heights, widths), dim=1).tolist() for numbers in drawn]
         sizes = [view.size for view in self.pipeline.views]
         return list(taken), [
             [crop(image, window, size) for window, size in zip(of_views, sizes, strict=True)]
