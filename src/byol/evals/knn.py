@@ -118,9 +118,23 @@ def knn_accuracy(
     k: int = K,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_scores`."""
+    """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_correct`."""
+    return float(knn_correct(bank, bank_labels, queries, query_labels, k=k, temperature=temperature).float().mean())
+
+
+def knn_correct(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    *,
+    k: int = K,
+    temperature: float = TEMPERATURE,
+) -> Tensor:
+    """For each query whether its class gets the most votes, (M,) bool. Arguments as for `knn_scores`."""
     # labels may be any integers; numbering those that occur keeps the table of votes small
     known, numbers = torch.unique(torch.cat([bank_labels.cpu(), query_labels.cpu()]), return_inverse=True)
     of_bank, of_queries = numbers.split([len(bank_labels), len(query_labels)])
     scores = knn_scores(bank, of_bank, queries, classes=len(known), k=k, temperature=temperature)
-    return float((scores.argmax(dim=1) == of_queries).float().mean())
+    correct: Tensor = scores.argmax(dim=1) == of_queries
+    return correct

@@ -16,6 +16,7 @@ from byol.methods.table import method_class
 from byol.pretraining.health import Verdict, measure, norms, represent_with
 from byol.pretraining.history import History
 from byol.pretraining.setup import Run, probe
+from byol.pretraining.start import look_at_start
 from byol.pretraining.state import TrainState
 from byol.runtime import checkpoint, distributed
 from byol.runtime.signals import Stopping
@@ -43,6 +44,9 @@ class Callbacks:
         self.represent = represent_with(state.method.encoder, state.method.projector)
         self.probe = tuple(view.contiguous(memory_format=torch.channels_last) for view in probe(run))
         self.history.sums = self.history.sums.to(run.device)
+        if state.step == 0:
+            self.history.start = look_at_start(run, state.method)
+            run.metrics.write(0, {f"health/{k}": v for k, v in self.history.start.as_dict().items()})
         self.verdict: Verdict | None = None
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
         self.saved_at, self.saved_step = time.monotonic(), state.step

@@ -47,6 +47,9 @@ class Health:
     """Share of views whose nearest projection among the other views is their own image's, in [0, 1]."""
     chance: float
     """What `match` is for a network that sees nothing: one over the number of images."""
+    separation: float = math.nan
+    """How far an image's other view stands out from the views of other images: the difference of the two mean cosines,
+    in standard deviations of the cosines with other images. Unlike `match` it does not end at 1."""
 
     def as_dict(self) -> dict[str, float]:
         """For metrics.jsonl."""
@@ -72,12 +75,14 @@ def compare(features1: Tensor, projections1: Tensor, projections2: Tensor) -> He
     with torch.autocast(z1.device.type, enabled=False):  # a collapse shows in the third digit of a cosine
         similarity = z1 @ z2.T
     own = torch.arange(len(z1), device=z1.device)
+    others = similarity[~torch.eye(len(z1), dtype=torch.bool, device=z1.device)]
     return Health(
         spread=spread(z1),
         rank=effective_rank(features1.float()),
         agreement=similarity.diagonal().mean().item(),
         match=(similarity.argmax(dim=1) == own).float().mean().item(),
         chance=1 / len(z1),
+        separation=((similarity.diagonal().mean() - others.mean()) / others.std().clamp_min(1e-12)).item(),
     )
 
 

@@ -20,6 +20,8 @@ class History:
     losses: list[float] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)
     health: list[Health] = field(default_factory=list)
+    start: Health | None = None
+    """The measures at step 0."""
     images_per_second: float = 0.0
     sums: Tensor = field(default_factory=lambda: torch.zeros(2))
     """Loss and gradient norm, summed since the last line of the metrics."""
@@ -35,6 +37,7 @@ class History:
         return {
             "losses": self.losses[-LOSSES_KEPT:],
             "gradient_norms": self.gradient_norms[-LOSSES_KEPT:],
+            "start": None if self.start is None else asdict(self.start),
             "health": [asdict(h) for h in self.health[-LOOKS_KEPT:]],
             "since": self.sums.tolist(),
             "counted": self.counted,
@@ -47,6 +50,7 @@ class History:
             losses=list(values["losses"]),
             gradient_norms=list(values["gradient_norms"]),
             health=[Health(**one) for one in values["health"]],
+            start=None if values.get("start") is None else Health(**values["start"]),
             sums=torch.tensor(values["since"]),
             counted=values["counted"],
         )

@@ -6,10 +6,12 @@ import torch
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import EncoderCard, save_encoder
+from byol.evals.paired import Pairs
 from byol.methods.base import Method
 from byol.pretraining.health import Verdict, measure, represent_with, untrained
 from byol.pretraining.monitor import Reading, gain_in_words
 from byol.pretraining.setup import Run, probe
+from byol.pretraining.start import start_encoder_of
 from byol.pretraining.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -58,13 +60,18 @@ def _readings(run: Run, state: TrainState) -> tuple[Reading, Reading]:
             extra={"style": "bold"},
         )
         return reading, reading
-    fresh = run.monitor.read_untrained(run.config)
+    fresh = run.monitor.read(start_encoder_of(run), full=True)
+    pixels = run.monitor.read_pixels()
+    pairs = Pairs.of(fresh.correct, reading.correct)
     sample = run.monitor.sample(encoder, reading)
     run.metrics.write(
         state.step,
         {
             "knn/accuracy": reading.accuracy,
             "knn/untrained": fresh.accuracy,
+            "knn/pixels": pixels.accuracy,
+            "knn/gained": pairs.gained,
+            "knn/lost": pairs.lost,
             "knn/sample_accuracy": sample.accuracy,
             "knn/sample_images": sample.queries,
         },

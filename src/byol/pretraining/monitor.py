@@ -2,19 +2,18 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from byol.config.run import PretrainConfig
 from byol.data.holdout import held_out
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
-from byol.encoders.build import make_encoder
+from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals.features import LabeledFeatures, Passes, extract
-from byol.evals.knn import knn_accuracy
+from byol.evals.knn import knn_correct
 from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
 
@@ -33,6 +32,8 @@ class Reading:
     queries: int
     """The test images."""
     k: int = 20
+    correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
+    """(queries,) bool: which of them were right, for tests on pairs."""
 
 
 def gain_in_words(reading: Reading, untrained: Reading) -> str:
@@ -64,8 +65,8 @@ class Monitor:
         """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
         bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
         queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
-        accuracy = knn_accuracy(bank.values, bank.labels, queries.values, queries.labels)
-        return Reading(accuracy, len(bank.values), len(queries.values))
+        correct = knn_correct(bank.values, bank.labels, queries.values, queries.labels)
+        return Reading(float(correct.float().mean()), len(bank.values), len(queries.values), correct=correct)
 
     def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
         """The reading on the fixed sample, from one of all images where the sample is all of them."""
@@ -80,11 +81,10 @@ class Monitor:
         everything = min(len(self.bank), FULL_MOST) + min(len(self.queries), FULL_MOST)
         return each * (3 * (sample.bank + sample.queries) + 2 * everything)  # one of the four is done
 
-    def read_untrained(self, config: PretrainConfig) -> Reading:
-        """The same for an encoder that has learned nothing: what the architecture alone is worth."""
-        torch.manual_seed(0)
-        encoder = make_encoder(config.encoder.untrained())
-        return self.read(encoder.to(self.device, memory_format=torch.channels_last), full=True)  # type: ignore[call-overload]
+    def read_pixels(self) -> Reading:
+        """The same for the images' own values: what no encoder at all is worth."""
+        pixels = open_encoder("pixels", channels=self.bank.channels)
+        return replace(self, transform=pixels.transform, autocast=False).read(pixels.module, full=True)
 
     def _features(self, encoder: nn.Module, source: Source, most: int) -> LabeledFeatures:
         if len(source) > most:

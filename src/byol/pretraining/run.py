@@ -147,7 +147,7 @@ def resume(
         saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
         writes = folder if distributed.is_first() else None
         if writes is not None:
-            cut_metrics(folder.metrics, 0 if saved is None else saved.step)  # before they are opened
+            cut_metrics(folder.metrics, -1 if saved is None else saved.step)  # before they are opened
         with outputs(writes, config, images.source.name, quiet=quiet) as out:
             for message in messages:
                 log.warning(message)

@@ -201,12 +201,15 @@ def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
     return not distributed.any_rank(not enough, torch.device(config.device)), why
 
 
-def probe(run: Run) -> tuple[Tensor, Tensor]:
-    """Two views T and T' of the same images, always the same: what the health measures look at."""
+def probe(run: Run, number: int = 0) -> tuple[Tensor, Tensor]:
+    """Two views T and T' of the same images, always the same: what the health measures look at.
+
+    Other numbers give views of other images, as far as there are more.
+    """
     config = replace(run.config, batch_size=min(PROBE_IMAGES, run.images), seed=0, optim__accumulate=1)
     augment, size = config.augment, config.image_size
     views = ViewSpec(augment.view1, size), ViewSpec(augment.view2, size)
     pipeline = dataclasses.replace(run.loader.pipeline, views=views, needs=frozenset())
     loader = Loader(run.loader.storage, config, pipeline, run.device)
-    view1, view2 = next(loader.batches(0, 1))[0].augmented().views
+    view1, view2 = next(loader.batches(number, number + 1))[0].augmented().views
     return view1, view2

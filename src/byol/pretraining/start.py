@@ -1,0 +1,53 @@
+"""The networks before the first update: what every measure of a run is compared with."""
+
+import copy
+
+import torch
+from torch import nn
+
+from byol.config.run import PretrainConfig
+from byol.data.transform import Transform
+from byol.encoders.calibrate import CALIBRATION_IMAGES, calibrate_batch_norm
+from byol.evals.calibration import calibrate_on
+from byol.evals.features import Passes
+from byol.methods.base import Method
+from byol.pretraining.health import PROBE_IMAGES, Health, measure, represent_with
+from byol.pretraining.setup import Run, probe
+from byol.pretraining.state import build_state
+
+
+def look_at_start(run: Run, method: Method) -> Health:
+    """The measures of a method's networks at step 0.
+
+    Where the weights are fresh, batch norm sees views of training images first, without which an untrained network
+    hardly tells images apart, and every run seems to learn.
+    """
+    encoder, projector = copy.deepcopy(method.encoder), copy.deepcopy(method.projector)
+    views = (probe(run, number)[0] for number in range(1, 1 + CALIBRATION_IMAGES // PROBE_IMAGES))
+    if run.config.encoder.weights is None:
+        calibrate_batch_norm(nn.Sequential(encoder, projector), views, run.config.precision == "bf16")
+    view1, view2 = probe(run)
+    with run.autocast:
+        return measure(represent_with(encoder, projector), view1, view2)
+
+
+def start_encoder_of(run: Run) -> nn.Module:
+    """The encoder that a run begins with, built again; where its weights are fresh, calibrated."""
+    with torch.random.fork_rng(devices=[]):
+        encoder = build_state(run.config, run.data, torch.device("cpu")).method.encoder
+    encoder = encoder.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(encoder, nn.Module)
+    if run.config.encoder.weights is None:
+        calibrate(run, encoder)
+    return encoder
+
+
+def calibrate(run: Run, encoder: nn.Module) -> None:
+    """Let an untrained encoder's batch norm see training images, as evaluations show them."""
+    workers, autocast = run.loader.storage.workers, run.config.precision == "bf16"
+    calibrate_on(encoder, run.source, inference_transform(run.config), Passes(run.device, 256, workers, autocast))
+
+
+def inference_transform(config: PretrainConfig) -> Transform:
+    """How the encoder of a run is shown whole images."""
+    return Transform(image_size=config.inference_size(), mean=config.encoder.mean, std=config.encoder.std)
