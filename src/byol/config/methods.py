@@ -20,6 +20,8 @@ class MethodConfig:
 
     name: ClassVar[str]
     """What `--method` takes."""
+    reads_labels: ClassVar[bool] = False
+    """Whether training reads labels: then images of a reading must be kept out of it, however few there are."""
 
     @property
     def views_in_memory(self) -> int:
@@ -160,6 +162,7 @@ class SupervisedConfig(MethodConfig):
     """Learning from labels, with everything else alike."""
 
     name: ClassVar[str] = "supervised"
+    reads_labels: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

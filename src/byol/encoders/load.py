@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class LoadedEncoder:
     """16 hexadecimal digits from the weights and the transform."""
     spec: EncoderSpec | None
     """None for pixels, which cannot be trained."""
+    fresh: bool = False
+    """Whether it was never trained and its batch norm has seen no images yet."""
 
     def untrained(self, seed: int = 0) -> "LoadedEncoder":
         """The same architecture with fresh weights.
@@ -46,7 +49,13 @@ class LoadedEncoder:
             UserError: pixels have no weights.
         """
         spec = self._trainable().untrained()
-        return _loaded(_fresh(spec, seed), f"random:{self.name}", spec)
+        return _untrained(f"random:{self.name}", spec, seed)
+
+    def calibrated(self, calibrate: Callable[[nn.Module], None]) -> "LoadedEncoder":
+        """The same weights after `calibrate` has set the averages of batch norm."""
+        module = copy.deepcopy(self.module)
+        calibrate(module)
+        return _frozen(module, self.transform, self.name, self.spec)
 
     def copy(self) -> nn.Module:
         """A network with the same weights, to train further.
@@ -136,11 +145,12 @@ def _frozen(module: nn.Module, transform: Transform, name: str, spec: EncoderSpe
     return LoadedEncoder(module.eval(), transform, name, digest([repr(network), *weights]), spec)
 
 
-def _fresh(spec: EncoderSpec, seed: int) -> nn.Module:
-    """An untrained network; the same seed gives the same weights."""
+def _untrained(name: str, spec: EncoderSpec, seed: int) -> LoadedEncoder:
+    """A fresh network; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make_encoder(spec)
+        module = make_encoder(spec)
+    return replace(_loaded(module, name, spec), fresh=True)
 
 
 def _bytes(value: Tensor) -> bytes:
@@ -167,7 +177,7 @@ def _from_timm(name: str, channels: int) -> LoadedEncoder:
 def _random(rest: str, channels: int, seed: int) -> LoadedEncoder:
     if Path(rest).exists():
         spec = read_encoder(rest)[1].encoder.untrained()
-        return _loaded(_fresh(spec, seed), f"random:{rest}", spec)
+        return _untrained(f"random:{rest}", spec, seed)
     name, _, options = rest.partition("@")
     stem: Stem = "standard"
     width, size = 1.0, None
@@ -184,7 +194,7 @@ def _random(rest: str, channels: int, seed: int) -> LoadedEncoder:
                 f"a size of 8 px or more.{nearest(option, STEMS)}"
             )
     spec = EncoderSpec.of(name, channels, width=width, stem=stem, input_size=size or STEM_SIZES[stem])
-    return _loaded(_fresh(spec, seed), f"random:{rest}", spec)
+    return _untrained(f"random:{rest}", spec, seed)
 
 
 def _positive(text: str) -> bool:

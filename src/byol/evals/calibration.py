@@ -2,13 +2,27 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from byol.data.sample import evenly
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.calibrate import CALIBRATION_IMAGES, calibrate_batch_norm
+from byol.encoders.load import LoadedEncoder
 from byol.evals.features import Passes, crops_in_order
+from byol.runtime.device import cores
+
+
+def calibrated(encoder: LoadedEncoder, source: Source, device: torch.device) -> LoadedEncoder:
+    """An untrained encoder after its batch norm has seen images of a source; its weights are the same."""
+
+    def calibrate(module: nn.Module) -> None:
+        module.to(device)
+        calibrate_on(module, source, encoder.transform, Passes(device, workers=cores()))
+        module.cpu()
+
+    return encoder.calibrated(calibrate)
 
 
 def calibrate_on(encoder: nn.Module, source: Source, transform: Transform, passes: Passes) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from byol.data.sources.open import Source, open_source
 from byol.encoders.load import LoadedEncoder
+from byol.evals.calibration import calibrated
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,11 @@ silent = Progress()
 
 @dataclass(frozen=True)
 class Task:
-    """An encoder, the data that it is evaluated on, and where the work is done."""
+    """An encoder, the data that it is evaluated on, and where the work is done.
+
+    The batch norm of an encoder that was never trained sees training images here: without their averages it would be a
+    baseline that is too easy to beat (docs/health.md).
+    """
 
     encoder: LoadedEncoder
     train: Source
@@ -38,6 +43,10 @@ class Task:
     progress: Progress = silent
     valid: Source | None = None
     """Labeled validation data, used instead of a held-out part of the training data."""
+
+    def __post_init__(self) -> None:
+        if self.encoder.fresh and input_channels(self.encoder) == self.train.channels:
+            object.__setattr__(self, "encoder", calibrated(self.encoder, self.train, self.device))
 
 
 OpenData = Callable[..., Source]

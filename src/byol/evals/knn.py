@@ -18,6 +18,8 @@ TEMPERATURE = 0.07
 """Temperature of the votes (Wu et al., arXiv:1805.01978, Section 3.4)."""
 BLOCK = 2048
 """Queries compared at once."""
+OTHERS_BLOCK = 512
+"""Images compared with all others at once."""
 BANK_BLOCK = 8192
 """Bank rows compared at once: a bank on the disk is read block by block and never held in memory."""
 
@@ -120,6 +122,27 @@ def knn_accuracy(
 ) -> float:
     """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_correct`."""
     return float(knn_correct(bank, bank_labels, queries, query_labels, k=k, temperature=temperature).float().mean())
+
+
+def knn_correct_among(features: Tensor, labels: Tensor, *, k: int = K, temperature: float = TEMPERATURE) -> Tensor:
+    """For each of N images whether the vote of its nearest others is right, (N,) bool.
+
+    Args:
+        features: (N, D).
+        labels: (N,) int64.
+        k: number of neighbors.
+        temperature: of the votes.
+    """
+    known, numbers = torch.unique(labels.cpu(), return_inverse=True)
+    unit = F.normalize(features.float(), dim=1)
+    correct = []
+    for start in range(0, len(unit), OTHERS_BLOCK):
+        similarity = unit[start : start + OTHERS_BLOCK] @ unit.T
+        similarity.diagonal(start).fill_(-torch.inf)  # nobody votes about itself
+        found, where = similarity.topk(min(k, len(unit) - 1), dim=1)
+        scores = count_votes(found, numbers[where], len(known), temperature)
+        correct.append(scores.argmax(dim=1) == numbers[start : start + OTHERS_BLOCK])
+    return torch.cat(correct)
 
 
 def knn_correct(

@@ -11,7 +11,7 @@ from byol.methods.base import Method
 from byol.pretraining.health import Verdict, measure, represent_with, untrained
 from byol.pretraining.monitor import Reading, gain_in_words
 from byol.pretraining.setup import Run, probe
-from byol.pretraining.start import start_encoder_of
+from byol.pretraining.start import calibrate, start_encoder_of
 from byol.pretraining.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,9 @@ STYLES = {"healthy": "bold green", "weak": "bold yellow", "untrained": "bold"}
 
 
 def judge_untrained(run: Run, method: Method) -> Verdict:
-    """One look at an encoder that takes no step."""
+    """One look at an encoder that takes no step; its batch norm sees training images first."""
+    if run.config.encoder.weights is None:
+        calibrate(run, method.encoder)
     view1, view2 = probe(run)
     with run.autocast:
         look = measure(represent_with(method.encoder, method.projector), view1, view2)

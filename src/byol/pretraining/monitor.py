@@ -13,13 +13,17 @@ from byol.data.transform import Transform
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals.features import LabeledFeatures, Passes, extract
-from byol.evals.knn import knn_correct
+from byol.evals.knn import knn_correct, knn_correct_among
 from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
 
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
 """Images of a reading during training; the last reading takes all, up to the next number."""
 FULL_MOST = 100_000
+
+
+FEWEST = 30
+"""Labeled images of which a reading says anything."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Monitor:
     """A bank of labeled images, and queries that the encoder has not seen."""
 
     bank: Source
-    queries: Source
+    queries: Source | None
+    """None: each image of the bank is classified by all others."""
     transform: Transform
     device: torch.device
     workers: int
@@ -64,22 +69,28 @@ class Monitor:
     def read(self, encoder: nn.Module, *, full: bool) -> Reading:
         """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
         bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
+        if self.queries is None:
+            correct = knn_correct_among(bank.values, bank.labels)
+            return Reading(float(correct.float().mean()), len(correct) - 1, len(correct), correct=correct)
         queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
         correct = knn_correct(bank.values, bank.labels, queries.values, queries.labels)
         return Reading(float(correct.float().mean()), len(bank.values), len(queries.values), correct=correct)
 
     def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
         """The reading on the fixed sample, from one of all images where the sample is all of them."""
-        small = everything.bank <= SAMPLE_BANK and everything.queries <= SAMPLE_QUERIES
+        queries = 0 if self.queries is None else everything.queries
+        small = everything.bank <= SAMPLE_BANK and queries <= SAMPLE_QUERIES
         return everything if small else self.read(encoder, full=False)
 
     def seconds(self, encoder: nn.Module) -> float:
         """What the readings of a run will take: four samples, and twice everything at the end; from one sample."""
         began = time.perf_counter()
         sample = self.read(encoder, full=False)
-        each = (time.perf_counter() - began) / (sample.bank + sample.queries)
-        everything = min(len(self.bank), FULL_MOST) + min(len(self.queries), FULL_MOST)
-        return each * (3 * (sample.bank + sample.queries) + 2 * everything)  # one of the four is done
+        asked = [self.bank] if self.queries is None else [self.bank, self.queries]
+        read = sample.bank + (0 if self.queries is None else sample.queries)
+        each = (time.perf_counter() - began) / read
+        everything = sum(min(len(part), FULL_MOST) for part in asked)
+        return each * (3 * read + 2 * everything)  # one of the four is done
 
     def read_pixels(self) -> Reading:
         """The same for the images' own values: what no encoder at all is worth."""
@@ -97,12 +108,13 @@ class Monitor:
 
 
 def split(
-    data: Source, monitor: Source | None, seed: int
+    data: Source, monitor: Source | None, seed: int, reads_labels: bool = False
 ) -> tuple[list[int] | None, Source | None, Source | None, str]:
     """Decide which images are kept out of training, and who votes about whom.
 
     Returns:
-        The numbers of the images to train on (None: all), the bank, the queries (None: no labels), and a sentence.
+        The numbers of the images to train on (None: all), the bank (None: no labels), the queries (None: each image of
+        the bank is one), and a sentence.
 
     Raises:
         UserError: monitor data without labels, or with other classes or channels than the training data.
@@ -121,18 +133,20 @@ def split(
         if data.labels is not None:
             _same_classes(data, monitor)
             return None, data, monitor, f"20-NN on {monitor.name}: {len(monitor)} images that training never sees"
-        order = torch.randperm(len(monitor), generator=generator_of(seed, "monitor halves")).tolist()
-        half = len(order) // 2
-        bank, queries = monitor.subset(sorted(order[:half])), monitor.subset(sorted(order[half:]))
-        return None, bank, queries, f"20-NN on {monitor.name}: one half votes about the other"
+        return None, monitor, None, f"20-NN on {monitor.name}: each of {len(monitor)} images classified by the others"
     if data.labels is None or len(set(data.labels)) < 2:
         return None, None, None, "no labels: the verdict rests on the health measures"
-    count = held_out(data, monitor)
+    count = held_out(data, monitor, reads_labels)
+    if count == 0 and (reads_labels or len(data) < FEWEST):
+        words = f"{len(data)} labeled images are too few to tell: the verdict rests on the health measures"
+        return None, None, None, words
     if count == 0:
-        return None, None, None, "too few labeled images to keep some aside: the verdict rests on the health measures"
+        words = f"20-NN: each of {len(data)} labeled images classified by the others (training never sees labels)"
+        return None, data, None, words
     order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
     queries_at, rest = sorted(order[:count]), sorted(order[count:])
-    sentence = f"20-NN on {count} labeled images kept out of training"
+    unused = "" if reads_labels else " (the labels themselves are never used for it)"
+    sentence = f"20-NN on {count} labeled images kept out of training{unused}"
     return rest, data.subset(rest), data.subset(queries_at), sentence
 
 

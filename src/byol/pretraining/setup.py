@@ -152,10 +152,8 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         outputs: where the run writes.
     """
     workers = config.data.workers or min(16, machine.cores())
-    kept, bank, queries, sentence = split(images.source, images.monitor, config.seed)
+    kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
     training = images.source if kept is None else images.source.subset(kept)
-    if kept is not None and "labels" not in method_class(config.method).needs:
-        sentence += " (the labels themselves are never used for it)"
     log.info(f"monitor: {sentence}")
     folder = outputs.folder
     bad = BadImages(None if folder is None else folder.bad_images)
@@ -187,7 +185,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
     storage = Storage(training, workers, decoded, bad.add)
     loader = Loader(storage, config, pipeline_of(config), device, distributed.member())
     monitor = None
-    if bank is not None and queries is not None:
+    if bank is not None:
         transform = Transform(image_size=config.inference_size(), mean=config.encoder.mean, std=config.encoder.std)
         monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
     return Run(config, device, loader, monitor, outputs, bad)

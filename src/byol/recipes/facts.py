@@ -72,8 +72,9 @@ def find_facts(
         settings: what the user gave.
     """
     seen = survey(source)
+    kept_out = held_out(source, monitor, visible_settings(settings).method.reads_labels)
     facts = Facts(
-        survey=dataclasses.replace(seen, count=len(source) - held_out(source, monitor)),
+        survey=dataclasses.replace(seen, count=len(source) - kept_out),
         device=device.type,
         free_memory=distributed.all_reduce_min(machine.free_memory(device), device),  # all ranks must choose alike
         settings=settings,
