@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import byol
-from byol.config.run import PretrainConfig
-from byol.config.values import replace
+from byol.data import holdout
 from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.errors import UserError
-from byol.evals.knn import knn_accuracy
+from byol.evals.knn import knn_accuracy, knn_correct_among
 from byol.pretraining.monitor import Monitor, Reading, gain_in_words, split
 from conftest import TINY
 
@@ -32,21 +31,21 @@ def pixels(data: Any) -> set[bytes]:
 
 
 def test_a_tenth_of_labeled_data_is_kept_aside() -> None:
-    data = source([i % 3 for i in range(200)])
+    data = source([i % 3 for i in range(2000)])
     kept, bank, queries, sentence = split(data, None, seed=0)
     assert kept is not None
     assert bank is not None
     assert queries is not None
-    assert (len(kept), len(bank), len(queries)) == (180, 180, 20)
+    assert (len(kept), len(bank), len(queries)) == (1800, 1800, 200)
     assert pixels(bank) == pixels(data.subset(kept))
     assert pixels(bank) | pixels(queries) == pixels(data)
     assert not pixels(bank) & pixels(queries)
-    assert "20 labeled images kept out of training" in sentence
+    assert "200 labeled images kept out of training" in sentence
     assert split(data, None, seed=0)[0] == kept
     assert split(data, None, seed=1)[0] != kept
     assert queries.labels is not None
     for i, label in enumerate(queries.labels):  # images and labels still belong together
-        at = next(j for j in range(200) if torch.equal(data.image(j), queries.image(i)))
+        at = next(j for j in range(2000) if torch.equal(data.image(j), queries.image(i)))
         assert label == at % 3
 
 
@@ -62,7 +61,7 @@ def test_no_more_than_two_thousand_are_kept_aside() -> None:
     [
         (source(None, count=200), "no labels"),
         (source([5] * 200), "no labels"),
-        (source([i % 2 for i in range(99)]), "too few labeled images"),
+        (source([i % 2 for i in range(29)]), "29 labeled images are too few"),
     ],
 )
 def test_all_images_are_trained_on_where_labels_do_not_help(data: TensorSource, words: str) -> None:
@@ -80,15 +79,39 @@ def test_monitor_data_is_asked_about_and_training_data_votes() -> None:
     assert "20-NN on test: 40 images that training never sees" in sentence
 
 
-def test_without_training_labels_one_half_of_the_monitor_votes_about_the_other() -> None:
+def test_without_training_labels_the_images_of_the_monitor_classify_each_other() -> None:
     test = source([1, 0] * 20, name="test")
-    kept, bank, queries, _ = split(source(None, count=50), test, 0)
-    assert kept is None
-    assert bank is not None
-    assert queries is not None
-    assert (len(bank), len(queries)) == (20, 20)
-    assert pixels(bank) | pixels(queries) == pixels(test)
-    assert not pixels(bank) & pixels(queries)
+    kept, bank, queries, sentence = split(source(None, count=50), test, 0)
+    assert (kept, queries) == (None, None)
+    assert bank is test
+    assert "each of 40 images" in sentence
+
+
+def test_where_labels_are_few_all_of_them_are_used() -> None:
+    data = source([i % 2 for i in range(1999)])
+    kept, bank, queries, sentence = split(data, None, 0)
+    assert (kept, queries) == (None, None)
+    assert bank is data
+    assert "each of 1999 labeled images classified by the others" in sentence
+    kept, _, queries, _ = split(data, None, 0, reads_labels=True)
+    assert queries is not None, "what training has read cannot be asked"
+    assert len(queries) == 199
+
+
+def test_each_image_is_classified_by_all_others() -> None:
+    labels = torch.arange(60) % 3
+    features = torch.eye(3)[labels] + 0.6 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    others = [torch.arange(60) != number for number in range(60)]
+    expected = [
+        bool(knn_accuracy(features[rest], labels[rest], features[n : n + 1], labels[n : n + 1], k=5))
+        for n, rest in enumerate(others)
+    ]
+    assert 30 < sum(expected) < 60
+    assert knn_correct_among(features, labels, k=5).tolist() == expected
+    monitor = Monitor(colored(90, 0, 9), None, TRANSFORM, torch.device("cpu"), 2, autocast=False)
+    reading = monitor.read(Brightness(), full=True)
+    assert (reading.bank, reading.queries) == (89, 90)
+    assert reading.accuracy == pytest.approx(81 / 90)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +131,9 @@ def test_monitor_data_that_does_not_fit(data: TensorSource, test: TensorSource, 
     with pytest.raises(UserError) as caught:
         split(data, test, 0)
     assert words in str(caught.value)
+
+
+TRANSFORM = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 class Brightness(nn.Module):
@@ -131,10 +157,9 @@ def colored(count: int, seed: int, wrong: int = 0) -> TensorSource:
 
 
 def test_accuracy_is_the_share_that_is_right() -> None:
-    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
     bank = colored(90, 0)
     for wrong in (0, 12):
-        monitor = Monitor(bank, colored(40, 1, wrong), transform, torch.device("cpu"), 2, autocast=False)
+        monitor = Monitor(bank, colored(40, 1, wrong), TRANSFORM, torch.device("cpu"), 2, autocast=False)
         for full in (True, False):
             reading = monitor.read(Brightness(), full=full)
             assert reading.accuracy == pytest.approx((40 - wrong) / 40)
@@ -156,22 +181,11 @@ def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(module, "SAMPLE_BANK", 30)
     monkeypatch.setattr(module, "SAMPLE_QUERIES", 10)
-    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
-    monitor = Monitor(colored(90, 0), colored(40, 1), transform, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(colored(90, 0), colored(40, 1), TRANSFORM, torch.device("cpu"), 2, autocast=False)
     sample, full = monitor.read(Brightness(), full=False), monitor.read(Brightness(), full=True)
     assert (sample.bank, sample.queries) == (30, 10)
     assert (full.bank, full.queries) == (90, 40)
     assert monitor.read(Brightness(), full=False) == sample
-
-
-def test_untrained_reading_does_not_depend_on_what_came_before() -> None:
-    config = replace(PretrainConfig(image_size=16), encoder="resnet18", encoder__width=0.125, encoder__stem="small")
-    transform = Transform(image_size=16, mean=(0.0,) * 3, std=(1.0,) * 3)
-    monitor = Monitor(colored(90, 0), colored(40, 1, 3), transform, torch.device("cpu"), 2, autocast=False)
-    first = monitor.read_untrained(config)
-    torch.manual_seed(77)
-    assert monitor.read_untrained(config) == first
-    assert 0.5 < first.accuracy <= 37 / 40 + 1e-6
 
 
 def weights(data: TensorSource, out: Path) -> bytes:
@@ -180,7 +194,8 @@ def weights(data: TensorSource, out: Path) -> bytes:
     return (out / "encoder.safetensors").read_bytes()
 
 
-def test_labels_never_reach_training(tmp_path: Path) -> None:
+def test_labels_never_reach_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdout, "ENOUGH_QUERIES", 10)
     labeled = source([i % 4 for i in range(120)])
     others = TensorSource(labeled.images, [(i // 7) % 4 for i in range(120)])
     kept, _, _, _ = split(labeled, None, seed=0)
