@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from byol.evals.verdict_words import TrainingRun
 
 
+PARTS = 5
+"""Of the labeled data, one of which is the test set."""
+MANY_LABELS = 2000
+"""Labeled images of which one part is test set enough; with fewer each part is in turn."""
+
+
 def verdict(arguments: list[str]) -> int:
     """`byol verdict ENCODER --data LABELED [--test LABELED]`."""
     from byol.evals.verdict import VerdictConfig
@@ -30,7 +36,8 @@ def verdict(arguments: list[str]) -> int:
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
         """A run's folder, or an encoder.safetensors."""
         data: str
-        """Labeled data; a fifth of it is the test set if --test is not given."""
+        """Labeled data. If --test is not given, a fifth of it is the test set; of fewer than 2,000 images each fifth in
+        turn, so that all labels are used."""
         test: str | None = None
         """Labeled test data; never used for model selection."""
         out: str | None = None
@@ -50,7 +57,7 @@ def verdict(arguments: list[str]) -> int:
     from byol.evals.evaluation import Task, input_channels
     from byol.evals.labels import labeled
     from byol.evals.record import Origin, make_record, write_record
-    from byol.evals.tuning import hold_out
+    from byol.evals.tuning import folds
     from byol.evals.verdict import evaluate
     from byol.evals.verdict_plot import write_plot
     from byol.runtime.device import choose_device
@@ -64,21 +71,24 @@ def verdict(arguments: list[str]) -> int:
     encoder = open_encoder(command.encoder)
     train = open_source(command.data, channels=input_channels(encoder))
     if command.test is not None:
-        test = open_source(command.test, channels=input_channels(encoder))
+        parts = [(train, open_source(command.test, channels=input_channels(encoder)))]
     else:
-        remaining, held_out = hold_out(labeled(train, "training").labels, 0.2, command.config.seed)
-        train, test = train.subset(remaining), train.subset(held_out)
+        labels = labeled(train, "training").labels
+        splits = folds(labels, PARTS, command.config.seed)
+        if len(train) >= MANY_LABELS:
+            splits = splits[:1]
+        parts = [(train.subset(remaining), train.subset(held_out)) for remaining, held_out in splits]
     readings = [line for line in read_metrics(folder / "metrics.jsonl") if "knn/sample_accuracy" in line]
     history = [line["knn/sample_accuracy"] for line in readings]
     began = time.perf_counter()
     with Bars() as progress:
-        task = Task(encoder, train, test, device, progress)
-        result = evaluate(task, command.config, history=history, run=_training_run(folder, readings))
+        tasks = [Task(encoder, train, test, device, progress) for train, test in parts]
+        result = evaluate(tasks, command.config, history=history, run=_training_run(folder, readings))
     seconds = time.perf_counter() - began
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     for warning in progress.warnings():
         console.print(warning)
-    console.print(_table(result, len(test)))
+    console.print(_table(result))
     console.print(result.paragraph)
     for note in result.notes:
         console.print(note)
@@ -88,7 +98,7 @@ def verdict(arguments: list[str]) -> int:
         record = make_record(
             "verdict",
             encoder,
-            {"train": train, "test": test},
+            {"train": parts[0][0], "test": parts[0][1]} if len(parts) == 1 else {"train": train},
             command.config,
             result.as_dict(),
             Origin(shlex.join(["byol", "verdict", *arguments]), seconds),
@@ -98,9 +108,9 @@ def verdict(arguments: list[str]) -> int:
     return 0
 
 
-def _table(result: "Verdict", images: int) -> Table:
+def _table(result: "Verdict") -> Table:
     columns = list(result.labels)
-    caption = f"labels per class; mean ± standard deviation over draws; {images:,} test images"
+    caption = f"labels per class; mean ± standard deviation over draws; {result.tested:,} test images"
     table = Table("top-1, percent", *columns, caption=caption)
     for name, scores in result.table.items():
         cells = [scores[column] for column in columns]

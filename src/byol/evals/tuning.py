@@ -51,6 +51,27 @@ def hold_out(labels: Sequence[int], share: float, seed: int, at_most: int | None
     return sorted(remaining), sorted(held_out)
 
 
+def folds(labels: Sequence[int], count: int, seed: int) -> list[tuple[list[int], list[int]]]:
+    """Split the images of each class into `count` parts at random, each held out once; so every image is.
+
+    A class with fewer images than parts has one of them held out each time.
+
+    Returns:
+        For each part the numbers of the images that remain, and of those that are held out.
+
+    Raises:
+        UserError: a class with a single image.
+    """
+    classes = [members for members in by_class(labels, seed) if members]
+    if min(map(len, classes)) < 2:
+        raise UserError("A class has one image only, and a test takes one to learn and one to ask; add images.")
+    splits = []
+    for number in range(count):
+        out = {i for members in classes for i in (members[number::count] or [members[number % len(members)]])}
+        splits.append(([i for i in range(len(labels)) if i not in out], sorted(out)))
+    return splits
+
+
 def hold_out_images(images: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split images at random, at least one on either side; as `hold_out`, without classes.
 

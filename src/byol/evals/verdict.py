@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from byol.encoders.build import SHALLOW
@@ -81,6 +81,12 @@ class Score:
         """Standard error of the mean, from the draws and from the number of test images."""
         return math.sqrt(self.std**2 / self.draws + self.mean * (1 - self.mean) / images)
 
+    @classmethod
+    def over(cls, parts: Sequence["Score"]) -> "Score":
+        """The mean over parts of a cross-validation."""
+        means, stds = [score.mean for score in parts], [score.std for score in parts]
+        return cls(sum(means) / len(means), sum(stds) / len(stds), sum(score.draws for score in parts))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -95,6 +101,8 @@ class Verdict:
     paragraph: str
     notes: tuple[str, ...]
     """What is left out, and why."""
+    tested: int
+    """Test images, over all parts of a cross-validation."""
 
     def as_dict(self) -> dict[str, object]:
         """For a result file."""
@@ -102,14 +110,15 @@ class Verdict:
 
 
 def evaluate(
-    task: Task, config: VerdictConfig, *, history: Sequence[float] = (), run: TrainingRun | None = None
+    tasks: Sequence[Task], config: VerdictConfig, *, history: Sequence[float] = (), run: TrainingRun | None = None
 ) -> Verdict:
     """Compare linear classifiers on this encoder's features, on pixels, and on untrained and on ImageNet weights.
 
     Training from scratch is compared too. All rows use the same draws of the labels.
 
     Args:
-        task: the encoder, the labeled images that labels are drawn from, and the labeled test images.
+        tasks: the encoder, the labeled images that labels are drawn from, and the labeled test images; several where
+            few labels are split in several ways, of which the table has the means.
         config: numbers of labels, draws, budgets.
         history: k-NN accuracies over the run, evenly spaced; they tell whether it was still improving.
         run: what the encoder was trained on.
@@ -117,17 +126,17 @@ def evaluate(
     Raises:
         UserError: unsuitable labels, features or channels (see `labeled_parts`, `cached_features`).
     """
-    encoder = task.encoder
-    parts = labeled_parts(task.train, task.test)
-    encoder.check(task.train)
-    rarest = smallest_class(parts.train.labels)
+    encoder = tasks[0].encoder
+    parts = [labeled_parts(task.train, task.test) for task in tasks]
+    encoder.check(tasks[0].train)
+    rarest = min(smallest_class(part.train.labels) for part in parts)
     counts = [count for count in config.per_class if count <= rarest]
     columns = [str(count) for count in counts] + [ALL]
     notes = []
     if len(counts) < len(config.per_class):
         notes.append(f"Larger numbers of labels were left out: the rarest class has {rarest} images.")
 
-    rows = {RUN: encoder, PIXELS: open_encoder("pixels", channels=task.train.channels)}
+    rows = {RUN: encoder, PIXELS: open_encoder("pixels", channels=tasks[0].train.channels)}
     if encoder.spec is not None:
         rows[RANDOM] = encoder.untrained(config.seed)
     if config.imagenet and encoder.spec is not None:
@@ -139,20 +148,22 @@ def evaluate(
                 notes.append(f"The ImageNet weights are those of {known}, as there are none of {name}.")
         except UserError as error:
             notes.append(f"No row for ImageNet weights. {error}")
-    comparison = Comparison(task, parts, counts, config)
-    table: dict[str, dict[str, Score]] = {}
-    for row, other in rows.items():
-        table[row] = dict(zip(columns, comparison.linear(other, row), strict=True))
-    if config.scratch and encoder.spec is not None:
-        table[SCRATCH] = dict(zip(columns, comparison.from_scratch(), strict=True))
+    comparisons = [Comparison(task, part, counts, config) for task, part in zip(tasks, parts, strict=True)]
 
-    classes = len(parts.classes)
-    labels = dict(zip(columns, [*map(float, counts), len(parts.train) / classes], strict=True))
+    def measured(scores: Callable[[Comparison], list[Score]]) -> dict[str, Score]:
+        each = [scores(comparison) for comparison in comparisons]
+        return {column: Score.over(parts) for column, parts in zip(columns, zip(*each, strict=True), strict=True)}
+
+    table = {row: measured(lambda part, other=other, row=row: part.linear(other, row)) for row, other in rows.items()}  # type: ignore[misc]
+    if config.scratch and encoder.spec is not None:
+        table[SCRATCH] = measured(Comparison.from_scratch)
+
+    classes, tested = len(parts[0].classes), sum(len(part.test) for part in parts)
+    labels = dict(zip(columns, [*map(float, counts), len(parts[0].train) / classes], strict=True))
     means = {
-        row: {column: (s.mean, s.std, s.error(len(parts.test))) for column, s in scores.items()}
-        for row, scores in table.items()
+        row: {column: (s.mean, s.std, s.error(tested)) for column, s in scores.items()} for row, scores in table.items()
     }
-    return Verdict(table, labels, 1 / classes, paragraph(means, labels, history, run), tuple(notes))
+    return Verdict(table, labels, 1 / classes, paragraph(means, labels, history, run), tuple(notes), tested)
 
 
 @dataclass(frozen=True)
