@@ -136,7 +136,7 @@ def evaluate(
     if len(counts) < len(config.per_class):
         notes.append(f"Larger numbers of labels were left out: the rarest class has {rarest} images.")
 
-    rows = {RUN: encoder, PIXELS: open_encoder("pixels", channels=tasks[0].train.channels)}
+    rows = {PIXELS: open_encoder("pixels", channels=tasks[0].train.channels)}
     if encoder.spec is not None:
         rows[RANDOM] = encoder.untrained(config.seed)
     if config.imagenet and encoder.spec is not None:
@@ -154,7 +154,9 @@ def evaluate(
         each = [scores(comparison) for comparison in comparisons]
         return {column: Score.over(parts) for column, parts in zip(columns, zip(*each, strict=True), strict=True)}
 
-    table = {row: measured(lambda part, other=other, row=row: part.linear(other, row)) for row, other in rows.items()}  # type: ignore[misc]
+    table = {RUN: measured(lambda part: part.linear(part.task.encoder, RUN))}
+    for row, other in rows.items():
+        table[row] = measured(lambda part, other=other, row=row: part.linear(other, row))  # type: ignore[misc]
     if config.scratch and encoder.spec is not None:
         table[SCRATCH] = measured(Comparison.from_scratch)
 
