@@ -74,9 +74,9 @@ def measure_cifar10(runs: Path, train: str, test: str, seeds: list[int]) -> list
         outcome = pretrain(train, recipe="cifar10-cpu", monitor=test, out=runs / f"cifar10-cpu-{seed}", seed=seed)
         minutes.append((time.perf_counter() - began) / 60)
         assert outcome.reading is not None
-        assert outcome.untrained is not None
+        assert outcome.start is not None
         trained.append(outcome.reading.accuracy)
-        untrained.append(outcome.untrained.accuracy)
+        untrained.append(outcome.start.accuracy)
     about = _about(outcome)
     return [
         Row("cifar10-cpu", "20-NN accuracy on the test part", "accuracy", trained, about, 0.55),

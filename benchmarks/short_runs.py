@@ -45,9 +45,9 @@ def main() -> None:
                 outcome = byol.pretrain(photos, out=Path(folder) / "run", quiet=True, seed=seed, **settings)
                 seconds.append(time.process_time() - began)
             assert outcome.reading is not None
-            assert outcome.untrained is not None
+            assert outcome.start is not None
             accuracy.append(outcome.reading.accuracy)
-            untrained.append(outcome.untrained.accuracy)
+            untrained.append(outcome.start.accuracy)
         rows += [
             Row(label, "20-NN accuracy, held out", "accuracy", accuracy, settings),
             Row(label, "20-NN accuracy, untrained", "accuracy", untrained, settings),

@@ -135,4 +135,4 @@ def test_no_epochs_leave_the_encoder_that_the_methods_start_from(
     (health, reading) = read_metrics(out / "metrics.jsonl")
     assert (health["step"], reading["step"]) == (0, 0)
     assert health["health/rank"] > 1
-    assert reading["knn/accuracy"] == reading["knn/untrained"]
+    assert reading["knn/accuracy"] == reading["knn/start"]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after SIGINT, SIGTERM or SIGHUP, the shell's for an interrupted command."""
-UNHEALTHY = 3
-"""Exit code of a run that collapsed or diverged."""
+FAILED = 3
+"""Exit code of a run that collapsed, was collapsing at its end, or diverged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +87,4 @@ def exit_code(outcome: "Outcome") -> int:
     """What a shell is told of a run."""
     if outcome.interrupted:
         return INTERRUPTED
-    return UNHEALTHY if outcome.stopped else 0
+    return FAILED if outcome.verdict is not None and outcome.verdict.failed else 0

@@ -34,9 +34,10 @@ from byol.evals.transfer import TransferConfig
 from byol.methods.table import method_class
 from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
-from byol.pretraining.health import Health, judge
+from byol.pretraining.health import Health
 from byol.pretraining.run import pretrain, resume
 from byol.pretraining.run_folder import load_plan
+from byol.pretraining.verdict import Course, judge
 from byol.runtime import device as machine
 from byol.runtime.metrics import read_metrics
 
@@ -224,7 +225,8 @@ def evaluate(encoder: LoadedEncoder, data: Data, scale: Scale, *, fine_tunes: bo
 def _training(folder: Path, method: MethodConfig) -> dict[str, Any]:
     """Loss, speed, health and verdict of a finished run, from its metrics."""
     lines = read_metrics(folder / "metrics.jsonl")
-    health = [_health(line) for line in lines if "health/spread" in line]
+    looks = {line["step"]: _health(line) for line in lines if "health/spread" in line}
+    start, health = looks.pop(0, None), list(looks.values())
     losses, norms = ([_number(line[key]) for line in lines if key in line] for key in ("loss", "gradient_norm"))
     rates = [line["images_per_second"] for line in lines if line.get("images_per_second")]
     last = {key: _or_none(value) for key, value in health[-1].as_dict().items()} if health else None
@@ -232,7 +234,7 @@ def _training(folder: Path, method: MethodConfig) -> dict[str, Any]:
         "loss": _or_none(losses[-1]) if losses else None,
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "health": last,
-        "verdict": judge(health, losses, norms, method_class(method)).word if losses else "untrained",
+        "verdict": judge(Course(health, losses, norms, start), method_class(method)).word if losses else "untrained",
         "updates": lines[-1]["step"] if lines else 0,
     }
 

@@ -13,11 +13,12 @@ from byol.data.transform import Transform
 from byol.evals.features import Passes, extract
 from byol.methods.base import Features
 from byol.methods.table import method_class
-from byol.pretraining.health import Verdict, measure, norms, represent_with
+from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import look_at_start
 from byol.pretraining.state import TrainState
+from byol.pretraining.verdict import Verdict
 from byol.runtime import checkpoint, distributed
 from byol.runtime.signals import Stopping
 

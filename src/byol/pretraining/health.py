@@ -1,34 +1,15 @@
-"""Is it learning? Measures of collapse and progress, and the verdict in words."""
+"""Is it learning? Measures of collapse and progress, on views of fixed images; `verdict.py` says what they mean."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.methods.base import Method
-from byol.methods.byol import BYOL
-
 PROBE_IMAGES = 256
 """Images whose two views are looked at, always the same ones."""
-
-COLLAPSED_SPREAD = 0.1
-"""Spread of the projections below which they all say the same. Runs that learned stayed above 0.4; on the embedded
-photographs, a run without a predictor (--method.predictor-depth 0) falls below 0.1 within some 120 updates."""
-COLLAPSED_RANK = 1.5
-"""Effective rank of the representation below which it is a single number."""
-WEAK_MATCH = 5.0
-"""Times chance that views must find their partner, or little was learned that survives augmentation: an untrained
-network does so two or three times as often as chance."""
-SHRUNKEN_RANK = 5.0
-"""Effective rank of the representation below which it has all but collapsed: it is tens in a network that has learned
-nothing, and stays so in one that learns; with a predictor that never learns it fell to 3
-(results/paper/targets-cpu.jsonl)."""
-RANKED_IMAGES = 64
-"""Images from which on that is said: few images have few directions."""
 
 
 @dataclass(frozen=True)
@@ -124,90 +105,3 @@ def represent_with(encoder: nn.Module, projector: nn.Module) -> Callable[[Tensor
             encoder.train(modes[0]), projector.train(modes[1])
 
     return represent
-
-
-Word = Literal["healthy", "weak", "collapsed", "diverged", "untrained"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the measures say of a run, in words."""
-
-    word: Word
-    sentence: str
-    advice: str
-
-    @property
-    def stops(self) -> bool:
-        """Whether going on is a waste."""
-        return self.word in ("collapsed", "diverged")
-
-
-def judge(
-    health: Sequence[Health],
-    losses: Sequence[float],
-    gradient_norms: Sequence[float],
-    method: type[Method] = BYOL,
-) -> Verdict:
-    """The verdict on a run so far, from its measures in the order they were taken (the last counts most).
-
-    Two looks in a row must agree on a collapse: a network passes through strange places in its first steps. A method
-    under which views of an image need not become alike is judged by collapse and divergence only.
-    """
-    if any(not math.isfinite(v) for v in [*losses[-1:], *gradient_norms[-1:]]):
-        return Verdict(
-            "diverged",
-            "Diverged: the loss or its gradient is no longer a number.",
-            "Start again with a third of the learning rate (--optim.lr), a longer warm-up (--optim.warmup-epochs), "
-            "or --precision float32.",
-        )
-    if not health:
-        return Verdict("weak", "Too short a run to say anything: no health measure was taken.", "Train longer.")
-    last = health[-1]
-    if len(health) >= 2 and all(_collapsed(h) for h in health[-2:]):
-        return Verdict(
-            "collapsed",
-            f"Collapsed: the network says the same of every image (spread {last.spread:.3f} of 1, effective rank "
-            f"{last.rank:.1f}, views find their partner {last.match:.0%} of the time).",
-            _advice(method, "raise the learning rate if it is very low, or the batch size if it is below 32"),
-        )
-    words = _in_words(last)
-    if not method.views_agree:
-        return Verdict("healthy", f"Healthy: {words}.", "")
-    if last.rank < SHRUNKEN_RANK and last.chance <= 1 / RANKED_IMAGES:
-        return Verdict(
-            "weak",
-            f"Weak, and nearly collapsed: the representation has shrunk to a few directions; {words}.",
-            _advice(method, "see whether the images differ at all (byol views)"),
-        )
-    if last.match < WEAK_MATCH * last.chance:
-        return Verdict(
-            "weak",
-            f"Weak: {words}.",
-            "It has not collapsed, but has learned little that survives augmentation: train longer (--epochs, "
-            "--budget), or look at the views (byol views) for an augmentation that destroys what matters in your "
-            "images.",
-        )
-    return Verdict("healthy", f"Healthy: {words}.", "")
-
-
-def _advice(method: type[Method], rest: str) -> str:
-    """One sentence: what the method advises, and what holds for all."""
-    sentence = ", ".join([*method.advice, rest])
-    return f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def untrained(look: Health) -> Verdict:
-    """What is said of an encoder that took no step."""
-    return Verdict("untrained", f"Untrained, as asked: no step was taken; {_in_words(look)}.", "")
-
-
-def _in_words(h: Health) -> str:
-    return (
-        f"views find their own image among {round(1 / h.chance)} in {h.match:.0%} of cases "
-        f"(chance {h.chance:.1%}), spread {h.spread:.2f} of 1, effective rank {h.rank:.0f}"
-    )
-
-
-def _collapsed(h: Health) -> bool:
-    return not math.isfinite(h.rank) or h.spread < COLLAPSED_SPREAD or h.rank < COLLAPSED_RANK

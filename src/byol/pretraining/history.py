@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from byol.methods.base import Method
-from byol.pretraining.health import Health, Verdict, judge
+from byol.pretraining.health import Health
+from byol.pretraining.verdict import Course, Verdict, judge
 
 LOSSES_KEPT, LOOKS_KEPT = 100, 10
 """Values that a checkpoint keeps."""
@@ -30,7 +31,7 @@ class History:
 
     def verdict(self, method: type[Method]) -> Verdict:
         """What that says of a run by a method."""
-        return judge(self.health, self.losses, self.gradient_norms, method)
+        return judge(Course(self.health, self.losses, self.gradient_norms, self.start), method)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""

@@ -1,6 +1,7 @@
 """The last words of a run: whether it worked, whether it was worth it, and the encoder that it leaves."""
 
 import logging
+from dataclasses import dataclass
 
 import torch
 
@@ -8,82 +9,90 @@ from byol.encoders.build import feature_count
 from byol.encoders.file import EncoderCard, save_encoder
 from byol.evals.paired import Pairs
 from byol.methods.base import Method
-from byol.pretraining.health import Verdict, measure, represent_with, untrained
-from byol.pretraining.monitor import Reading, gain_in_words
-from byol.pretraining.setup import Run, probe
-from byol.pretraining.start import calibrate, start_encoder_of
+from byol.pretraining.monitor import Monitor, Reading
+from byol.pretraining.setup import Run
+from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
 from byol.pretraining.state import TrainState
+from byol.pretraining.verdict import Verdict, untrained, with_labels
 
 log = logging.getLogger(__name__)
 
-STYLES = {"healthy": "bold green", "weak": "bold yellow", "untrained": "bold"}
+STYLES = {"learned": "bold green", "learned little": "bold yellow", "untrained": "bold", "cannot tell": "bold yellow"}
 """How the verdict is shown; the others are red."""
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The verdict, and the readings that it rests on where there are labels."""
+
+    verdict: Verdict
+    reading: Reading | None = None
+    """Of the trained encoder."""
+    start: Reading | None = None
+    """Of the encoder that the run began with."""
+    pixels: Reading | None = None
 
 
 def judge_untrained(run: Run, method: Method) -> Verdict:
     """One look at an encoder that takes no step; its batch norm sees training images first."""
+    look = look_at_start(run, method)
     if run.config.encoder.weights is None:
         calibrate(run, method.encoder)
-    view1, view2 = probe(run)
-    with run.autocast:
-        look = measure(represent_with(method.encoder, method.projector), view1, view2)
     run.metrics.write(0, {f"health/{k}": v for k, v in look.as_dict().items()})
     return untrained(look)
 
 
-def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> tuple[Reading | None, Reading | None]:
+def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
     """Say whether it worked and whether it was worth it, and write the encoder.
 
-    Returns:
-        The readings of the trained encoder and of an untrained one, where there are labels.
+    Args:
+        run: that has ended.
+        state: what training left.
+        verdict: from the measures.
     """
-    log.info(verdict.sentence, extra={"style": STYLES.get(verdict.word, "bold red")})
-    if verdict.advice:
-        log.info(verdict.advice)
-    readings: tuple[Reading | None, Reading | None] = None, None
+    found = Judgment(verdict)
     if run.monitor is not None and verdict.word != "diverged":
-        readings = _readings(run, state)
+        read = _read_untrained if state.step == 0 else _read_trained
+        found = read(run, run.monitor, state, verdict)
+    log.info(found.verdict.sentence, extra={"style": STYLES.get(found.verdict.word, "bold red")})
+    if found.verdict.advice:
+        log.info(found.verdict.advice)
     if run.folder is not None and state.step == run.config.total_steps(run.images):
         encoder = state.method.encoder
         path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
         log.info(f"encoder {path}", extra={"style": "bold"})
-    return readings
+    return found
 
 
-def _readings(run: Run, state: TrainState) -> tuple[Reading, Reading]:
-    assert run.monitor is not None
-    encoder = state.method.encoder
-    reading = run.monitor.read(encoder, full=True)
-    words = f"on {reading.queries} images that training never saw ({reading.bank} vote)"
-    if state.step == 0:
-        run.metrics.write(0, {"knn/accuracy": reading.accuracy, "knn/untrained": reading.accuracy})
-        log.info(
-            f"20-NN accuracy {reading.accuracy:.1%} {words}: what the architecture alone is worth",
-            extra={"style": "bold"},
-        )
-        return reading, reading
-    fresh = run.monitor.read(start_encoder_of(run), full=True)
-    pixels = run.monitor.read_pixels()
-    pairs = Pairs.of(fresh.correct, reading.correct)
-    sample = run.monitor.sample(encoder, reading)
+def _read_untrained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdict) -> Judgment:
+    reading, pixels = monitor.read(state.method.encoder, full=True), monitor.read_pixels()
+    same = {"knn/accuracy": reading.accuracy, "knn/start": reading.accuracy}
+    run.metrics.write(0, same | {"knn/pixels": pixels.accuracy})
+    words = f"20-NN accuracy {reading.accuracy:.1%} ({reading.queries} images), bare pixels {pixels.accuracy:.1%}"
+    said = Verdict(verdict.word, f"{verdict.sentence} {words}: what the architecture alone is worth.")
+    return Judgment(said, reading, reading, pixels)
+
+
+def _read_trained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdict) -> Judgment:
+    reading = monitor.read(state.method.encoder, full=True)
+    sample = monitor.sample(state.method.encoder, reading)
+    start, pixels = monitor.read(start_encoder_of(run), full=True), monitor.read_pixels()
+    pairs = Pairs.of(start.correct, reading.correct)
     run.metrics.write(
         state.step,
         {
             "knn/accuracy": reading.accuracy,
-            "knn/untrained": fresh.accuracy,
+            "knn/start": start.accuracy,
             "knn/pixels": pixels.accuracy,
             "knn/gained": pairs.gained,
             "knn/lost": pairs.lost,
+            "knn/copies": pixels.copies,
             "knn/sample_accuracy": sample.accuracy,
             "knn/sample_images": sample.queries,
         },
     )
-    log.info(
-        f"20-NN accuracy {reading.accuracy:.1%} {words}; an untrained encoder has {fresh.accuracy:.1%}: "
-        f"{gain_in_words(reading, fresh)}",
-        extra={"style": "bold"},
-    )
-    return reading, fresh
+    said = with_labels(verdict, reading, start, pixels, run.config.encoder.weights is not None)
+    return Judgment(said, reading, start, pixels)
 
 
 def _card(run: Run, encoder: torch.nn.Module) -> EncoderCard:

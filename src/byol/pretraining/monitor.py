@@ -1,6 +1,5 @@
 """k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
 
-import math
 import time
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +12,7 @@ from byol.data.transform import Transform
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals.features import LabeledFeatures, Passes, extract
-from byol.evals.knn import knn_correct, knn_correct_among
+from byol.evals.knn import knn_correct, knn_correct_among, nearest
 from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
 
@@ -22,6 +21,8 @@ SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
 FULL_MOST = 100_000
 
 
+COPY = 1 - 1e-5
+"""Cosine of two images' pixels, 32 px, from which one is a copy of the other."""
 FEWEST = 30
 """Labeled images of which a reading says anything."""
 
@@ -36,22 +37,14 @@ class Reading:
     queries: int
     """The test images."""
     k: int = 20
+    copies: int = 0
+    """Queries that have an identical image in the bank, where that was looked for."""
     correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
     """(queries,) bool: which of them were right, for tests on pairs."""
 
 
-def gain_in_words(reading: Reading, untrained: Reading) -> str:
-    """What training brought: points, and whether that is much, little, or no more than chance.
-
-    Chance is two standard errors of the difference of two shares. They are taken as of different images; of the same
-    ones, as here, it is rather less.
-    """
-    variance = sum(one.accuracy * (1 - one.accuracy) / one.queries for one in (reading, untrained))
-    gain, chance = 100 * (reading.accuracy - untrained.accuracy), 200 * math.sqrt(variance)
-    if abs(gain) <= chance:
-        return f"{gain:+.1f} points, but on {reading.queries} images anything below {chance:.1f} may be chance"
-    worth = "worth it" if gain >= 5 else "worth little so far" if gain >= 1 else "not worth it so far"
-    return f"{gain:+.1f} points, {worth}"
+def _reading(bank: int, correct: Tensor) -> Reading:
+    return Reading(float(correct.float().mean()), bank, len(correct), correct=correct)
 
 
 @dataclass
@@ -70,11 +63,9 @@ class Monitor:
         """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
         bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
         if self.queries is None:
-            correct = knn_correct_among(bank.values, bank.labels)
-            return Reading(float(correct.float().mean()), len(correct) - 1, len(correct), correct=correct)
+            return _reading(len(bank.values) - 1, knn_correct_among(bank.values, bank.labels))
         queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
-        correct = knn_correct(bank.values, bank.labels, queries.values, queries.labels)
-        return Reading(float(correct.float().mean()), len(bank.values), len(queries.values), correct=correct)
+        return _reading(len(bank.values), knn_correct(bank.values, bank.labels, queries.values, queries.labels))
 
     def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
         """The reading on the fixed sample, from one of all images where the sample is all of them."""
@@ -93,9 +84,16 @@ class Monitor:
         return each * (3 * read + 2 * everything)  # one of the four is done
 
     def read_pixels(self) -> Reading:
-        """The same for the images' own values: what no encoder at all is worth."""
+        """The same for the images' own values, which also show queries that are copies of images in the bank."""
         pixels = open_encoder("pixels", channels=self.bank.channels)
-        return replace(self, transform=pixels.transform, autocast=False).read(pixels.module, full=True)
+        monitor = replace(self, transform=pixels.transform, autocast=False)
+        reading = monitor.read(pixels.module, full=True)
+        if self.queries is None:
+            return reading
+        bank = monitor._features(pixels.module, self.bank, FULL_MOST)
+        queries = monitor._features(pixels.module, self.queries, FULL_MOST)
+        similarity, _ = nearest(bank.values, bank.labels, queries.values, 1)
+        return replace(reading, copies=int((similarity[:, 0] > COPY).sum()))
 
     def _features(self, encoder: nn.Module, source: Source, most: int) -> LabeledFeatures:
         if len(source) > most:

@@ -23,7 +23,6 @@ from byol.errors import UserError, memory_is_full
 from byol.pretraining import budget as budgets
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.checks import check
-from byol.pretraining.health import Verdict
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
 from byol.pretraining.monitor import Reading
@@ -39,6 +38,7 @@ from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_pl
 from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import train
+from byol.pretraining.verdict import Verdict
 from byol.recipes.facts import find_facts, visible_settings
 from byol.recipes.plan import Plan
 from byol.recipes.presets import Recipe, recipe_named
@@ -59,11 +59,12 @@ class Outcome:
     """None where the run was interrupted."""
     reading: Reading | None = None
     """k-NN accuracy of the trained encoder, where there were labels."""
-    untrained: Reading | None = None
-    """The same for a random encoder."""
+    start: Reading | None = None
+    """The same for the encoder that the run began with; where its weights were fresh, after its batch norm had seen
+    training images."""
+    pixels: Reading | None = None
+    """The same for the images' own values."""
     interrupted: bool = False
-    stopped: bool = False
-    """Whether it was stopped because it had collapsed or diverged."""
 
     def encoder(self) -> nn.Module:
         """The trained encoder, in evaluation mode."""
@@ -344,9 +345,9 @@ def _finish(run: Run, state: TrainState, history: History) -> Outcome:
     if verdict is None:
         log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
         return Outcome(where, None, interrupted=True)
-    reading, fresh = judge_encoder(run, state, verdict)
+    found = judge_encoder(run, state, verdict)
     distributed.barrier()
-    return Outcome(where, verdict, reading, fresh, stopped=verdict.stops and config.logging.stop_on_collapse)
+    return Outcome(where, found.verdict, found.reading, found.start, found.pixels)
 
 
 def _go_on(run: Run) -> str:
