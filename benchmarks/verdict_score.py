@@ -57,7 +57,8 @@ def without_labels(line: Line) -> Verdict:
         Health(**{k: math.nan if v is None else v for k, v in look.items() if k != "step"}) for look in line["looks"]
     ]
     numbers = [[math.nan if v is None else v for v in line[key]] for key in ("losses", "gradient_norms")]
-    return judge(Course(looks[1:], *numbers, start=looks[0]), method_of(line))
+    started = line["case"].startswith("start")
+    return judge(Course(looks[1:], *numbers, start=looks[0], started=started), method_of(line))
 
 
 def with_readings(line: Line) -> Verdict | None:

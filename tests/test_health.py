@@ -1,31 +1,16 @@
 """Measures of collapse and progress in closed form, and the verdict's words on constructed cases."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.heads import MLP
-from byol.methods.infonce import InfoNCE
-from byol.methods.moco import MoCo
-from byol.methods.simclr import SimCLR
-from byol.methods.supervised import Supervised
-from byol.pretraining.health import (
-    SHRUNKEN_RANK,
-    WEAK_MATCH,
-    Health,
-    effective_rank,
-    judge,
-    measure,
-    norms,
-    represent_with,
-    spread,
-)
+from byol.pretraining.health import Health, compare, effective_rank, measure, norms, represent_with, spread
+from byol.pretraining.verdict import Course, judge
 
 
 def test_spread_in_closed_form() -> None:
@@ -97,87 +82,6 @@ def test_looking_leaves_the_network_as_it_was() -> None:
     torch.testing.assert_close(projections, projector(encoder(x)))
 
 
-def look(**changes: Any) -> Health:
-    values = {"spread": 0.8, "rank": 20.0, "agreement": 0.7, "match": 0.9, "chance": 1 / 256}
-    return Health(**{**values, **changes})
-
-
-GOOD, FLAT, NARROW = look(), look(spread=0.01), look(rank=1.1)
-
-
-def test_healthy() -> None:
-    verdict = judge([FLAT, GOOD, GOOD], [2.0, 1.0], [3.0, 2.0])
-    assert verdict.word == "healthy"
-    assert not verdict.stops
-    assert "90%" in verdict.sentence
-    assert "256" in verdict.sentence
-    assert "0.80" in verdict.sentence
-
-
-@pytest.mark.parametrize("bad", [FLAT, NARROW, look(rank=math.nan, spread=math.nan)])
-def test_collapsed(bad: Health) -> None:
-    verdict = judge([GOOD, bad, bad], [1.0], [1.0])
-    assert verdict.word == "collapsed"
-    assert verdict.stops
-    assert "--method.predictor-depth" in verdict.advice
-    assert "--method.tau" in verdict.advice
-
-
-@pytest.mark.parametrize("bad", [FLAT, NARROW])
-def test_one_bad_look_is_no_collapse(bad: Health) -> None:
-    assert judge([GOOD, bad], [1.0], [1.0]).word != "collapsed"
-    assert judge([bad, GOOD], [1.0], [1.0]).word == "healthy"
-
-
-@pytest.mark.parametrize(
-    ("losses", "norms"),
-    [([1.0, math.nan], [1.0]), ([1.0], [1.0, math.inf]), ([math.inf], [1.0]), ([1.0], [math.nan])],
-)
-def test_diverged(losses: list[float], norms: list[float]) -> None:
-    verdict = judge([GOOD], losses, norms)
-    assert verdict.word == "diverged"
-    assert verdict.stops
-    assert "--optim.lr" in verdict.advice
-
-
-def test_weak_is_said_but_does_not_stop() -> None:
-    few = WEAK_MATCH / 256
-    verdict = judge([look(match=0.9 * few)], [1.0], [1.0])
-    assert (verdict.word, verdict.stops) == ("weak", False)
-    assert "train longer" in verdict.advice
-    assert judge([look(match=1.1 * few)], [1.0], [1.0]).word == "healthy"
-    assert WEAK_MATCH > 1, "better than chance"
-    assert judge([look(match=1 / 256)], [1.0], [1.0]).word == "weak"
-    assert judge([], [1.0], [1.0]).word == "weak"
-
-
-@pytest.mark.parametrize(
-    ("method", "predictor", "target"),
-    [(BYOL, True, True), (InfoNCE, True, True), (MoCo, False, True), (SimCLR, False, False)],
-)
-def test_advice_names_what_the_method_has(method: type[Method], predictor: bool, target: bool) -> None:
-    for bad in (FLAT, look(rank=0.9 * SHRUNKEN_RANK)):
-        advice = judge([bad, bad], [1.0], [1.0], method).advice
-        assert ("--method.predictor-depth" in advice, "--method.tau" in advice) == (predictor, target)
-        assert advice[0].isupper()
-
-
-def test_labels_may_leave_few_directions_and_images_of_a_class_alike() -> None:
-    told = look(rank=2.5, match=1 / 256)
-    assert judge([told, told], [1.0], [1.0], Supervised).word == "healthy"
-    assert judge([FLAT, FLAT], [1.0], [1.0], Supervised).word == "collapsed"
-
-
-def test_a_representation_of_few_directions_is_weak() -> None:
-    """The look of a run whose predictor never learned: its features were worth less than an untrained network's."""
-    verdict = judge([GOOD, look(spread=0.34, rank=2.7, match=0.03)], [0.4], [1.0])
-    assert (verdict.word, verdict.stops) == ("weak", False)
-    assert "few directions" in verdict.sentence
-    assert "predictor" in verdict.advice
-    assert judge([look(rank=1.01 * SHRUNKEN_RANK)], [0.4], [1.0]).word == "healthy"
-    assert judge([look(rank=4.0, chance=1 / 8)], [0.4], [1.0]).word == "healthy", "eight images have seven directions"
-
-
 def learn(predictor: nn.Module, tau: float, steps: int = 150) -> Health:
     """A little BYOL on noisy copies of 64 points, and a look at where it went."""
     torch.manual_seed(0)
@@ -201,6 +105,18 @@ def learn(predictor: nn.Module, tau: float, steps: int = 150) -> Health:
 def test_collapse_is_seen_where_nothing_prevents_it_and_only_there() -> None:
     without = learn(nn.Identity(), tau=0.0, steps=400)
     assert without.spread < 0.05
-    assert judge([without, without], [0.0], [0.1]).word == "collapsed"
+    assert judge(Course([without, without], [0.0], [0.1]), BYOL).word == "collapsed"
     whole = learn(MLP(16, 64, 16), tau=0.98)
-    assert judge([whole, whole], [1.0], [0.1]).word == "healthy", whole
+    assert not judge(Course([whole, whole], [1.0], [0.1]), BYOL).failed, whole
+
+
+def test_separation_is_in_deviations_of_other_cosines() -> None:
+    """Four unit vectors in the plane, and turned by 60 degrees: own cosines 1/2, the others worked out by hand."""
+    angles = torch.tensor([0.0, 90.0, 180.0, 270.0]).deg2rad()
+    view1 = torch.stack([angles.cos(), angles.sin()], dim=1)
+    view2 = torch.stack([(angles + math.pi / 3).cos(), (angles + math.pi / 3).sin()], dim=1)
+    root = math.sqrt(3) / 2
+    others = torch.tensor([-root, -0.5, root] * 4)  # cosines of 150, 240 and 330 degrees
+    found = compare(view1, view1, view2)
+    assert found.separation == pytest.approx((0.5 + 0.5 / 3) / others.std().item(), abs=1e-5)
+    assert compare(view1, view1, view1).separation > found.separation

@@ -92,7 +92,7 @@ class Callbacks:
         return self.state.step % every == 0
 
     def _verdict(self) -> Verdict:
-        return self.history.verdict(self.method)
+        return self.history.verdict(self.method, self.run.config.encoder.weights is not None)
 
     def _stops_by(self, word: str) -> bool:
         verdict = self._verdict()

@@ -29,9 +29,9 @@ class History:
     counted: int = 0
     """Updates in these sums."""
 
-    def verdict(self, method: type[Method]) -> Verdict:
-        """What that says of a run by a method."""
-        return judge(Course(self.health, self.losses, self.gradient_norms, self.start), method)
+    def verdict(self, method: type[Method], started: bool = False) -> Verdict:
+        """What that says of a run by a method; `started`: from weights that had been trained."""
+        return judge(Course(self.health, self.losses, self.gradient_norms, self.start, started), method)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""

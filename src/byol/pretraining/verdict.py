@@ -92,6 +92,8 @@ class Course:
     gradient_norms: Sequence[float]
     start: Health | None = None
     """At step 0; None in runs that did not keep it."""
+    started: bool = False
+    """Whether it began with weights that had been trained."""
 
 
 def judge(course: Course, method: type[Method]) -> Verdict:
@@ -126,11 +128,32 @@ def judge(course: Course, method: type[Method]) -> Verdict:
         )
     if not method.views_agree:
         return Verdict("cannot tell", f"No collapse: {words}. Whether it learned is seen with labels (--monitor).")
+    if course.started and course.start is not None:
+        return _kept(last, course.start, words)
     return _learned(last, course.start, words)
 
 
+def _kept(last: Health, start: Health, words: str) -> Verdict:
+    """What views say of a run that began with trained weights: whether it lost them, not whether it improved them."""
+    labels = "Labels of a few hundred images would tell (--monitor)."
+    if last.separation < LOST * start.separation:
+        return Verdict(
+            "forgot its start",
+            f"Forgot its start, as far as views tell: {words}.",
+            f"Train with a tenth of the learning rate (--optim.lr). {labels}",
+        )
+    if _still(last, start):
+        return Verdict("did not learn", f"Did not learn: the weights are nearly as they were; {words}.")
+    return Verdict("cannot tell", f"Cannot tell whether it improved its start, from views alone: {words}.", labels)
+
+
+def _still(last: Health, start: Health) -> bool:
+    """Whether the network has hardly moved."""
+    return max(abs(last.agreement - start.agreement), abs(last.spread - start.spread)) < STILL
+
+
 def _learned(last: Health, start: Health | None, words: str) -> Verdict:
-    """What views say that neither collapsed nor diverged."""
+    """What views say of a run that neither collapsed nor diverged."""
     labels = "Labels of a few hundred images would tell (--monitor)."
     if start is None:
         return Verdict("cannot tell", f"Cannot tell: the measures at step 0 are not known; {words}.", labels)
@@ -158,8 +181,7 @@ def _learned(last: Health, start: Health | None, words: str) -> Verdict:
             f"Learned little, as far as views tell: {words}.",
             f"Train longer (--epochs, --budget). {labels}",
         )
-    still = max(abs(last.agreement - start.agreement), abs(last.spread - start.spread)) < STILL
-    if still or last.separation < LOST * start.separation:
+    if _still(last, start) or last.separation < LOST * start.separation:
         return Verdict(
             "did not learn",
             f"Did not learn, as far as views tell: {words}.",
@@ -200,6 +222,7 @@ def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Readi
     said = "Learned, and worth it" if word == "learned" else word.capitalize()
     below = Pairs.of(pixels.correct, after.correct)
     if below.p < SIGNIFICANT and below.gain < 0:
+        said = word.capitalize()
         figures += ", still less than bare pixels"
     return Verdict(word, f"{said}: {figures}; {seen}.", _what_next(word, after.queries, high))
 
