@@ -60,7 +60,7 @@ def untouched(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     out = tmp_path_factory.mktemp("untouched") / "run"
     byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, **RUN)
     found = results(out)
-    assert found[1][-1]["step"] == 18
+    assert found[1][-1]["step"] == 20
     assert any("knn/sample_accuracy" in line for line in found[1])
     assert any("health/rank" in line for line in found[1])
     return found
@@ -130,7 +130,7 @@ def test_a_signal_saves_and_exits_130(
     assert ended.value.code == 130
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     said = capsys.readouterr()
-    assert f"interrupted after 7 of 18 updates; go on with: byol pretrain --resume {out}" in said.out
+    assert f"interrupted after 7 of 20 updates; go on with: byol pretrain --resume {out}" in said.out
     assert said.err == ""
     assert [path.name for path in (out / "checkpoints").glob("*.json")] == ["step-000000007.json"]
     assert not (out / "encoder.safetensors").exists()
@@ -212,7 +212,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_leads_to_the_same_end_from
     assert results(out) == untouched
     said = capsys.readouterr().out
     assert "step-000000005.safetensors is torn" in said
-    assert "after 4 of 18 updates" in said
+    assert "after 4 of 20 updates" in said
     assert "is torn" in (out / "log.txt").read_text()
 
 
