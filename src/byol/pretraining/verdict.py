@@ -32,8 +32,10 @@ COLLAPSED_RANK = 1.5
 """Effective rank of the representation below which it is a single number."""
 SHRUNKEN_SPREAD = 0.45
 """Share of the first spread below which projections are collapsing, where views agree as follows."""
-CLOSE_AGREEMENT = 0.95
-"""Mean cosine of two views that, with so small a spread, any two images have."""
+CLOSE_AGREEMENT = 0.9
+"""Mean cosine of two views that, with so small a spread, views of any two images have."""
+SHRINKING_SPREAD, SHRINKING_SEPARATION = 0.62, 0.6
+"""Shares of the first spread and separation below both of which projections are collapsing, however views agree."""
 SHRUNKEN_RANK = 0.15
 """Share of the first effective rank below which the representation is collapsing to a few directions."""
 LEARNED = 0.25
@@ -279,4 +281,5 @@ def _collapsed(h: Health) -> bool:
 
 def _collapsing(h: Health, first: Health) -> bool:
     alike = h.spread < SHRUNKEN_SPREAD * first.spread and h.agreement > CLOSE_AGREEMENT
-    return _collapsed(h) or alike or h.rank < SHRUNKEN_RANK * first.rank
+    less = h.spread < SHRINKING_SPREAD * first.spread and h.separation < SHRINKING_SEPARATION * first.separation
+    return _collapsed(h) or alike or less or h.rank < SHRUNKEN_RANK * first.rank
