@@ -81,7 +81,7 @@ def _seen(folder: Path) -> dict[str, Any]:
     ]
     last = {key[4:]: _short(value) for line in lines for key, value in line.items() if key.startswith("knn/")}
     return {
-        "looks": looks,
+        "looks": {name: [look[name] for look in looks] for name in looks[0]},
         "losses": [_short(line["loss"]) for line in lines if "loss" in line],
         "gradient_norms": [_short(line["gradient_norm"]) for line in lines if "loss" in line],
         "readings": last,

@@ -1,6 +1,7 @@
 """Judge the recorded runs of `verdicts.py` by the words of the product, and count how often these are right."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -51,8 +52,10 @@ def method_of(line: Line) -> type[Method]:
 
 def without_labels(line: Line) -> Verdict:
     """What the product says of the measures alone."""
+    columns = line["looks"]
     looks = [
-        Health(**{k: math.nan if v is None else v for k, v in look.items() if k != "step"}) for look in line["looks"]
+        Health(**{k: math.nan if v is None else v for k, v in zip(columns, row, strict=True) if k != "step"})
+        for row in zip(*columns.values(), strict=True)
     ]
     numbers = [[math.nan if v is None else v for v in line[key]] for key in ("losses", "gradient_norms")]
     started = line["case"].startswith("start")
@@ -99,7 +102,7 @@ class Rate:
     what: str
     hits: int
     runs: int
-    goal: float
+    goal: float | None
     at_most: bool = True
 
     @property
@@ -114,7 +117,7 @@ def rates(lines: Sequence[Line]) -> list[Rate]:
     alone = {id(line): without_labels(line) for line in known}
     labeled = {id(line): verdict for line in known if (verdict := with_readings(line)) is not None}
 
-    def count(what: str, goal: float, of: Callable[[Line], bool], hit: Callable[[Line], bool]) -> Rate:
+    def count(what: str, goal: float | None, of: Callable[[Line], bool], hit: Callable[[Line], bool]) -> Rate:
         runs = [line for line in (images if what.startswith("without") else known) if of(line)]
         return Rate(what, sum(map(hit, runs)), len(runs), goal)
 
@@ -139,10 +142,29 @@ def rates(lines: Sequence[Line]) -> list[Rate]:
         ),
         count(
             "without labels: 'learned' of runs that are better",
-            math.nan,
+            None,
             lambda line: truth_of(line) == "better" and not line["case"].startswith(COLLAPSES),
             lambda line: alone[id(line)].word.startswith("learned"),
         ),
         Rate("with labels: right, of those that are told", len(right), len(told), 0.97, at_most=False),
-        count("with labels: cannot tell", math.nan, decided, lambda line: labeled[id(line)].word == "cannot tell"),
+        count("with labels: cannot tell", None, decided, lambda line: labeled[id(line)].word == "cannot tell"),
     ]
+
+
+def table(lines: Sequence[Line]) -> str:
+    """For each case what is true and what is said, over all data sets and seeds, as text."""
+    cases = dict.fromkeys(line["case"] for line in lines)
+    rows = [("case", "runs", "truth", "said without labels", "said with labels")]
+    for case in cases:
+        runs = [line for line in lines if line["case"] == case and "looks" in line]
+        said = [verdict.word for line in runs if (verdict := with_readings(line)) is not None]
+        words = (map(truth_of, runs), (without_labels(line).word for line in runs), said)
+        rows.append((case, str(len(runs)), *(_counted(list(column)) for column in words)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
+    )
+
+
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common()) or "-"

@@ -14,13 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from byol.runtime.checkpoint import write_atomically
 from byol.runtime.device import choose_device, make_ready
-from results_file import RESULTS
+from results_file import RESULTS, Row, show, write
 from verdict_cases import cases
 from verdict_data import DATA_SETS
 from verdict_runs import run_case
+from verdict_score import Line, rates, table
 
-RUNS = "verdict-runs.jsonl"
+RUNS, TABLE = "verdict-runs.jsonl", "verdict-table.txt"
+PARTS = {"rules chosen on": False, "set aside": True}
+"""Group of the results, and whether its data sets were set aside."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +39,23 @@ def main(arguments: list[str] | None = None) -> None:
         make_ready(choose_device("cpu")[0])
         for name in options.only:
             run_set(name, options.cases, options.out / RUNS)
+        return
+    lines = read(options.out / RUNS)
+    rows = [row for group, aside in PARTS.items() for row in rows_of(group, [x for x in lines if x["aside"] == aside])]
+    for row in rows:
+        show(row)
+    write_atomically(options.out / TABLE, table(lines))
+    print(f"written to {write('verdicts', rows, options.out)} and {options.out / TABLE}")
+
+
+def rows_of(group: str, lines: list[Line]) -> list[Row]:
+    """The rates of some data sets, as rows of the results."""
+    about = {"sets": sorted({line["set"] for line in lines}), "runs": len(lines)}
+    return [
+        Row(group, f"{r.what} ({r.hits} of {r.runs})", "accuracy", [r.share], about, r.goal, r.at_most)
+        for r in rates(lines)
+        if r.runs
+    ]
 
 
 def run_set(name: str, wanted: list[str], file: Path) -> None:
@@ -57,7 +78,7 @@ def run_set(name: str, wanted: list[str], file: Path) -> None:
             print(f"{name}: {case.name}, seed {case.seed}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def read(file: Path) -> list[dict[str, object]]:
+def read(file: Path) -> list[Line]:
     """The lines of a file, if it is there."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 

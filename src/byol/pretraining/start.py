@@ -19,13 +19,18 @@ from byol.pretraining.state import build_state
 def look_at_start(run: Run, method: Method) -> Health:
     """The measures of a method's networks at step 0.
 
-    Where the weights are fresh, batch norm sees views of training images first, without which an untrained network
-    hardly tells images apart, and every run seems to learn.
+    Batch norm of fresh weights sees views of training images first, without which an untrained network hardly tells
+    images apart, and every run seems to learn. An encoder that was trained keeps its own averages.
     """
     encoder, projector = copy.deepcopy(method.encoder), copy.deepcopy(method.projector)
-    views = (probe(run, number)[0] for number in range(1, 1 + CALIBRATION_IMAGES // PROBE_IMAGES))
+    views = [probe(run, number)[0] for number in range(1, 1 + CALIBRATION_IMAGES // PROBE_IMAGES)]
+    bf16 = run.config.precision == "bf16"
     if run.config.encoder.weights is None:
-        calibrate_batch_norm(nn.Sequential(encoder, projector), views, run.config.precision == "bf16")
+        calibrate_batch_norm(encoder, views, bf16)
+    represent = represent_with(encoder, nn.Identity())
+    with run.autocast, torch.no_grad():
+        features = [represent(view)[0] for view in views]
+    calibrate_batch_norm(projector, features, bf16)
     view1, view2 = probe(run)
     with run.autocast:
         return measure(represent_with(encoder, projector), view1, view2)
