@@ -42,6 +42,9 @@ SOMETHING_HOLDS: dict[str, dict[str, Any]] = {
 }
 
 
+NARROW = {"encoder": "resnet10", "encoder__width": 0.25, "image_size": 32}
+
+
 @pytest.fixture(scope="module")
 def patches() -> Source:
     """Patches of the embedded photographs, without labels."""
@@ -69,3 +72,28 @@ def test_a_predictor_or_negatives_hold_them(changes: dict[str, Any], patches: So
     assert outcome.verdict is not None
     assert not outcome.verdict.failed, outcome.verdict
     assert spread(tmp_path / "run") > 3 * COLLAPSED_SPREAD
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "settings", [{"epochs": 0.02}, {"epochs": 2, "optim__lr": 1e-9}], ids=["one update", "no rate"]
+)
+def test_what_has_not_learned_is_not_said_to_have(
+    settings: dict[str, Any], seed: int, patches: Source, tmp_path: Path
+) -> None:
+    outcome = byol.pretrain(patches, out=tmp_path / "run", quiet=True, seed=seed, **NARROW, **settings)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word in ("did not learn", "cannot tell")
+    assert not outcome.verdict.failed
+
+
+def test_a_collapse_that_labels_do_not_show_is_no_success(tmp_path: Path) -> None:
+    """Without a predictor the features of the photographs' patches still gain while the projections collapse."""
+    out = tmp_path / "run"
+    settings = {**NARROW, "epochs": 1.5, "method__predictor_depth": 0, "logging__stop_on_collapse": False}
+    outcome = byol.pretrain("photos:train", out=out, quiet=True, **settings)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word in ("collapsing", "collapsed")
+    assert outcome.verdict.failed, "exit code 3, though it was seen at the end"
+    assert "worth it" not in (out / "log.txt").read_text()
+    assert "points" in outcome.verdict.sentence
