@@ -30,6 +30,7 @@ from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
 from byol.evals.labels import draw_per_class, draw_share, labeled_parts
 from byol.evals.linear import HELD_OUT, LinearConfig
+from byol.evals.metrics import top_k
 from byol.evals.record import Origin, make_record, write_record
 from byol.evals.semi import SemiConfig
 from byol.evals.transfer import TransferConfig
@@ -213,6 +214,22 @@ def test_knn_in_blocks_is_knn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knn, "BLOCK", 5)
     monkeypatch.setattr(knn, "BANK_BLOCK", 7)
     assert torch.allclose(knn.knn_scores(bank, labels, queries, classes=4, k=9), whole, rtol=1e-4)
+
+
+def test_a_low_temperature_leaves_the_vote_to_the_nearest() -> None:
+    torch.manual_seed(0)
+    bank, queries = torch.randn(200, 8), torch.randn(100, 8)
+    labels = torch.arange(200) % 7
+    nearest_label = labels[(F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T).argmax(dim=1)]
+    scores = knn.knn_scores(bank, labels, queries, classes=7, k=20, temperature=1e-4)
+    assert torch.equal(scores.argmax(dim=1), nearest_label), "votes do not all vanish"
+
+
+def test_classes_without_a_vote_are_never_among_the_best() -> None:
+    torch.manual_seed(0)
+    bank, queries, truth = torch.randn(200, 8), torch.randn(100, 8), torch.arange(100) % 7
+    scores = knn.knn_scores(bank, torch.arange(200) % 7, queries, classes=7, k=1)
+    assert top_k(scores, truth, 5) == top_k(scores, truth, 1) < 0.5
 
 
 def test_no_more_neighbors_vote_than_there_are() -> None:

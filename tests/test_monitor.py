@@ -14,7 +14,7 @@ from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.errors import UserError
 from byol.evals.knn import knn_accuracy, knn_correct_among
-from byol.pretraining.monitor import Monitor, Reading, gain_in_words, split
+from byol.pretraining.monitor import Monitor, split
 from conftest import TINY
 
 
@@ -210,18 +210,9 @@ def test_labels_never_reach_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not any("knn" in line for line in (tmp_path / "no labels" / "metrics.jsonl").read_text().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("trained", "untrained", "queries", "words"),
-    [
-        (0.553, 0.329, 10_000, "+22.4 points, worth it"),
-        (0.345, 0.32, 10_000, "+2.5 points, worth little so far"),
-        (0.25, 0.32, 10_000, "-7.0 points, not worth it so far"),
-        # 200 * sqrt((0.323 * 0.677 + 0.302 * 0.698) / 600) = 5.35
-        (0.323, 0.302, 600, "+2.1 points, but on 600 images anything below 5.4 may be chance"),
-        (0.6, 0.4, 16, "+20.0 points, but on 16 images anything below 34.6 may be chance"),
-        (1.0, 0.0, 10, "+100.0 points, worth it"),
-        (1.0, 1.0, 10, "+0.0 points, but on 10 images anything below 0.0 may be chance"),
-    ],
-)
-def test_the_gain_is_weighed_against_chance(trained: float, untrained: float, queries: int, words: str) -> None:
-    assert gain_in_words(Reading(trained, 100, queries), Reading(untrained, 100, queries)) == words
+def test_copies_among_the_queries_are_found_by_their_pixels() -> None:
+    data = source([i % 3 for i in range(60)])
+    asked = TensorSource(torch.cat([data.images[:7], 255 - data.images[7:40]]), [i % 3 for i in range(40)])
+    monitor = Monitor(data, asked, TRANSFORM, torch.device("cpu"), 2, autocast=False)
+    assert monitor.read_pixels().copies == 7
+    assert monitor.read(Brightness(), full=True).copies == 0, "only pixels are compared"

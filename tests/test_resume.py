@@ -66,11 +66,11 @@ def untouched(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return found
 
 
-def start(data: Path, out: Path) -> subprocess.Popen[str]:
+def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "byol", "pretrain", str(data), "--recipe", "cifar10-cpu", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        [*command, *flags(RUN)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        [*command, *flags(RUN), *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
 
 
@@ -343,3 +343,18 @@ def test_a_finished_run_is_left_alone(class_folder: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="is finished"):
         byol.resume(tmp_path, quiet=True)
     assert results(tmp_path) == before
+
+
+def test_a_reader_that_goes_away_ends_no_run(class_folder: Path, tmp_path: Path) -> None:
+    """`byol pretrain ... | tee log`, and Ctrl-C takes tee first: the state is kept, and the exit code is 130."""
+    process = start(class_folder, tmp_path / "run", *flags({"epochs": 200}))
+    assert process.stdout is not None
+    while "after" not in process.stdout.readline():  # the first reading
+        assert process.poll() is None
+    process.stdout.close()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    saved = sorted((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
+    assert saved, "the state was saved, though nobody listened"
+    assert "go on with" in (tmp_path / "run" / "log.txt").read_text()

@@ -99,9 +99,14 @@ def nearest(
 
 
 def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbors (M, k) of each class."""
-    weight = ((similarity - 1) / temperature).exp()  # subtracting 1 keeps the ranking and prevents overflow
-    return torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
+    """Votes (M, classes): the sum of exp(cosine / temperature) over the neighbors (M, k) of each class.
+
+    Votes are in units of the nearest neighbor's, so that none overflows and not all underflow; a class without a
+    neighbor has minus infinity.
+    """
+    weight = ((similarity - similarity[:, :1]) / temperature).exp()
+    votes = torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
+    return votes.masked_fill_(torch.ones(votes.shape, dtype=torch.bool).scatter_(1, labels, False), -torch.inf)
 
 
 def knn_scores(

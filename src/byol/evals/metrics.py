@@ -8,9 +8,13 @@ IOU_HALF = 0.5
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Share of rows of (N, C) whose label (N,) is among the k highest scores, in [0, 1]; 1 where k exceeds C."""
-    k = min(k, scores.shape[1])
-    return (scores.topk(k, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()
+    """Share of rows of (N, C) whose label (N,) is among the k highest scores, in [0, 1].
+
+    A score of minus infinity is none: its class is not among them, however few others there are.
+    """
+    highest = scores.topk(min(k, scores.shape[1]), dim=1)
+    found = (highest.indices == labels[:, None]) & (highest.values > -torch.inf)
+    return found.any(dim=1).double().mean().item()
 
 
 def mean_per_class(scores: Tensor, labels: Tensor) -> float:

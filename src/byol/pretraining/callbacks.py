@@ -143,9 +143,7 @@ class Callbacks:
             # on GPUs, whose steps are short, only now and then: asking waits for the device
             due = self.run.device.type == "cpu" or self._due(self.config.log_every)
             stopping = due and distributed.any_rank(stopping, self.run.device)
-        if stopping:
-            log.info("stopping, as asked; the state is being kept")
-        elif time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+        if not stopping and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
             self.save()
         return not stopping
 

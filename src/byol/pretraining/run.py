@@ -364,8 +364,8 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
             with _memory_explained(run):
                 callbacks = Callbacks(run, state, history, stopping)
                 train(state, run.loader.batches(state.step, total), run.config, run.images, callbacks)
+            callbacks.save()  # before anything is said: whoever reads may be gone
             run.bar.stop()
-            callbacks.save()
         except (UserError, OSError) as error:  # mostly a disk that is full
             said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
             if callbacks is not None and callbacks.saved_step:  # where nothing was learned there is nothing to keep

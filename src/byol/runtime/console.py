@@ -4,6 +4,8 @@ Modules say things by `logging.getLogger(__name__).info(...)`; `extra={"style": 
 """
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,12 +16,27 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 ROOT = logging.getLogger("byol")
 
 
+class LastingConsole(Console):
+    """A console whose reader may go away: `byol pretrain ... | tee log` goes on when tee is ended.
+
+    rich ends the program then, by SystemExit.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Say no more; what Python still flushes at its end goes nowhere, and fails nobody."""
+        self.quiet = True
+        with suppress(OSError, ValueError):  # a standard output that is no file
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
 class TerminalHandler(logging.Handler):
     """Prints messages in their style. A terminal that is gone is given up; the run is not."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__()
-        self.console = Console(quiet=quiet, highlight=False, emoji=False, soft_wrap=True)
+        self.console = LastingConsole(quiet=quiet, highlight=False, emoji=False, soft_wrap=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
