@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from byol.errors import UserError
 from byol.pretraining.run_folder import DRAWS, BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.runtime import device as machine
 from byol.runtime.metrics import MetricsWriter, cut_metrics, read_metrics
+from conftest import TINY
 
 PLAN = RunPlan(
     config=replace(PretrainConfig(), epochs=3, optim__lr=0.7, augment__view1__area=(0.3, 0.9)),
@@ -219,3 +222,31 @@ def test_machine_is_named() -> None:
     assert found["cores"] == machine.cores() >= 1
     assert machine.free_memory(torch.device("cpu")) > 1 << 26
     json.dumps(found)
+
+
+def test_one_process_owns_a_run(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    first = byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, **{**TINY, "epochs": 0.1})
+    encoder = (out / "encoder.safetensors").read_bytes()
+    (out / "encoder.safetensors").unlink()  # as if it was killed before its last words
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    code = (
+        "from pathlib import Path; from byol.pretraining.run_folder import RunFolder\n"
+        f"with RunFolder(Path({str(out)!r})).owned(): print('mine', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "mine\n"
+        with pytest.raises(UserError, match="Another process trains in"):
+            byol.resume(out, quiet=True)
+        assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before, (
+            "nothing is touched"
+        )
+        owner.kill()
+    last = byol.resume(out, quiet=True)  # the system has let go of it
+    assert last.verdict == first.verdict
+    assert (out / "encoder.safetensors").read_bytes() == encoder
+    monkeypatch.chdir(tmp_path)
+    folders = [new_run_folder(None, "photos").path for _ in range(3)]
+    assert [str(folder) for folder in folders] == ["runs/photos", "runs/photos-2", "runs/photos-3"]

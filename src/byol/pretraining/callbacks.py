@@ -48,7 +48,8 @@ class Callbacks:
         if state.step == 0:
             self.history.start = look_at_start(run, state.method)
             run.metrics.write(0, {f"health/{k}": v for k, v in self.history.start.as_dict().items()})
-        self.verdict: Verdict | None = None
+        # a run that was killed in its last words has made all its updates
+        self.verdict: Verdict | None = self._verdict() if state.step == self.total else None
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
         self.saved_at, self.saved_step = time.monotonic(), state.step
         self.since, self.timed = time.perf_counter(), 0

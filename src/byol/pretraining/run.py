@@ -4,7 +4,7 @@ import logging
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def resume(
     if (folder.path / WEIGHTS).is_file():
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
-    with _on_device({"device": config.device}) as device:
+    with _on_device({"device": config.device}) as device, folder.owned() if distributed.is_first() else nullcontext():
         images = _found_again(plan, data, monitor, device)
         saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
         writes = folder if distributed.is_first() else None
@@ -290,13 +290,17 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
 @contextmanager
 def _new_folder(out: str | Path | None, data: str, keeps: bool) -> Iterator[RunFolder | None]:
     """A new run's folder, in the process that writes; it is removed again if the run never began."""
-    folder = new_run_folder(out, data) if keeps and distributed.is_first() else None
-    try:
-        yield folder
-    except BaseException:
-        if folder is not None and not folder.config.exists():
-            folder.discard()
-        raise
+    if not keeps or not distributed.is_first():
+        yield None
+        return
+    folder = new_run_folder(out, data)
+    with folder.owned():
+        try:
+            yield folder
+        except BaseException:
+            if not folder.config.exists():
+                folder.discard()
+            raise
 
 
 def _absolute(name: str) -> str:

@@ -3,13 +3,17 @@
 config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safetensors, encoder.json.
 """
 
+import itertools
 import json
 import re
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
@@ -49,9 +53,36 @@ class RunFolder:
         """What is written from the first moment on."""
         return self.metrics, self.bad_images, self.path / "log.txt"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the only process that trains here, for the time of a `with`; the system ends this when the process dies.
+
+        Raises:
+            UserError: another process is.
+        """
+        lock = FileLock(self.lock, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"Another process trains in {self.path}; wait until it has ended, or choose another --out."
+            ) from error
+        except (NotImplementedError, OSError):  # a file system without locks, or that cannot be written to
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+
     def discard(self) -> None:
         """Remove what a run that never began has written, and the folder if nothing else is in it."""
-        for file in self.written:
+        for file in (*self.written, self.lock):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             with suppress(OSError):  # not empty: somebody else's files
@@ -87,11 +118,7 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     """
     if out is None:
         name = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).stem).strip("-").lower() or "run"
-        path = Path("runs") / name
-        number = 2
-        while path.exists():
-            path = Path("runs") / f"{name}-{number}"
-            number += 1
+        path = _first_free(name)
     else:
         path = Path(out).expanduser()
     folder = RunFolder(path)
@@ -107,6 +134,20 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     except OSError as error:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}. Choose another --out.") from error
     return folder
+
+
+def _first_free(name: str) -> Path:
+    """Make `runs/NAME`, or the first of `runs/NAME-2`, ... that is not there yet; processes never make the same one."""
+    for number in itertools.count(1):
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"Cannot make the folder {path}: {error.strerror}. Choose another --out.") from error
+        return path
+    raise AssertionError("numbers do not end")
 
 
 def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> None:
