@@ -17,6 +17,7 @@ import torch
 
 import byol
 from byol.cli.main import main
+from byol.data import readable
 from byol.errors import UserError
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.train import TrainStep
@@ -358,3 +359,31 @@ def test_a_reader_that_goes_away_ends_no_run(class_folder: Path, tmp_path: Path)
     saved = sorted((tmp_path / "run" / "checkpoints").glob("*.safetensors"))
     assert saved, "the state was saved, though nobody listened"
     assert "go on with" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_images_that_go_away_end_the_run_with_its_state_kept(
+    class_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readable, "RETRY_SECONDS", (0.01,))
+    data, out = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(class_folder, data)
+    settings = {**RUN, "data__memory": "never", "logging__checkpoint_minutes": 60.0}
+    called = Callbacks.__call__
+
+    def leave_after_seven(self: Callbacks, *arguments: Any) -> bool:
+        if self.state.step == 7:
+            data.rename(tmp_path / "elsewhere")
+        return called(self, *arguments)
+
+    monkeypatch.setattr(Callbacks, "__call__", leave_after_seven)
+    with pytest.raises(
+        UserError, match=r"in a row cannot be read: No such file or directory; .* up to update 7; go on"
+    ):
+        byol.pretrain(data, recipe="cifar10-cpu", out=out, quiet=True, **settings)
+    assert not (out / "bad_images.txt").exists()
+    monkeypatch.setattr(Callbacks, "__call__", called)
+    (tmp_path / "elsewhere").rename(data)
+    whole = tmp_path / "whole"
+    byol.pretrain(data, recipe="cifar10-cpu", out=whole, quiet=True, **settings)
+    assert byol.resume(out, quiet=True).verdict is not None
+    assert (out / "encoder.safetensors").read_bytes() == (whole / "encoder.safetensors").read_bytes()

@@ -18,6 +18,10 @@ class BadImage(ValueError):  # noqa: N818  (it names what is bad, as UserError d
     """One image cannot be read; the message is a short reason. A run skips such an image, counts it and lists it."""
 
 
+class UnreachableImage(BadImage):
+    """The system cannot deliver an image's file: it is gone, or its disk is. The image itself may be fine."""
+
+
 def memory_is_full(error: BaseException) -> bool:
     """Whether an error says that a GPU's memory or the machine's is used up.
 

@@ -1,20 +1,27 @@
 """Images that can be read: one that cannot is replaced by the next one that can."""
 
+import time
 from collections.abc import Callable
 from itertools import chain
 
 from torch import Tensor
 
 from byol.data.sources.base import Source
-from byol.errors import BadImage, UserError
+from byol.errors import BadImage, UnreachableImage, UserError
 
 __all__ = ["ReadableImages"]
+
+RETRY_SECONDS = (0.1, 0.5, 2.0)
+"""Pauses before an image that the system does not deliver is asked for again."""
+UNREACHABLE_IN_A_ROW = 8
+"""Images that the system does not deliver, one after the other, that mean the disk is gone and not a file."""
 
 
 class ReadableImages:
     """The images of a source, each by its number or the next one up that can be read. Safe to use from many threads.
 
-    The replacement depends on the source alone, so every thread and every process finds the same.
+    The replacement depends on the source alone, so every thread and every process finds the same. An image that cannot
+    be decoded is left out for good. One that the system does not deliver is asked for again next time.
 
     Args:
         source: where the images are.
@@ -30,15 +37,37 @@ class ReadableImages:
         """The number of the image that is taken, and the image as (C, H, W); see `Source.image`.
 
         Raises:
-            UserError: no image of the source can be read.
+            UserError: no image of the source can be read, or the system does not deliver many in a row.
         """
         count = len(self._source)
+        unreachable: list[str] = []
         for candidate in chain(range(index, count), range(index)):
             if candidate in self._bad:
                 continue
             try:
-                return candidate, self._source.image(candidate, shrink_to=shrink_to)
+                image = self._patiently(candidate, shrink_to, RETRY_SECONDS if not unreachable else ())
+            except UnreachableImage as error:
+                unreachable.append(f"{self._source.where(candidate)}\t{error}")
+                if len(unreachable) >= UNREACHABLE_IN_A_ROW:
+                    raise UserError(
+                        f"{len(unreachable)} images of {self._source.name} in a row {error}; see whether their disk is "
+                        "still there."
+                    ) from error
+                continue
             except BadImage as error:
                 self._bad.add(candidate)
                 self._on_bad(f"{self._source.where(candidate)}\t{error}")
+                continue
+            for line in unreachable:  # a file that is gone, not its disk
+                self._on_bad(line)
+            return candidate, image
         raise UserError(f"No image of {self._source.name} can be read; check the path and the files.")
+
+    def _patiently(self, index: int, shrink_to: int | None, pauses: tuple[float, ...]) -> Tensor:
+        """An image, asked for again after each pause if the system does not deliver it."""
+        for pause in pauses:
+            try:
+                return self._source.image(index, shrink_to=shrink_to)
+            except UnreachableImage:
+                time.sleep(pause)
+        return self._source.image(index, shrink_to=shrink_to)

@@ -4,7 +4,7 @@ import logging
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.build import parameter_count
 from byol.encoders.file import WEIGHTS, load_encoder
-from byol.errors import UserError, memory_is_full
+from byol.errors import UnreachableImage, UserError, memory_is_full
 from byol.pretraining import budget as budgets
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.checks import check
@@ -372,6 +372,10 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
             run.bar.stop()
         except (UserError, OSError) as error:  # mostly a disk that is full
             said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
+            gone = isinstance(error.__cause__, UnreachableImage)  # between two updates: the state is whole
+            if gone and callbacks is not None and distributed.world_size() == 1:
+                with suppress(UserError, OSError):  # of a run folder on the same disk
+                    callbacks.save()
             if callbacks is not None and callbacks.saved_step:  # where nothing was learned there is nothing to keep
                 said += f" It is kept up to update {callbacks.saved_step}; go on with: {_go_on(run)}"
             raise UserError(said) from error

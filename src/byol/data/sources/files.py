@@ -10,7 +10,7 @@ from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import PARTS, several_parts
-from byol.errors import BadImage, UserError
+from byol.errors import UnreachableImage, UserError
 
 __all__ = ["FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
 
@@ -73,11 +73,11 @@ def file_source(
 
 
 def read_file(path: str | Path) -> bytes:
-    """A file's bytes; `BadImage` with the system's reason where it cannot be read."""
+    """A file's bytes; `UnreachableImage` with the system's reason where it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise BadImage(f"cannot be read: {error.strerror or error}") from error
+        raise UnreachableImage(f"cannot be read: {error.strerror or error}") from error
 
 
 def _file_size(path: str) -> int:
