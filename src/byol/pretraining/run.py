@@ -367,7 +367,8 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
         try:
             with _memory_explained(run):
                 callbacks = Callbacks(run, state, history, stopping)
-                train(state, run.loader.batches(state.step, total), run.config, run.images, callbacks)
+                batches = callbacks.timed_batches(run.loader.batches(state.step, total))
+                train(state, batches, run.config, run.images, callbacks)
             callbacks.save()  # before anything is said: whoever reads may be gone
             run.bar.stop()
         except (UserError, OSError) as error:  # mostly a disk that is full
