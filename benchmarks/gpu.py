@@ -19,11 +19,17 @@ that were stopped in time go on in the next call on the same machine; their chec
 """
 
 import argparse
+import json
 import os
 import sys
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from campaign.bare import REPOSITORY, make_importable
+
+if TYPE_CHECKING:
+    from campaign.unit import Unit
 
 PACKED = REPOSITORY / ".gpu"
 WORK = REPOSITORY / "runs" / "gpu"
@@ -32,6 +38,7 @@ WORK = REPOSITORY / "runs" / "gpu"
 def main(arguments: list[str] | None = None) -> int:
     """Pack, list, or run; 0 unless a unit failed."""
     options = _options().parse_args(arguments)
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")  # what a process says is in the log even if it is ended
     make_importable(PACKED / "wheels", options.work / "site")
     from byol.errors import UserError  # only now can byol be imported
 
@@ -55,9 +62,15 @@ def _options() -> argparse.ArgumentParser:
         "--resume-from", type=Path, default=PACKED / "results", metavar="FOLDER", help="results of earlier calls"
     )
     parser.add_argument("--work", type=Path, default=WORK, help="folder of unfinished trainings")
-    parser.add_argument("--only", nargs="+", metavar="STAGE", help="of tests, speed, quality, paper, continued")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="STAGE",
+        help="tests, speed, quality, paper, continued, or patterns such as '*200*'",
+    )
+    parser.add_argument("--again", action="store_true", help="also what has a result already")
     parser.add_argument("--tiny", action="store_true", help="all of it on tiny work, in this process")
-    parser.add_argument("--list", action="store_true", help="run nothing")
+    parser.add_argument("--list", action="store_true", help="say how each unit stands, and run nothing")
     parser.add_argument("--pack", action="store_true", help="fill .gpu, which travels with the repository")
     parser.add_argument("--far", nargs=2, metavar=("TRAIN", "TEST"), help="for --pack: Parquet of a far domain")
     parser.add_argument("--start", type=Path, help="for --pack: folder of an encoder to start from")
@@ -68,36 +81,39 @@ def _options() -> argparse.ArgumentParser:
 
 def _campaign(options: argparse.Namespace) -> int:
     """One call; or one unit of it, where this is the process of that unit."""
-    import json
-    import warnings
-
     from campaign.child import ChildRunner
     from campaign.drive import Campaign, in_this_process, summary
     from campaign.ledger import Ledger, restore
     from campaign.setting import packed_setting, tiny_setting
     from campaign.stages import units_of
-    from campaign.unit import attempt
 
     if options.tiny:
         setting = tiny_setting(options.out, options.work)
     else:
         setting = packed_setting(PACKED, options.out, options.work)
-    units = [unit for unit in units_of(setting) if options.only is None or unit.stage in options.only]
+    units = units_of(setting, options.only)
     if options.unit:
-        warnings.simplefilter("ignore")
-        (unit,) = (unit for unit in units if unit.name == options.unit)
-        options.report.write_text(json.dumps(attempt(unit).as_json()))
-        return 0
-    if not options.tiny:
-        restore(options.resume_from, options.out)
-    ledger = Ledger(options.out)
+        return _one(next(unit for unit in units if unit.name == options.unit), options.report)
+    kept = options.work / "results"
+    restore([options.resume_from, kept], options.out)
+    ledger = Ledger(options.out, kept)
+    if options.again:
+        ledger.forget(units)
     if not options.list:
-        shared = ["--out", str(options.out), "--work", str(options.work)]
-        runner = in_this_process if options.tiny else ChildRunner(shared, options.out / "log.txt")
-        os.environ.setdefault("PYTHONUNBUFFERED", "1")
+        places = ["--out", str(options.out), "--work", str(options.work)]
+        runner = in_this_process if options.tiny else ChildRunner(places, options.out / "log.txt")
         Campaign(units, ledger, 60 * options.minutes, runner).go()
     print("\n".join(summary(units, ledger)), flush=True)
     return int(any(ledger.state(unit) == "failed" for unit in units))
+
+
+def _one(unit: "Unit", report: Path) -> int:
+    """Run a unit and write its outcome, for the process that started this one."""
+    from campaign.unit import attempt
+
+    warnings.simplefilter("ignore")
+    report.write_text(json.dumps(attempt(unit).as_json()))
+    return 0
 
 
 if __name__ == "__main__":

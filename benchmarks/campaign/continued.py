@@ -75,11 +75,7 @@ def measure(row: str, setting: Setting) -> Measured:
         folder = setting.work / f"continued-{row.replace(' ', '-')}"
         train(folder, images, test, "auto", settings_of(row, setting))
         encoder = str(folder)
-    about = {
-        "row": row,
-        "train": "/".join(images.split("/")[-2:]),
-        "epochs": EPOCHS if row in (SCRATCH, CONTINUED) else 0,
-    }
+    about = {"row": row, "epochs": EPOCHS if row in (SCRATCH, CONTINUED) else 0}
     found = accuracies(encoder, images, test)
     knn, linear = found.values()
     rows = [Row("continued pretraining", f"{row}: {what}", "accuracy", [value], about) for what, value in found.items()]

@@ -65,17 +65,18 @@ class Campaign:
 
 def line(unit: Unit, ledger: Ledger) -> str:
     """How a unit stands, on one line."""
-    state = ledger.state(unit) or "to do"
-    seconds = ledger.spent(unit) or unit.seconds
-    return f"{state:11} {unit.name:58} {seconds:6.0f} s  {ledger.said(unit)}".rstrip()
+    state = ledger.state(unit) or ("unavailable" if unit.missing else "to do")
+    seconds = ledger.spent(unit) if ledger.state(unit) or unit.missing else unit.seconds
+    return f"{state:11} {seconds:4.0f} s  {unit.name}  {ledger.said(unit) or unit.missing}".rstrip()
 
 
 def summary(units: Sequence[Unit], ledger: Ledger) -> list[str]:
-    """The table at the end: how each unit stands, its figures, and what remains."""
-    remaining = [unit for unit in units if ledger.state(unit) not in ("done", "unavailable")]
-    minutes = sum(ledger.estimate(unit) for unit in remaining) / 60
+    """The table at the end: how each unit that was tried stands, its figures, and what remains by stage."""
+    tried = [unit for unit in units if ledger.state(unit) or unit.missing]
+    remaining = [unit for unit in units if ledger.state(unit) != "done" and not unit.missing]
+    lines = [line(unit, ledger) for unit in tried]
+    for stage in dict.fromkeys(unit.stage for unit in remaining):
+        seconds = [ledger.estimate(unit) for unit in remaining if unit.stage == stage]
+        lines.append(f"to do       {stage}: {len(seconds)} units, about {sum(seconds) / 60:.0f} minutes")
     done = sum(ledger.state(unit) == "done" for unit in units)
-    return [
-        *(line(unit, ledger) for unit in units),
-        f"{done} of {len(units)} units are done; {len(remaining)} remain, about {minutes:.0f} minutes",
-    ]
+    return [*lines, f"{done} of {len(units)} units are done, {len(remaining)} remain"]

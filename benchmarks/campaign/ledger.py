@@ -6,6 +6,7 @@ are all that a later call needs, on this machine or another.
 
 import json
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from byol.runtime.checkpoint import write_atomically
 from campaign.unit import Outcome, Unit
 from results_file import write
 
+RECORD = "campaign.json"
 FIGURES = "gpu"
 """Name of the results file."""
 AGAIN = 1.5
@@ -26,10 +28,11 @@ class Ledger:
 
     Args:
         folder: of the results.
+        copy: a second place, which the next call on this machine finds even if the first was taken away; or None.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "campaign.json"
+    def __init__(self, folder: Path, copy: Path | None = None) -> None:
+        self.folder, self.copy, self.path = folder, copy, folder / RECORD
         folder.mkdir(parents=True, exist_ok=True)
         self.units: dict[str, dict[str, Any]] = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
@@ -62,12 +65,24 @@ class Ledger:
             "last_seconds": round(seconds, 1),
         }
         write_atomically(self.path, json.dumps(self.units, indent=1) + "\n")
+        if self.copy is not None:
+            shutil.copytree(self.folder, self.copy, dirs_exist_ok=True)
+
+    def forget(self, units: Iterable[Unit]) -> None:
+        """Have units run again; their figures stay until there are new ones."""
+        for unit in units:
+            self.units.pop(unit.name, None)
 
 
-def restore(earlier: Path, folder: Path) -> None:
-    """Copy what an earlier call brought back to where this one writes, unless something is there already."""
-    if (earlier / "campaign.json").is_file() and not (folder / "campaign.json").is_file():
-        shutil.copytree(earlier, folder, dirs_exist_ok=True)
+def restore(places: Iterable[Path], folder: Path) -> None:
+    """Copy the fullest results of earlier calls to where this one writes, unless there are some already."""
+    found = [place for place in places if (place / RECORD).is_file()]
+    if found and not (folder / RECORD).is_file():
+        shutil.copytree(max(found, key=_done), folder, dirs_exist_ok=True)
+
+
+def _done(folder: Path) -> int:
+    return sum(unit["state"] == "done" for unit in json.loads((folder / RECORD).read_text()).values())
 
 
 def _peer_versions() -> dict[str, str]:

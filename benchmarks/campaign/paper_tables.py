@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from functools import partial
 
 from byol.config.values import replace
@@ -17,13 +16,15 @@ from campaign.setting import Setting
 from campaign.unit import Broken, Measured, Unfinished, Unit
 from results_file import Row
 
-ORDER = {
-    "batch-size": ("*-4096", "*-256", "*-1024", "*-64", "*"),
-    "augmentations": ("*-baseline", "*-color", "*-gray", "*-crop", "*"),
-    "targets": ("*",),
-    "bridge": ("*",),
+FIRST = {
+    "batch-size": ("4096", "256", "1024", "64"),
+    "augmentations": ("baseline", "color", "gray", "crop"),
+    "targets": (),
+    "bridge": (),
 }
-"""Tables, and the rows of each, in order of worth: BYOL and SimCLR side by side, the ends of each range first."""
+"""Tables in order of worth, and the rows of each that come first, of BYOL and of SimCLR: the ends of each range."""
+NAMES = {"linear": "linear", "knn": "20-NN"}
+"""Keys of a line of the results, and what they are called here."""
 TINY_CELLS = 1
 """Rows of each table that a tiny campaign measures."""
 
@@ -53,12 +54,12 @@ def scale_of(setting: Setting) -> Scale:
 
 
 def in_order(scale: Scale, setting: Setting) -> Iterator[tuple[Table, Cell]]:
-    """All rows, the most telling ones first."""
-    for name, patterns in ORDER.items():
+    """All rows, the most telling ones first; BYOL and SimCLR in turn."""
+    for name, first in FIRST.items():
         table = table_named(name)
+        ranks = {row: rank for rank, row in enumerate(first)}
         cells = sorted(
-            table.cells(scale),
-            key=lambda cell: next(i for i, pattern in enumerate(patterns) if fnmatchcase(cell.name, pattern)),
+            table.cells(scale), key=lambda cell, ranks=ranks: ranks.get(cell.name.partition("-")[2], len(ranks))
         )
         for cell in cells[:TINY_CELLS] if setting.tiny else cells:
             yield table, cell
@@ -84,9 +85,8 @@ def measure(table: Table, cell: Cell, scale: Scale, setting: Setting) -> Measure
     about = {"scale": scale.name, "epochs": scale.config.epochs, "verdict": line["verdict"], "seconds": line["seconds"]}
     rows = [
         Row(f"paper: {table.name}", f"{cell.title}: {name}", "accuracy", [line[key]], about)
-        for key, name in (("linear", "linear"), ("knn", "20-NN"))
+        for key, name in NAMES.items()
         if line[key] is not None  # features that are NaN or infinite
     ]
-    return Measured(
-        rows, ", ".join([*(f"{row.name.split(': ')[-1]} {row.median:.1%}" for row in rows), line["verdict"]])
-    )
+    figures = [f"{name} {100 * line[key]:.1f} %" for key, name in NAMES.items() if line[key] is not None]
+    return Measured(rows, ", ".join([*figures, line["verdict"]]))

@@ -29,6 +29,7 @@ IMAGES_PER_SECOND = 12_000
 TINY: dict[str, Any] = {
     "image_size": 16,
     "batch_size": 16,
+    "precision": "float32",
     "encoder__width": 0.125,
     "encoder__stem": "stride2",
     "method__hidden": 32,

@@ -29,31 +29,42 @@ SECONDS = {SMALL: 80.0, LARGE: 150.0}
 
 
 def units(setting: Setting) -> list[Unit]:
-    """In order of worth: both workloads beside lightly at its best come before everything else."""
+    """The main figures: both workloads beside their limit and beside lightly at its best."""
+    units = [(_limit(work, setting), _beside(work, PLAIN, BEST, setting)) for work in (SMALL, LARGE)]
+    return [*(unit for pair in units for unit in pair), _way(SMALL, GRAPH, setting), _way(LARGE, COMPILED, setting)]
 
-    def limit(work: str) -> Unit:
-        return Unit(stage="speed", what=f"{work} and its limit", seconds=60, work=partial(beside_limit, work, setting))
 
-    def beside(work: str, us: str, peer: str) -> Unit:
-        return Unit(
-            stage="speed",
-            what=f"{work}: {us} beside {peer}",
-            seconds=SECONDS[work] + (60 if us != PLAIN else 0),
-            work=partial(beside_peer, work, us, peer, setting),
-            missing=not_installed(PACKAGES.get(peer, peer.split(",")[0])) or needs_gpu(us),
-        )
-
-    def way(work: str, us: str) -> Unit:
-        seconds = 120 if WAYS[us].get("optim__compile") else 40
-        work_of = partial(by_way, work, us, setting)
-        return Unit(stage="speed", what=f"{work}: {us}", seconds=seconds, work=work_of, missing=needs_gpu(us))
-
+def more_units(setting: Setting) -> list[Unit]:
+    """The other ways of computing an update, both sides compiled, and the other peers."""
     return [
-        *(unit for work in (SMALL, LARGE) for unit in (limit(work), beside(work, PLAIN, BEST))),
-        *(way(work, us) for us in (GRAPH, COMPILED, BOTH) for work in (SMALL, LARGE)),
-        *(beside(work, COMPILED, BEST_COMPILED) for work in (SMALL, LARGE)),
-        *(beside(work, PLAIN, peer) for peer in ("byol-pytorch", "lightly") for work in (SMALL, LARGE)),
+        *(_way(work, us, setting) for work, us in ((SMALL, COMPILED), (SMALL, BOTH), (LARGE, GRAPH), (LARGE, BOTH))),
+        *(_beside(work, COMPILED, BEST_COMPILED, setting) for work in (SMALL, LARGE)),
+        *(_beside(work, PLAIN, peer, setting) for peer in ("byol-pytorch", "lightly") for work in (SMALL, LARGE)),
     ]
+
+
+def _limit(work: str, setting: Setting) -> Unit:
+    return Unit(stage="speed", what=f"{work} and its limit", seconds=60, work=partial(beside_limit, work, setting))
+
+
+def _beside(work: str, us: str, peer: str, setting: Setting) -> Unit:
+    return Unit(
+        stage="speed",
+        what=f"{work}: {us} beside {peer}",
+        seconds=SECONDS[work] + (60 if us != PLAIN else 0),
+        work=partial(beside_peer, work, us, peer, setting),
+        missing=not_installed(PACKAGES.get(peer, peer.split(",")[0])) or needs_gpu(us),
+    )
+
+
+def _way(work: str, us: str, setting: Setting) -> Unit:
+    return Unit(
+        stage="speed",
+        what=f"{work}: {us}",
+        seconds=120 if WAYS[us].get("optim__compile") else 40,
+        work=partial(by_way, work, us, setting),
+        missing=needs_gpu(us),
+    )
 
 
 def needs_gpu(way: str) -> str:
