@@ -68,7 +68,7 @@ def _options() -> argparse.ArgumentParser:
         metavar="STAGE",
         help="tests, speed, quality, paper, continued, or patterns such as '*200*'",
     )
-    parser.add_argument("--again", action="store_true", help="also what has a result already")
+    parser.add_argument("--again", action="store_true", help="also what has a result, except for trainings")
     parser.add_argument("--tiny", action="store_true", help="all of it on tiny work, in this process")
     parser.add_argument("--list", action="store_true", help="say how each unit stands, and run nothing")
     parser.add_argument("--pack", action="store_true", help="fill .gpu, which travels with the repository")

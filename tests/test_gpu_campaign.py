@@ -121,7 +121,8 @@ def test_a_stopped_training_goes_on_where_it_was(
     assert {what for _, what in rows(out)} == {"20-NN on a sample after 1 epochs"}, "the reading so far is kept"
     assert gpu("--only", name)[0] == 0
     assert states(out) == {name: "done"}
-    steps = [json.loads(line)["step"] for line in (tmp_path / "work/cifar10-2-epochs/metrics.jsonl").open()]
+    metrics = tmp_path / "work" / "cifar10-2-epochs" / "metrics.jsonl"
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == sorted(steps)
     assert steps[-1] == 15, "2 epochs of 120 images at a batch of 16"
     assert [group for group, _ in rows(out)] == ["cifar10, 2 epochs"] * len(rows(out))
@@ -131,12 +132,13 @@ def test_results_come_along_to_a_fresh_machine(gpu: Callable[..., tuple[int, Pat
     _, out = gpu("--only", "continued: untrained")
     out.rename(tmp_path / "earlier")
     module("shutil").rmtree(tmp_path / "work")
-    before = (tmp_path / "earlier" / "campaign.json").read_text()
+    record = tmp_path / "earlier" / "campaign.json"
+    record.write_text(record.read_text().replace("20-NN", "earlier"))
     gpu("--only", "continued: untrained")
-    assert (out / "campaign.json").read_text() == before
+    assert "earlier" in (out / "campaign.json").read_text()
     assert rows(out) == rows(tmp_path / "earlier")
     gpu("--only", "continued: untrained", "--again")
-    assert json.loads((out / "campaign.json").read_text()) != json.loads(before)
+    assert "20-NN" in (out / "campaign.json").read_text()
 
 
 class Clock:

@@ -19,7 +19,7 @@ class Unavailable(Exception):  # noqa: N818  (it is no error)
 
 
 class Unfinished(Exception):  # noqa: N818  (it is no error)
-    """A training was stopped in time and goes on in the next call; what is known so far comes along."""
+    """A training was stopped in time and goes on in the next call; its rows hold what is known so far."""
 
     def __init__(self, said: str, rows: Sequence[Row] = ()) -> None:
         super().__init__(said)
