@@ -141,7 +141,7 @@ class Callbacks:
         self.since, self.timed, self.waited = time.perf_counter(), 0, 0.0
 
     def _say(self, loss: float, rate: float) -> None:
-        """A line for whoever has no progress bar."""
+        """One line, where no progress bar is shown."""
         waited = self.waited / (time.perf_counter() - self.since)
         left = (self.total - self.state.step) * self.run.config.batch_size / rate
         log.info(

@@ -369,7 +369,7 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
                 callbacks = Callbacks(run, state, history, stopping)
                 batches = callbacks.timed_batches(run.loader.batches(state.step, total))
                 train(state, batches, run.config, run.images, callbacks)
-            callbacks.save()  # before anything is said: whoever reads may be gone
+            callbacks.save()  # before anything is said: the reader may be gone
             run.bar.stop()
         except (UserError, OSError) as error:  # mostly a disk that is full
             said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
