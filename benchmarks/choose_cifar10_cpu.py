@@ -21,6 +21,7 @@ from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all
 from byol.data.sources.open import TensorSource, open_source
 from byol.data.transform import Transform
+from byol.evals.features import Passes
 from byol.pretraining.checks import training_set
 from byol.pretraining.monitor import Monitor
 from byol.pretraining.setup import pipeline_of
@@ -100,7 +101,7 @@ def run(config: PretrainConfig, train_part: TensorSource, held_out: TensorSource
     """20-NN accuracy after a whole schedule."""
     device = torch.device("cpu")
     transform = Transform(image_size=SEEN_AT, mean=config.encoder.mean, std=config.encoder.std)
-    monitor = Monitor(train_part, held_out, transform, device, workers=1, autocast=True)
+    monitor = Monitor(train_part, held_out, transform, Passes(device, workers=1, autocast=True))
     state = build_state(config, training_set(train_part), device)
     loader = Loader(Storage(train_part, 1, train_part.images), config, pipeline_of(config), device)
     steps = loader.batches(0, config.total_steps(len(train_part)))

@@ -11,9 +11,10 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from byol.cli import demonstration
-from byol.pretraining.run import Outcome, pretrain
+from byol.pretraining.run import pretrain
 from byol.pretraining.run_folder import load_plan
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
@@ -51,7 +52,7 @@ def measure_demo(runs: Path, seeds: list[int]) -> list[Row]:
         outcome = pretrain("photos:train", recipe="photos", out=runs / f"demo-{seed}", seed=seed)
         seconds.append(time.perf_counter() - began)
         tables.append(demonstration.measure(outcome.folder))
-    about = _about(outcome)
+    about = about_run(outcome.folder)
     rows = [
         Row("demo", f"{name}, {n} labels each", "accuracy", [t[name][f"top1_{n}"] for t in tables], about)
         for n in demonstration.PER_CLASS
@@ -77,7 +78,7 @@ def measure_cifar10(runs: Path, train: str, test: str, seeds: list[int]) -> list
         assert outcome.start is not None
         trained.append(outcome.reading.accuracy)
         untrained.append(outcome.start.accuracy)
-    about = _about(outcome)
+    about = about_run(outcome.folder)
     return [
         Row("cifar10-cpu", "20-NN accuracy on the test part", "accuracy", trained, about, 0.55),
         Row("cifar10-cpu", "20-NN accuracy, untrained", "accuracy", untrained, about),
@@ -85,17 +86,22 @@ def measure_cifar10(runs: Path, train: str, test: str, seeds: list[int]) -> list
     ]
 
 
-def _about(outcome: Outcome) -> dict[str, object]:
-    plan = load_plan(outcome.folder)[1]
+def about_run(folder: Path) -> dict[str, Any]:
+    """What a run was, for the results file."""
+    plan = load_plan(folder)[1]
     config = plan.config
     return {
         "recipe": plan.recipe,
         "images": plan.images,
         "encoder": config.encoder.name,
         "width": config.encoder.width,
+        "stem": config.encoder.stem,
+        "image_size": config.image_size,
         "batch_size": config.batch_size,
         "epochs": config.epochs,
         "precision": config.precision,
+        "compile": config.optim.compile,
+        "cuda_graph": config.optim.cuda_graph,
     }
 
 

@@ -16,7 +16,7 @@ from byol.errors import UserError
 from byol.evals.calibration import calibrate_on
 from byol.evals.features import Passes, extract
 from byol.evals.fewshot import standardize
-from byol.evals.knn import knn_correct
+from byol.evals.knn import K, nearest, vote_is_right
 from byol.evals.logistic import LogisticPath
 from byol.evals.paired import Pairs
 from byol.methods.base import TrainingSet
@@ -68,7 +68,8 @@ def run_case(case: Case, whole: DataSet, starts: Mapping[str, Path], runs: Path)
     if outcome.verdict is None or not (folder / WEIGHTS).is_file():
         return line | {"updates": updates, **_seen(folder), "truth": {"finite": False}}
     start = starts[case.starts_from] if case.starts_from else None
-    return line | {"updates": updates, **_seen(folder), "truth": _truth(folder, start, data, whole)}
+    bank = data.train if case.relabeled else whole.train
+    return line | {"updates": updates, **_seen(folder), "truth": _truth(folder, start, bank, data)}
 
 
 def _seen(folder: Path) -> dict[str, Any]:
@@ -88,16 +89,14 @@ def _seen(folder: Path) -> dict[str, Any]:
     }
 
 
-def _truth(folder: Path, start: Path | None, data: DataSet, whole: DataSet) -> dict[str, Any]:
+def _truth(folder: Path, start: Path | None, bank: TensorSource, data: DataSet) -> dict[str, Any]:
     """k-NN and a linear classifier on held-out images, before training and after, and how far outputs have shrunk."""
     config, size = load_plan(folder)[1].config, data.test.images.shape[-1]
     transform = Transform(image_size=size, mean=config.encoder.mean, std=config.encoder.std)
-    bank = data.train if data.train.labels is not None and len(data.train) == len(whole.train) else whole.train
-    bank = whole.train if "copies" in folder.name else bank
     torch.manual_seed(0)
     if start is None:
         before = build_state(config, TrainingSet(len(data.train)), CPU).method.encoder
-        calibrate_on(before, whole.train, transform, PASSES)
+        calibrate_on(before, bank, transform, PASSES)
     else:
         before = load_encoder(start)
     after = load_encoder(folder)
@@ -125,7 +124,7 @@ def _truth(folder: Path, start: Path | None, data: DataSet, whole: DataSet) -> d
 def _right(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> dict[str, Tensor]:
     bank, queries = standardize(train, test)
     logits = LogisticPath(bank, labels, int(max(labels.max(), truth.max())) + 1).fit(LINEAR_L2).logits(queries)
-    return {"knn": knn_correct(train, labels, test, truth), "linear": logits.argmax(dim=1) == truth}
+    return {"knn": vote_is_right(*nearest(train, labels, test, K), truth), "linear": logits.argmax(dim=1) == truth}
 
 
 def _labels(source: TensorSource) -> Tensor:

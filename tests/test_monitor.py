@@ -13,6 +13,7 @@ from byol.data import holdout
 from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.errors import UserError
+from byol.evals.features import Passes
 from byol.evals.knn import knn_accuracy, knn_correct_among
 from byol.pretraining.monitor import Monitor, split
 from conftest import TINY
@@ -108,7 +109,7 @@ def test_each_image_is_classified_by_all_others() -> None:
     ]
     assert 30 < sum(expected) < 60
     assert knn_correct_among(features, labels, k=5).tolist() == expected
-    monitor = Monitor(colored(90, 0, 9), None, TRANSFORM, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(colored(90, 0, 9), None, TRANSFORM, Passes(torch.device("cpu")))
     reading = monitor.read(Brightness(), full=True)
     assert (reading.bank, reading.queries) == (89, 90)
     assert reading.accuracy == pytest.approx(81 / 90)
@@ -159,7 +160,7 @@ def colored(count: int, seed: int, wrong: int = 0) -> TensorSource:
 def test_accuracy_is_the_share_that_is_right() -> None:
     bank = colored(90, 0)
     for wrong in (0, 12):
-        monitor = Monitor(bank, colored(40, 1, wrong), TRANSFORM, torch.device("cpu"), 2, autocast=False)
+        monitor = Monitor(bank, colored(40, 1, wrong), TRANSFORM, Passes(torch.device("cpu")))
         for full in (True, False):
             reading = monitor.read(Brightness(), full=full)
             assert reading.accuracy == pytest.approx((40 - wrong) / 40)
@@ -181,7 +182,7 @@ def test_a_sample_is_taken_while_training(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(module, "SAMPLE_BANK", 30)
     monkeypatch.setattr(module, "SAMPLE_QUERIES", 10)
-    monitor = Monitor(colored(90, 0), colored(40, 1), TRANSFORM, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(colored(90, 0), colored(40, 1), TRANSFORM, Passes(torch.device("cpu")))
     sample, full = monitor.read(Brightness(), full=False), monitor.read(Brightness(), full=True)
     assert (sample.bank, sample.queries) == (30, 10)
     assert (full.bank, full.queries) == (90, 40)
@@ -213,6 +214,6 @@ def test_labels_never_reach_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_copies_among_the_queries_are_found_by_their_pixels() -> None:
     data = source([i % 3 for i in range(60)])
     asked = TensorSource(torch.cat([data.images[:7], 255 - data.images[7:40]]), [i % 3 for i in range(40)])
-    monitor = Monitor(data, asked, TRANSFORM, torch.device("cpu"), 2, autocast=False)
+    monitor = Monitor(data, asked, TRANSFORM, Passes(torch.device("cpu")))
     assert monitor.read_pixels().copies == 7
     assert monitor.read(Brightness(), full=True).copies == 0, "only pixels are compared"

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from byol.pretraining.run_folder import load_plan
 from byol.runtime.metrics import read_metrics
 from campaign.accuracy import KNN, accuracies
 from campaign.setting import Setting
@@ -16,6 +15,7 @@ from campaign.speed import BOTH, needs_gpu
 from campaign.training import minutes_at, train
 from campaign.unit import Measured, Unfinished, Unit
 from contestants import WAYS
+from quality import about_run
 from results_file import Row
 
 EPOCHS = (50, 200)
@@ -72,7 +72,7 @@ def learn(name: str, settings: dict[str, Any], setting: Setting) -> Measured:
         train(folder, setting.train, setting.test, "cifar10", settings)
     except Unfinished as stopped:
         raise Unfinished(str(stopped), readings(folder, name)) from None
-    about = describe(folder)
+    about = about_run(folder)
     minutes = max(minutes_at(folder, about["batch_size"]).values())
     found = accuracies(str(folder), setting.train, setting.test)
     rows = [
@@ -89,7 +89,7 @@ def learn(name: str, settings: dict[str, Any], setting: Setting) -> Measured:
 
 def readings(folder: Path, name: str) -> list[Row]:
     """The k-NN readings of a run on its fixed sample, with the minutes of training until then."""
-    about = describe(folder)
+    about = about_run(folder)
     at = minutes_at(folder, about["batch_size"])
     rows = []
     for line in read_metrics(folder / "metrics.jsonl"):
@@ -99,21 +99,3 @@ def readings(folder: Path, name: str) -> list[Row]:
             what = f"20-NN on a sample after {epoch:.0f} epochs"
             rows.append(Row(name, what, "accuracy", [line["knn/sample_accuracy"]], {"minutes": round(minutes, 2)}))
     return rows
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """What a run was, for the results file."""
-    plan = load_plan(folder)[1]
-    config = plan.config
-    return {
-        "recipe": plan.recipe,
-        "images": plan.images,
-        "encoder": config.encoder.name,
-        "stem": config.encoder.stem,
-        "image_size": config.image_size,
-        "batch_size": config.batch_size,
-        "epochs": config.epochs,
-        "precision": config.precision,
-        "compile": config.optim.compile,
-        "cuda_graph": config.optim.cuda_graph,
-    }

@@ -73,8 +73,7 @@ def apply_where_drawn(x: Tensor, operation: Operation, params: ViewParams, order
         return operation.changed(x, {})
     numbers = params.numbers[operation.name]
     numbers = numbers if order is None else pick(numbers, order)
-    applied = numbers.get(APPLIED, torch.ones(len(x), dtype=torch.bool))
-    index = applied.nonzero().squeeze(1)
+    index = numbers[APPLIED].nonzero().squeeze(1) if APPLIED in numbers else torch.arange(len(x))
     if len(index) == 0:
         return x
     some = len(index) < len(x)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from byol.augment.crop import EVALUATION_SHARE, center_window
 from byol.augment.normalize import as_float, normalize_images
+from byol.config.encoder import EncoderSpec
 from byol.config.views import Normalization
 
 Region = Literal["center", "short-side"]
@@ -29,6 +30,12 @@ class Transform:
     region: Region = "center"
     """`center`: the central 7/8 of the shorter side, the paper's "shorter side to 256, center 224" (Appendix C.1).
     `short-side`: the central square of the whole shorter side, as linear transfer resizes (Appendix D.2)."""
+
+    @classmethod
+    def of(cls, spec: EncoderSpec) -> "Transform":
+        """How an encoder takes whole images; its spec must know the size."""
+        assert spec.input_size is not None, "an encoder that takes images knows their size"
+        return cls(image_size=spec.input_size, mean=spec.mean, std=spec.std)
 
     @property
     def decode_side(self) -> int:

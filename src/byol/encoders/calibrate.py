@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from byol.runtime.device import autocast
 
 CALIBRATION_IMAGES = 512
-"""Images whose statistics are enough. Letting an untrained network's batch norm see 500 to 2,000 images, with no weight
-changed, lifted its 20-NN accuracy from 51 to 64 % on the embedded photographs, and not at all on CIFAR-10
-(docs/health.md)."""
+"""Images whose statistics are enough. With no weight changed they lift an untrained network's 20-NN accuracy from 44 to
+54 % on the embedded photographs, and hardly on CIFAR-10 (docs/health.md; benchmarks/results/baseline.json)."""
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 """And their subclasses, timm's too."""

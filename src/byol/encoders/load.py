@@ -133,8 +133,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
 
 
 def _loaded(module: nn.Module, name: str, spec: EncoderSpec) -> LoadedEncoder:
-    assert spec.input_size is not None, "what is loaded knows its size"
-    return _frozen(module, Transform(image_size=spec.input_size, mean=spec.mean, std=spec.std), name, spec)
+    return _frozen(module, Transform.of(spec), name, spec)
 
 
 def _frozen(module: nn.Module, transform: Transform, name: str, spec: EncoderSpec | None) -> LoadedEncoder:

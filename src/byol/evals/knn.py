@@ -120,53 +120,41 @@ def knn_scores(
     return count_votes(*nearest(bank, bank_labels, queries, k), classes, temperature)
 
 
-def knn_accuracy(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
-    k: int = K,
-    temperature: float = TEMPERATURE,
-) -> float:
-    """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `knn_correct`."""
-    return float(knn_correct(bank, bank_labels, queries, query_labels, k=k, temperature=temperature).float().mean())
+def vote_is_right(similarity: Tensor, voters: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """For each query whether its class gets the most votes, (M,) bool; of equal votes the first class counts.
+
+    Args:
+        similarity: (M, k) cosines of the nearest neighbors, nearest first.
+        voters: (M, k) int64, their labels; any whole numbers.
+        labels: (M,) int64, the queries' own.
+        temperature: of the votes.
+    """
+    # numbering the labels that occur keeps the table of votes small
+    known, numbers = torch.unique(torch.cat([voters.flatten(), labels.cpu()]), return_inverse=True)
+    votes, own = numbers.split([voters.numel(), len(labels)])
+    scores = count_votes(similarity, votes.view_as(voters), len(known), temperature)
+    correct: Tensor = scores.argmax(dim=1) == own
+    return correct
 
 
-def knn_correct_among(features: Tensor, labels: Tensor, *, k: int = K, temperature: float = TEMPERATURE) -> Tensor:
+def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *, k: int = K) -> float:
+    """Share of queries whose class gets the most votes, in [0, 1]. Arguments as for `nearest`."""
+    return float(vote_is_right(*nearest(bank, bank_labels, queries, k), query_labels).float().mean())
+
+
+def knn_correct_among(features: Tensor, labels: Tensor, *, k: int = K) -> Tensor:
     """For each of N images whether the vote of its nearest others is right, (N,) bool.
 
     Args:
         features: (N, D).
         labels: (N,) int64.
         k: number of neighbors.
-        temperature: of the votes.
     """
-    known, numbers = torch.unique(labels.cpu(), return_inverse=True)
-    unit = F.normalize(features.float(), dim=1)
+    unit, labels = F.normalize(features.float(), dim=1), labels.cpu()
     correct = []
     for start in range(0, len(unit), OTHERS_BLOCK):
         similarity = unit[start : start + OTHERS_BLOCK] @ unit.T
         similarity.diagonal(start).fill_(-torch.inf)  # nobody votes about itself
         found, where = similarity.topk(min(k, len(unit) - 1), dim=1)
-        scores = count_votes(found, numbers[where], len(known), temperature)
-        correct.append(scores.argmax(dim=1) == numbers[start : start + OTHERS_BLOCK])
+        correct.append(vote_is_right(found, labels[where], labels[start : start + OTHERS_BLOCK]))
     return torch.cat(correct)
-
-
-def knn_correct(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
-    k: int = K,
-    temperature: float = TEMPERATURE,
-) -> Tensor:
-    """For each query whether its class gets the most votes, (M,) bool. Arguments as for `knn_scores`."""
-    # labels may be any integers; numbering those that occur keeps the table of votes small
-    known, numbers = torch.unique(torch.cat([bank_labels.cpu(), query_labels.cpu()]), return_inverse=True)
-    of_bank, of_queries = numbers.split([len(bank_labels), len(query_labels)])
-    scores = knn_scores(bank, of_bank, queries, classes=len(known), k=k, temperature=temperature)
-    correct: Tensor = scores.argmax(dim=1) == of_queries
-    return correct

@@ -122,8 +122,8 @@ def _more_labels(scores: Scores, labels: Mapping[str, float]) -> str:
 def _more_training(history: Sequence[float], run: TrainingRun | None) -> str:
     """Whether the run was still improving when it ended; needs four readings.
 
-    A run that has leveled off may gain much from a longer schedule, whose rate falls later: one that looked flat gained
-    9 points when it was made four times as long. So nothing is concluded from a level end.
+    A run that has leveled off may gain much from a longer schedule, whose rate falls later. So nothing is concluded
+    from a level end.
     """
     if len(history) < 4:
         return ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from byol.data.transform import Transform
-from byol.evals.features import Passes, extract
+from byol.evals.features import extract
 from byol.methods.base import Features
 from byol.methods.table import method_class
 from byol.pretraining.budget import in_words
@@ -49,11 +49,11 @@ class Callbacks:
         every = self.config.knn_every_epochs
         self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(self.total / 4))
         self.represent = represent_with(state.method.encoder, state.method.projector)
-        self.probe = tuple(view.contiguous(memory_format=torch.channels_last) for view in probe(run))
+        self.probe = probe(run)
         self.history.sums = self.history.sums.to(run.device)
         if state.step == 0:
-            self.history.start = look_at_start(run, state.method)
-            run.metrics.write(0, {f"health/{k}": v for k, v in self.history.start.as_dict().items()})
+            self.history.start = look_at_start(run, state.method, self.probe)
+            run.metrics.write(0, self.history.start.as_metrics())
         # a run that was killed in its last words has made all its updates
         self.verdict: Verdict | None = self._verdict() if state.step == self.total else None
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
@@ -154,7 +154,7 @@ class Callbacks:
         with self._autocast():
             health = measure(self.represent, *self.probe)
         self.history.health.append(health)
-        self.run.metrics.write(self.state.step, {f"health/{k}": v for k, v in health.as_dict().items()})
+        self.run.metrics.write(self.state.step, health.as_metrics())
 
     def _read_save_listen(self) -> bool:
         """k-NN by the epoch, checkpoints by the clock, signals; whether to go on."""
@@ -184,14 +184,8 @@ class Callbacks:
 
     def _features(self) -> Features:
         """Features of all training images, in every process."""
-        config = self.run.config
-        spec = config.trained_encoder()
-        return extract(
-            self.state.method.encoder,
-            self.run.loader.storage.source,
-            Transform(image_size=config.inference_size(), mean=spec.mean, std=spec.std),
-            Passes(self.run.device, workers=self.run.loader.storage.workers, autocast=config.precision == "bf16"),
-        )
+        transform = Transform.of(self.run.config.trained_encoder())
+        return extract(self.state.method.encoder, self.run.source, transform, self.run.passes)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return self.run.autocast

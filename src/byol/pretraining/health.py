@@ -33,8 +33,12 @@ class Health:
     in standard deviations of the cosines with other images. Unlike `match` it does not end at 1."""
 
     def as_dict(self) -> dict[str, float]:
-        """For metrics.jsonl."""
+        """The measures by their names."""
         return asdict(self)
+
+    def as_metrics(self) -> dict[str, float]:
+        """For metrics.jsonl."""
+        return {f"health/{name}": value for name, value in self.as_dict().items()}
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from byol.encoders.file import EncoderCard, save_encoder
 from byol.evals.paired import Pairs
 from byol.methods.base import Method
 from byol.pretraining.monitor import Monitor, Reading
-from byol.pretraining.setup import Run
+from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
 from byol.pretraining.state import TrainState
 from byol.pretraining.verdict import Verdict, untrained, with_labels
@@ -35,10 +35,10 @@ class Judgment:
 
 def judge_untrained(run: Run, method: Method) -> Verdict:
     """One look at an encoder that takes no step; its batch norm sees training images first."""
-    look = look_at_start(run, method)
+    look = look_at_start(run, method, probe(run))
     if run.config.encoder.weights is None:
         calibrate(run, method.encoder)
-    run.metrics.write(0, {f"health/{k}": v for k, v in look.as_dict().items()})
+    run.metrics.write(0, look.as_metrics())
     return untrained(look)
 
 

@@ -12,7 +12,7 @@ from byol.data.transform import Transform
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals.features import LabeledFeatures, Passes, extract
-from byol.evals.knn import knn_correct, knn_correct_among, nearest
+from byol.evals.knn import K, knn_correct_among, nearest, vote_is_right
 from byol.evals.labels import labeled
 from byol.runtime.seeds import generator_of
 
@@ -36,7 +36,7 @@ class Reading:
     """Labeled images that vote."""
     queries: int
     """The test images."""
-    k: int = 20
+    k: int = K
     copies: int = 0
     """Queries that have an identical image in the bank, where that was looked for."""
     correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
@@ -55,17 +55,11 @@ class Monitor:
     queries: Source | None
     """None: each image of the bank is classified by all others."""
     transform: Transform
-    device: torch.device
-    workers: int
-    autocast: bool
+    passes: Passes
 
     def read(self, encoder: nn.Module, *, full: bool) -> Reading:
         """Accuracy of the 20 nearest neighbors' vote, on a fixed sample or on all images."""
-        bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
-        if self.queries is None:
-            return _reading(len(bank.values) - 1, knn_correct_among(bank.values, bank.labels))
-        queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
-        return _reading(len(bank.values), knn_correct(bank.values, bank.labels, queries.values, queries.labels))
+        return self._read(encoder, full)[0]
 
     def sample(self, encoder: nn.Module, everything: Reading) -> Reading:
         """The reading on the fixed sample, from one of all images where the sample is all of them."""
@@ -86,22 +80,25 @@ class Monitor:
     def read_pixels(self) -> Reading:
         """The same for the images' own values, which also show queries that are copies of images in the bank."""
         pixels = open_encoder("pixels", channels=self.bank.channels)
-        monitor = replace(self, transform=pixels.transform, autocast=False)
-        reading = monitor.read(pixels.module, full=True)
+        monitor = replace(self, transform=pixels.transform, passes=replace(self.passes, autocast=False))
+        reading, nearest_cosine = monitor._read(pixels.module, full=True)
+        return replace(reading, copies=int((nearest_cosine > COPY).sum()))
+
+    def _read(self, encoder: nn.Module, full: bool) -> tuple[Reading, Tensor]:
+        """A reading, and the cosine of each query and its nearest image; none where there is no query."""
+        bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
         if self.queries is None:
-            return reading
-        bank = monitor._features(pixels.module, self.bank, FULL_MOST)
-        queries = monitor._features(pixels.module, self.queries, FULL_MOST)
-        similarity, _ = nearest(bank.values, bank.labels, queries.values, 1)
-        return replace(reading, copies=int((similarity[:, 0] > COPY).sum()))
+            return _reading(len(bank.values) - 1, knn_correct_among(bank.values, bank.labels)), torch.empty(0)
+        queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
+        similarity, voters = nearest(bank.values, bank.labels, queries.values, K)
+        return _reading(len(bank.values), vote_is_right(similarity, voters, queries.labels)), similarity[:, 0]
 
     def _features(self, encoder: nn.Module, source: Source, most: int) -> LabeledFeatures:
         if len(source) > most:
             chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
             source = source.subset(sorted(chosen.tolist()))
         images = labeled(source, "monitor")
-        passes = Passes(self.device, workers=self.workers, autocast=self.autocast)
-        features = extract(encoder, source, self.transform, passes)
+        features = extract(encoder, source, self.transform, self.passes)
         return features.with_labels(images.labels)
 
 

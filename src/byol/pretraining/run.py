@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from byol.config.run import PretrainConfig
-from byol.config.values import replace
 from byol.data.describe import describe
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.build import parameter_count
 from byol.encoders.file import WEIGHTS, load_encoder
-from byol.errors import UnreachableImage, UserError, memory_is_full
+from byol.errors import UnreachableImage, UserError
 from byol.pretraining import budget as budgets
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.checks import check
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
+from byol.pretraining.memory import memory_explained
 from byol.pretraining.monitor import Reading
 from byol.pretraining.plan_file import (
     PLAN_SUFFIX,
@@ -243,7 +243,7 @@ def prepared_run(
         log.info(f"device {device.type}: {why_device}; precision {planned.config.precision}: {planned.why_precision}")
         run = prepare(planned.config, images, planned.survey, device, out)
         if limit is not None:
-            with _memory_explained(run):
+            with memory_explained(run):
                 run, reasons = planner.within(run, limit)
         if folder is not None:
             save_plan(folder, _plan_of(run, request, images), machine.describe())
@@ -365,7 +365,7 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
     with noted_signals() as stopping:
         callbacks: Callbacks | None = None
         try:
-            with _memory_explained(run):
+            with memory_explained(run):
                 callbacks = Callbacks(run, state, history, stopping)
                 batches = callbacks.timed_batches(run.loader.batches(state.step, total))
                 train(state, batches, run.config, run.images, callbacks)
@@ -389,34 +389,3 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
             extra={"style": "yellow"},
         )
     return callbacks.verdict
-
-
-@contextmanager
-def _memory_explained(run: Run) -> Iterator[None]:
-    """Where memory runs out, say what takes less."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not memory_is_full(error):
-            raise
-        config, accumulate = run.config, run.config.optim.accumulate
-        images = config.batch_size // (distributed.world_size() * accumulate)
-        less: dict[str, dict[str, Any]] = {
-            "--optim.activation-checkpointing": {"optim__activation_checkpointing": True},
-            f"--optim.accumulate {2 * accumulate}": {"optim__accumulate": 2 * accumulate},
-        }
-        offered = "".join(f"{flag}, " for flag, change in less.items() if _would_start(run, change))
-        raise UserError(
-            f"The memory of {run.device.type} is full, with {images} images of {config.image_size} px at once on "
-            f"{config.encoder.name}; end what else takes it, or start with {offered}a smaller --batch-size, "
-            "--image-size or --encoder."
-        ) from error
-
-
-def _would_start(run: Run, change: Mapping[str, Any]) -> bool:
-    try:
-        changed = replace(run.config, **change)
-        check(changed, run.source)
-    except UserError:
-        return False
-    return changed != run.config

@@ -21,6 +21,7 @@ from byol.data.memory import decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
 from byol.data.survey import Survey
 from byol.data.transform import Transform
+from byol.evals.features import Passes
 from byol.methods.base import TrainingSet
 from byol.methods.table import method_class
 from byol.pretraining.checks import check, training_set
@@ -92,6 +93,11 @@ class Run:
     def data(self) -> TrainingSet:
         """What is known of them."""
         return training_set(self.source)
+
+    @property
+    def passes(self) -> Passes:
+        """How the run's encoder passes over images outside of training."""
+        return Passes(self.device, workers=self.loader.storage.workers, autocast=self.config.precision == "bf16")
 
     @property
     def autocast(self) -> AbstractContextManager[object]:
@@ -186,8 +192,8 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
     loader = Loader(storage, config, pipeline_of(config), device, distributed.member())
     monitor = None
     if bank is not None:
-        transform = Transform(image_size=config.inference_size(), mean=config.encoder.mean, std=config.encoder.std)
-        monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
+        passes = Passes(device, workers=workers, autocast=config.precision == "bf16")
+        monitor = Monitor(bank, queries, Transform.of(config.trained_encoder()), passes)
     return Run(config, device, loader, monitor, outputs, bad)
 
 
@@ -209,5 +215,6 @@ def probe(run: Run, number: int = 0) -> tuple[Tensor, Tensor]:
     views = ViewSpec(augment.view1, size), ViewSpec(augment.view2, size)
     pipeline = dataclasses.replace(run.loader.pipeline, views=views, needs=frozenset())
     loader = Loader(run.loader.storage, config, pipeline, run.device)
-    view1, view2 = next(loader.batches(number, number + 1))[0].augmented().views
+    made = next(loader.batches(number, number + 1))[0].augmented().views
+    view1, view2 = (view.contiguous(memory_format=torch.channels_last) for view in made)
     return view1, view2

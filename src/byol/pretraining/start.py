@@ -3,37 +3,34 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from byol.config.run import PretrainConfig
 from byol.data.transform import Transform
 from byol.encoders.calibrate import CALIBRATION_IMAGES, calibrate_batch_norm
 from byol.evals.calibration import calibrate_on
-from byol.evals.features import Passes
 from byol.methods.base import Method
 from byol.pretraining.health import PROBE_IMAGES, Health, measure, represent_with
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.state import build_state
 
 
-def look_at_start(run: Run, method: Method) -> Health:
-    """The measures of a method's networks at step 0.
+def look_at_start(run: Run, method: Method, views: tuple[Tensor, Tensor]) -> Health:
+    """The measures of a method's networks at step 0, on two views of the same images.
 
     Batch norm of fresh weights sees views of training images first, without which an untrained network hardly tells
     images apart, and every run seems to learn. An encoder that was trained keeps its own averages.
     """
     encoder, projector = copy.deepcopy(method.encoder), copy.deepcopy(method.projector)
-    views = [probe(run, number)[0] for number in range(1, 1 + CALIBRATION_IMAGES // PROBE_IMAGES)]
+    others = [probe(run, number)[0] for number in range(1, 1 + CALIBRATION_IMAGES // PROBE_IMAGES)]
     bf16 = run.config.precision == "bf16"
     if run.config.encoder.weights is None:
-        calibrate_batch_norm(encoder, views, bf16)
+        calibrate_batch_norm(encoder, others, bf16)
     represent = represent_with(encoder, nn.Identity())
     with run.autocast, torch.no_grad():
-        features = [represent(view)[0] for view in views]
+        features = [represent(view)[0] for view in others]
     calibrate_batch_norm(projector, features, bf16)
-    view1, view2 = probe(run)
     with run.autocast:
-        return measure(represent_with(encoder, projector), view1, view2)
+        return measure(represent_with(encoder, projector), *views)
 
 
 def start_encoder_of(run: Run) -> nn.Module:
@@ -49,10 +46,4 @@ def start_encoder_of(run: Run) -> nn.Module:
 
 def calibrate(run: Run, encoder: nn.Module) -> None:
     """Let an untrained encoder's batch norm see training images, as evaluations show them."""
-    workers, autocast = run.loader.storage.workers, run.config.precision == "bf16"
-    calibrate_on(encoder, run.source, inference_transform(run.config), Passes(run.device, 256, workers, autocast))
-
-
-def inference_transform(config: PretrainConfig) -> Transform:
-    """How the encoder of a run is shown whole images."""
-    return Transform(image_size=config.inference_size(), mean=config.encoder.mean, std=config.encoder.std)
+    calibrate_on(encoder, run.source, Transform.of(run.config.trained_encoder()), run.passes)

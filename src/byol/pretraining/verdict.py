@@ -54,8 +54,8 @@ ALIKE_MATCH = 0.5
 ENOUGH_IMAGES = 64
 """Images below which the measures say too little."""
 
-WORTH_IT, WORTH_LITTLE = 0.05, 0.01
-"""Gains of accuracy that are worth it, and worth little."""
+WORTH_IT = 0.05
+"""Gain of accuracy that is worth it."""
 SIGNIFICANT = 0.05
 """p of McNemar's test below which a gain is no chance."""
 FEW_VOTERS = 60
@@ -64,6 +64,8 @@ COPIES = 0.05
 """Share of the queries that may have a copy among the images that vote."""
 NOTHING = 0.02
 """Gain that can be ruled out where a run is said not to have learned."""
+
+LABELS_TELL = "Labels of a few hundred images would tell (--monitor)."
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,15 @@ def judge(course: Course, method: type[Method]) -> Verdict:
 
 def _kept(last: Health, start: Health, words: str) -> Verdict:
     """What views say of a run that began with trained weights: whether it lost them, not whether it improved them."""
-    labels = "Labels of a few hundred images would tell (--monitor)."
     if last.separation < LOST * start.separation:
         return Verdict(
             "forgot its start",
             f"Forgot its start, as far as views tell: {words}.",
-            f"Train with a tenth of the learning rate (--optim.lr). {labels}",
+            f"Train with a tenth of the learning rate (--optim.lr). {LABELS_TELL}",
         )
     if _still(last, start):
         return Verdict("did not learn", f"Did not learn: the weights are nearly as they were; {words}.")
-    return Verdict("cannot tell", f"Cannot tell whether it improved its start, from views alone: {words}.", labels)
+    return Verdict("cannot tell", f"Cannot tell whether it improved its start, from views alone: {words}.", LABELS_TELL)
 
 
 def _still(last: Health, start: Health) -> bool:
@@ -156,32 +157,31 @@ def _still(last: Health, start: Health) -> bool:
 
 def _learned(last: Health, start: Health | None, words: str) -> Verdict:
     """What views say of a run that neither collapsed nor diverged."""
-    labels = "Labels of a few hundred images would tell (--monitor)."
     if start is None:
-        return Verdict("cannot tell", f"Cannot tell: the measures at step 0 are not known; {words}.", labels)
+        return Verdict("cannot tell", f"Cannot tell: the measures at step 0 are not known; {words}.", LABELS_TELL)
     if last.chance > 1 / ENOUGH_IMAGES:
         count = round(1 / last.chance)
-        return Verdict("cannot tell", f"Cannot tell: {count} images are too few; {words}.", labels)
+        return Verdict("cannot tell", f"Cannot tell: {count} images are too few; {words}.", LABELS_TELL)
     if start.match >= ALIKE_MATCH:
         return Verdict(
             "cannot tell",
             f"Cannot tell: the views of an image are so alike that an untrained network finds them; {words}.",
-            f"Look at the views (byol views), and make them differ more. {labels}",
+            f"Look at the views (byol views), and make them differ more. {LABELS_TELL}",
         )
     if start.separation < ONE_OF_MANY:
         return Verdict(
             "cannot tell",
             f"Cannot tell: before training, views of one image are hardly more alike than those of others; {words}.",
-            f"See whether the images differ, or are copies of few (byol views). {labels}",
+            f"See whether the images differ, or are copies of few (byol views). {LABELS_TELL}",
         )
     gain = last.separation - start.separation
     if gain >= LEARNED and last.match >= start.match:
-        return Verdict("learned", f"Learned, as far as views tell: {words}.", labels)
+        return Verdict("learned", f"Learned, as far as views tell: {words}.", LABELS_TELL)
     if gain >= LEARNED_LITTLE:
         return Verdict(
             "learned little",
             f"Learned little, as far as views tell: {words}.",
-            f"Train longer (--epochs, --budget). {labels}",
+            f"Train longer (--epochs, --budget). {LABELS_TELL}",
         )
     if _still(last, start) or last.separation < LOST * start.separation:
         return Verdict(
@@ -191,7 +191,7 @@ def _learned(last: Health, start: Health | None, words: str) -> Verdict:
             "(--optim.lr), and look at the views (byol views) for an augmentation that destroys what matters in your "
             "images.",
         )
-    return Verdict("cannot tell", f"Cannot tell whether it learned, from views alone: {words}.", labels)
+    return Verdict("cannot tell", f"Cannot tell whether it learned, from views alone: {words}.", LABELS_TELL)
 
 
 def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Reading, started: bool) -> Verdict:
