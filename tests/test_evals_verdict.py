@@ -108,6 +108,7 @@ def test_parts_of_few_labels_are_averaged() -> None:
             assert score.mean == pytest.approx(sum(one.table[row_name][column].mean for one in alone) / 5)
     assert found.tested == len(data)
     assert found.table[verdict.RUN]["1"].draws == 10
+    assert found.table[verdict.RUN]["all"].as_percent() == f"{100 * found.table[verdict.RUN]['all'].mean:.1f}"
 
 
 def test_a_rare_class_is_asked_in_every_part() -> None:

@@ -114,7 +114,7 @@ def _table(result: "Verdict") -> Table:
     table = Table("top-1, percent", *columns, caption=caption)
     for name, scores in result.table.items():
         cells = [scores[column] for column in columns]
-        table.add_row(name, *(f"{100 * c.mean:.1f}" + (f" ± {100 * c.std:.1f}" if c.draws > 1 else "") for c in cells))
+        table.add_row(name, *(score.as_percent() for score in cells))
     return table
 
 

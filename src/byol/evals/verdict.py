@@ -81,6 +81,10 @@ class Score:
         """Standard error of the mean, from the draws and from the number of test images."""
         return math.sqrt(self.std**2 / self.draws + self.mean * (1 - self.mean) / images)
 
+    def as_percent(self) -> str:
+        """`42.3 ± 1.5`, or the mean alone where draws did not differ, or were none."""
+        return f"{100 * self.mean:.1f}" + (f" ± {100 * self.std:.1f}" if self.std else "")
+
     @classmethod
     def over(cls, parts: Sequence["Score"]) -> "Score":
         """The mean over parts of a cross-validation."""

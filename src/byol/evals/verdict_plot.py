@@ -67,10 +67,5 @@ def _marks(verdict: Verdict, counts: dict[str, float]) -> Iterator[Mark]:
 
 def _table(verdict: Verdict) -> Grid:
     head = ("top-1, % (labels per class:)", *verdict.labels)
-    rows = tuple((row, *map(_percent, scores.values())) for row, scores in verdict.table.items())
+    rows = tuple((row, *map(Score.as_percent, scores.values())) for row, scores in verdict.table.items())
     return Grid(head, rows)
-
-
-def _percent(score: Score) -> str:
-    """The mean, with the standard deviation where there are several draws."""
-    return f"{100 * score.mean:.1f}" + (f" ± {100 * score.std:.1f}" if score.draws > 1 else "")
