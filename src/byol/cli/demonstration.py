@@ -28,7 +28,7 @@ def demo(out: str | Path | None = None) -> Outcome:
     Prints a table of test accuracy for pixels, for an untrained encoder and for the trained one, and writes it as
     `demo.json` into the run's folder.
     """
-    outcome = pretrain(embedded_photos("train"), recipe="photos", out=out)
+    outcome = pretrain("photos:train", recipe="photos", out=out)
     if outcome.verdict is None or outcome.verdict.stops:
         return outcome
     rows = measure(outcome.folder)
