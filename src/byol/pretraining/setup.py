@@ -16,6 +16,7 @@ from byol.config.values import replace
 from byol.config.views import ViewSpec
 from byol.data.batch import Pipeline
 from byol.data.crop import shrink_side
+from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
@@ -34,6 +35,8 @@ from byol.runtime.metrics import MetricsWriter
 
 log = logging.getLogger(__name__)
 
+NOTHING_SAID = Labeling()
+
 
 @dataclass(frozen=True)
 class Images:
@@ -43,6 +46,10 @@ class Images:
     """What is trained on."""
     monitor: Source | None
     """What readings are of, where it was given."""
+    notes: tuple[str, ...] = ()
+    """What is said of labels and groups."""
+    remark: str = ""
+    """What the user should think about, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,11 @@ class Run:
 
 
 def open_images(
-    data: str | Path | Source, monitor: str | Path | Source | None, channels: int | None, device: torch.device
+    data: str | Path | Source,
+    monitor: str | Path | Source | None,
+    channels: int | None,
+    device: torch.device,
+    labeling: Labeling = NOTHING_SAID,
 ) -> Images:
     """Open the images of a run; what is fetched is fetched by one process of a machine."""
 
@@ -116,15 +127,19 @@ def open_images(
         return distributed.local_main_first(act, device) if isinstance(what, str) and is_fetched(what) else act()
 
     source = opened(data, channels)
-    return Images(source, None if monitor is None else opened(monitor, source.channels))
+    images = label_images(source, None if monitor is None else opened(monitor, source.channels), labeling)
+    return Images(images.source, images.monitor, images.notes, images.remark)
 
 
-def monitor_for(data: str | Path | Source, monitor: str | Path | Source | None) -> str | Path | Source | None:
+def monitor_for(
+    data: str | Path | Source, monitor: str | Path | Source | None, labeling: Labeling = NOTHING_SAID
+) -> str | Path | Source | None:
     """The images that readings are of: those that were given, if any.
 
     For the embedded training photographs by default patches of regions that no training patch touches.
     """
-    return "photos:test" if monitor is None and data == "photos:train" else monitor
+    read = not labeling.unlabeled
+    return "photos:test" if read and monitor is None and data == "photos:train" else monitor
 
 
 @contextmanager
@@ -154,6 +169,10 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
     workers = config.data.workers or min(16, machine.cores())
     kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
     training = images.source if kept is None else images.source.subset(kept)
+    for note in images.notes:
+        log.info(note)
+    if images.remark:
+        log.warning(images.remark, extra={"style": "yellow"})
     log.info(f"monitor: {sentence}")
     folder = outputs.folder
     bad = BadImages(None if folder is None else folder.bad_images)
@@ -169,7 +188,8 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
             result = decode_all(training, workers, shrink_side(config.inference_size()))
             for line in result.bad:
                 bad.add(line)
-            if bank is images.source or kept is not None:  # what votes is what is in memory
+            if bank is images.source or (kept is not None and bank is not None and len(bank) == len(kept)):
+                # what votes is what is in memory
                 bank = result.source
             decoded, training = result.images, result.source
             log.info(f"images: {why}; decoded once in {time.perf_counter() - began:.1f} s")
@@ -181,7 +201,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         log.warning(f"{len(bad)} {were} left out{where}", extra={"style": "yellow"})
     check(config, training)
     if isinstance(decoded, Tensor) and bank is training:
-        bank = TensorSource(decoded, training.labels, training.classes, name=training.name)
+        bank = TensorSource(decoded, training.labels, training.classes, training.name, training.groups)
     storage = Storage(training, workers, decoded, bad.add)
     loader = Loader(storage, config, pipeline_of(config), device, distributed.member())
     monitor = None
