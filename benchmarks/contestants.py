@@ -6,10 +6,12 @@ sizes of the heads, and (where the library lets one choose) the strengths of the
 """
 
 import copy
+import dataclasses
 import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import taken
+from byol.config.values import replace
 from byol.config.views import ViewConfig
 from byol.encoders.build import make_encoder
 from byol.runtime import device as machine
@@ -87,20 +90,32 @@ def _loader(dataset: Dataset[Any], workload: Workload, workers: int) -> DataLoad
     )
 
 
+@dataclass(frozen=True)
+class Speedups:
+    """What a peer is given that it does not do by itself."""
+
+    bf16: bool = False
+    """bf16 autocast and the channels-last layout; on a GPU also copies beside the step, and cuDNN's fastest kernels."""
+    compiled: bool = False
+    """Its networks by torch.compile."""
+
+
+NOTHING = Speedups()
+
+
 class Lightly:
-    """lightly's `examples/pytorch/byol.py` with this workload's net and data.
+    """lightly's `examples/pytorch/byol.py` with this workload's net and data."""
 
-    `helped` gives it what it does not do by itself: bf16 autocast and the channels-last layout.
-    """
-
-    def __init__(self, workload: Workload, images: Images, folder: str, workers: int, helped: bool = False) -> None:
+    def __init__(
+        self, workload: Workload, images: Images, folder: str, workers: int, given: Speedups = NOTHING
+    ) -> None:
         from lightly.data import LightlyDataset
         from lightly.loss import NegativeCosineSimilarity
         from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
         from lightly.models.utils import deactivate_requires_grad, update_momentum
         from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
-        self.workload, self.helped, self.update_momentum = workload, helped, update_momentum
+        self.workload, self.helped, self.update_momentum = workload, given.bf16, update_momentum
         self.device = machine.choose_device("auto")[0]
         config = workload.config
         augment = config.augment
@@ -133,8 +148,11 @@ class Lightly:
                 self.projection_head_momentum,
             ]
         ).to(self.device)
-        if helped:
+        if self.helped:
             everything.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            torch.backends.cudnn.benchmark = True
+        for network in everything if given.compiled else ():
+            network.compile(dynamic=False)
         self.criterion = NegativeCosineSimilarity()
         self.optimizer = torch.optim.SGD(everything.parameters(), lr=0.06)
 
@@ -144,7 +162,7 @@ class Lightly:
 
     def step(self) -> None:
         """One update, in the order of the example."""
-        x0, x1 = (view.to(self.device) for view in self.next_batch())
+        x0, x1 = (view.to(self.device, non_blocking=self.helped) for view in self.next_batch())
         if self.helped:
             x0, x1 = (x.contiguous(memory_format=torch.channels_last) for x in (x0, x1))
         self.update_momentum(self.backbone, self.backbone_momentum, m=0.99)
@@ -236,22 +254,37 @@ def endless(loader: DataLoader[Any]) -> Iterator[Any]:
         yield from loader
 
 
+HELPED = {
+    "lightly": NOTHING,
+    "lightly, bf16 + channels_last": Speedups(bf16=True),
+    "lightly, bf16 + channels_last + compile": Speedups(bf16=True, compiled=True),
+}
+"""lightly as its example has it, and given what it does not do by itself."""
 NAMES = ("byol", "lightly", "lightly, bf16 + channels_last", "byol-pytorch")
-"""Who takes part; the third is lightly given what it does not do by itself."""
+"""Who takes part on any machine; torch.compile takes minutes on a processor."""
+WAYS: dict[str, dict[str, bool]] = {
+    "byol": {},
+    "byol, CUDA graph": {"optim__cuda_graph": True},
+    "byol, compiled": {"optim__compile": True},
+    "byol, compiled + CUDA graph": {"optim__compile": True, "optim__cuda_graph": True},
+}
+"""How byol computes an update, and the settings of each way."""
 
 
 def measure_of(name: str, workload: Workload, small: str, folder: str, workers: int) -> Callable[[], float]:
     """Get a contestant ready; what is returned measures images per second, two views each, once a call."""
     images = load(workload, small, folder)
-    if name == "byol":
-        ours = Ours(workload, images)
+    if name in WAYS:
+        ours = Ours(in_way(workload, name), images)
         return ours.together if workload.steps else ours.pipeline
     peer: Lightly | ByolPytorch
     if name == "byol-pytorch":
         peer = ByolPytorch(workload, images, folder, workers)
     else:
-        peer = Lightly(workload, images, folder, workers, helped=name != "lightly")
-    count, warm = (workload.steps, 1) if workload.steps else (workload.pipeline_batches, 2 * workers + 1)
+        peer = Lightly(workload, images, folder, workers, HELPED[name])
+    count = workload.steps or workload.pipeline_batches
+    # beside a slow step the queue is always full, and its filling costs no time that is measured
+    warm = 1 if workload.steps and peer.device.type == "cpu" else 2 * workers + 1
     act: Callable[[], object] = peer.step if workload.steps else peer.next_batch
 
     def measure() -> float:
@@ -265,6 +298,11 @@ def measure_of(name: str, workload: Workload, small: str, folder: str, workers: 
         return count * workload.config.batch_size / (time.perf_counter() - began)
 
     return measure
+
+
+def in_way(workload: Workload, way: str) -> Workload:
+    """A workload whose updates byol computes in one of the `WAYS`."""
+    return dataclasses.replace(workload, config=replace(workload.config, **WAYS[way]))
 
 
 def _synchronize() -> None:

@@ -19,7 +19,7 @@ from throughput import quick
 from workloads import WORKLOADS, Ours, Workload, load
 
 PROFILED = {"resnet18-32": 2, "resnet50-224": 2, "narrow-32": 10}
-"""Updates of one profile."""
+"""Updates of one profile; 10 where none are named."""
 
 
 def main(arguments: list[str] | None = None) -> list[Row]:
@@ -53,7 +53,7 @@ def measure(name: str, workload: Workload, options: argparse.Namespace) -> tuple
         ceilings.append(measure_ceilings(ours.loader.device, 0.1 if options.quick else 6.0, tiny=options.quick))
         steps.append(ours.step())
         together.append(ours.together())
-        profiles.append(ours.subject.profile(1 if options.quick else PROFILED[name]))
+        profiles.append(ours.subject.profile(1 if options.quick else PROFILED.get(name, 10)))
     most = [limit.images_per_second(c) for c in ceilings]
     about = ours.describe()
     counted = {

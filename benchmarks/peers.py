@@ -19,11 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from byol.runtime import device as machine
-from contestants import NAMES, measure_of, serve
+from contestants import HELPED, NAMES, NOTHING, WAYS, measure_of, serve
 from options import add_images, common_options
 from results_file import Row, in_rounds, ratios, show, write
 from throughput import quick
-from workloads import PIPELINES, WORKLOADS, Workload
+from workloads import ON_GPU, PIPELINES, WORKLOADS, Workload
 
 GOALS = {
     "resnet18-32": 2.7,
@@ -66,9 +66,10 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     return rows
 
 
-def compare(work: str, options: argparse.Namespace) -> list[Row]:
-    """All contestants of one workload, in turn."""
-    names = ["byol", *(n for n in options.against if work in WORKLOADS or n == "lightly")]
+def compare(work: str, options: argparse.Namespace, us: str = "byol") -> list[Row]:
+    """All contestants of one workload, in turn; `us` is the way in which byol computes."""
+    trains = _workload(work, us, options.quick).steps > 0
+    names = [us, *(n for n in options.against if trains or n == "lightly")]
     contestants = {name: Contestant(work, name, options) for name in names}
     try:
         values = in_rounds(
@@ -79,19 +80,18 @@ def compare(work: str, options: argparse.Namespace) -> list[Row]:
         for contestant in contestants.values():
             contestant.close()
     rows = []
-    trains = work in WORKLOADS
     for name in names:
         workload = _workload(work, name, options.quick)
         rows.append(Row(work, name, "images/s", values[name], _about(name, workload, options.workers)))
         if trains:
             rows.append(Row(work, f"{name}, peak memory", "MB", [contestants[name].peak]))
     for name in names[1:]:
-        judged = name == "lightly" and not options.quick
+        judged = name == "lightly" and work in GOALS and not options.quick
         goal, memory_goal = (GOALS[work], MEMORY_GOAL) if judged else (None, None)
-        rows.append(Row(work, f"byol / {name}", "ratio", ratios(values["byol"], values[name]), goal=goal))
+        rows.append(Row(work, f"{us} / {name}", "ratio", ratios(values[us], values[name]), goal=goal))
         if trains:
-            share = contestants["byol"].peak / contestants[name].peak
-            what = f"byol / {name}, peak memory"
+            share = contestants[us].peak / contestants[name].peak
+            what = f"{us} / {name}, peak memory"
             rows.append(Row(work, what, "ratio", [share], goal=memory_goal, at_most=True))
     for row in rows:
         show(row)
@@ -143,28 +143,29 @@ class Contestant:
 
 def _workload(work: str, name: str, tiny: bool) -> Workload:
     """The work, with as many steps as one measurement of this contestant takes."""
-    workload = {**WORKLOADS, **PIPELINES}[work]
+    workload = {**WORKLOADS, **PIPELINES, **ON_GPU}[work]
     if tiny:
         return quick(workload)
     if work in SLOW_STEPS:
         return dataclasses.replace(workload, steps=SLOW_STEPS[work])
-    if name != "byol":
+    if name not in WAYS and work in PEER_PIPELINE_BATCHES:
         return dataclasses.replace(workload, pipeline_batches=PEER_PIPELINE_BATCHES[work])
     return workload
 
 
 def _about(name: str, workload: Workload, workers: int) -> dict[str, object]:
     config = workload.config
-    helped = name == NAMES[2]
+    ours, given = name in WAYS, HELPED.get(name, NOTHING)
     device, _ = machine.choose_device("auto")
-    precision = machine.choose_precision("auto", device)[0] if name == "byol" else "bf16" if helped else "float32"
+    precision = machine.choose_precision("auto", device)[0] if ours else "bf16" if given.bf16 else "float32"
     return {
         "encoder": config.encoder.name,
         "image_size": config.image_size,
         "batch_size": config.batch_size,
         "heads": [config.method.hidden, config.method.output],
         "precision": precision,
-        "channels_last": name == "byol" or helped,
+        "channels_last": ours or given.bf16,
+        "compiled": given.compiled or WAYS.get(name, {}).get("optim__compile", False),
         "workers": workers,
         "batches": workload.steps or workload.pipeline_batches,
     }

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from byol.cli import demo
+from byol.cli import demonstration
 from byol.pretraining.run import Outcome, pretrain
 from byol.pretraining.run_folder import load_plan
 from results_file import RESULTS, Row, show, write
@@ -50,11 +50,11 @@ def measure_demo(runs: Path, seeds: list[int]) -> list[Row]:
         began = time.perf_counter()
         outcome = pretrain("photos:train", recipe="photos", out=runs / f"demo-{seed}", seed=seed)
         seconds.append(time.perf_counter() - began)
-        tables.append(demo.measure(outcome.folder))
+        tables.append(demonstration.measure(outcome.folder))
     about = _about(outcome)
     rows = [
         Row("demo", f"{name}, {n} labels each", "accuracy", [t[name][f"top1_{n}"] for t in tables], about)
-        for n in demo.PER_CLASS
+        for n in demonstration.PER_CLASS
         for name in tables[0]
     ]
     for other, goal in (("untrained", 0.10), ("pixels", 0.25)):

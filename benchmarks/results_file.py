@@ -1,5 +1,6 @@
 """Figures on disk: each with its n, its spread, the machine, the commit, and the command that makes it again."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,6 +17,8 @@ from byol.runtime.checkpoint import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 REPOSITORY = Path(__file__).parent.parent
+PACKED_COMMIT = REPOSITORY / ".gpu" / "commit.json"
+"""The commit and the digest of its sources, for a machine that has no repository."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,10 @@ def command() -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out; `+ changes` where files differ from it, `unknown` outside a repository."""
+    """The commit that is checked out; `+ changes` where files differ from it.
+
+    Outside a repository: what `gpu.py --pack` noted, as long as the sources are those of that time; else `unknown`.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -129,7 +135,17 @@ def commit() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
         return git("rev-parse", "--short=12", "HEAD") + (" + changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        noted = json.loads(PACKED_COMMIT.read_text()) if PACKED_COMMIT.is_file() else {}
+        return str(noted.get("commit")) if noted.get("sources") == digest_of_sources() else "unknown"
+
+
+def digest_of_sources() -> str:
+    """16 hexadecimal digits of everything that is run: `src` and `benchmarks`."""
+    digest = hashlib.sha256()
+    for folder in ("src", "benchmarks"):
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 STARTED_FROM = commit()

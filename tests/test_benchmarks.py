@@ -3,14 +3,18 @@
 import argparse
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
+from byol.data.sources.embedded import embedded_photos
 from byol.errors import UserError
+from byol.pretraining.run import pretrain
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -247,3 +251,18 @@ def test_tables_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_tables_in_the_documents_are_not_stale() -> None:
     assert script("tables").main(["--check"]) == 0
+
+
+def test_the_quality_of_the_demo_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quality = script("quality")
+    few = partial(embedded_photos, per_photo=20)
+    monkeypatch.setattr(quality.demonstration, "embedded_photos", few)
+
+    def short(data: str, **settings: Any) -> object:
+        return pretrain(few("train"), quiet=True, **{**settings, "epochs": 0.1})
+
+    monkeypatch.setattr(quality, "pretrain", short)
+    rows = {row.name: row for row in quality.measure_demo(tmp_path, [0])}
+    assert rows["untrained, 5 labels each"].values[0] > 2 / 17
+    gain = rows["trained minus untrained, 5 labels each"].values[0]
+    assert gain == rows["trained, 5 labels each"].values[0] - rows["untrained, 5 labels each"].values[0]

@@ -1,7 +1,9 @@
 """What methods are told at the end of an epoch: once for each, and with features of all training images."""
 
+import re
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from torch import Tensor
 import byol
 from byol.augment.normalize import as_float
 from byol.config.encoder import EncoderSpec
+from byol.data.loader import Loader
 from byol.data.sources.open import TensorSource
 from byol.methods.base import Features, Progress
 from byol.methods.byol import BYOL
+from byol.pretraining import callbacks
 from conftest import TINY
 
 
@@ -102,3 +106,26 @@ def test_a_resumed_run_is_not_told_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert not finished.interrupted
     assert told.updates == 15
     assert told.steps == [4, 8, 12, 15]
+
+
+def test_without_a_terminal_a_line_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "SAY_SECONDS", 0.0)
+    batches = Loader.batches
+
+    def slow(self: Loader, first: int, last: int) -> Iterator[Any]:
+        for batch in batches(self, first, last):
+            time.sleep(0.2 if last > 1 else 0)  # the probe is one batch
+            yield batch
+
+    monkeypatch.setattr(Loader, "batches", slow)
+    images = TensorSource(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8))
+    settings = {**TINY, "batch_size": 8, "epochs": 1, "logging__log_every": 2}
+    byol.pretrain(images, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **settings)
+    said = (tmp_path / "run" / "log.txt").read_text()
+    (first, last) = re.findall(
+        r"after (\d) of 4 updates: loss [\d.]+, \d+ images/s, (\d+)% of the time waiting for images, about (.*) left",
+        said,
+    )
+    assert (first[0], last[0]) == ("2", "4")
+    assert int(first[1]) > 50, "0.4 seconds of waiting for two tiny updates"
+    assert last[2] == "0 seconds"

@@ -1,6 +1,7 @@
 """The command line: what a wrong command gets, what a bad run gets, and what is typed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from byol.cli.main import main
 from byol.cli.pretrain import Pretrain
 from byol.cli.settings import parse_run
 from byol.recipes.presets import RECIPES
-from conftest import TINY, flags
+from conftest import TINY, flags, picture
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -365,3 +366,19 @@ def test_a_collapsed_run_stops_with_code_3(tmp_path: Path, capsys: pytest.Captur
     assert "--method.predictor-depth" in said
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert max(steps) <= 12, "stopped at the second look"
+
+
+def test_names_that_a_terminal_cannot_show_end_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "\u0441\u043d\u0438\u043c\u043a\u0438"  # Cyrillic
+    folder.mkdir()
+    for number in range(40):
+        picture(number).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "byol", "pretrain", str(folder), "--out", str(out), *SMALL, "--epochs", "0.1"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u0441" in done.stdout
+    assert folder.name in (out / "bad_images.txt").read_text(encoding="utf-8")
+    assert f"byol.load_encoder({str(out)!r})" in done.stdout.decode()

@@ -124,7 +124,8 @@ def test_the_users_own_handler_hears_a_run(
         assert "\n".join(words for _, _, words in listener.heard).splitlines() == written
         assert {name.partition(".")[0] for name, _, _ in listener.heard} == {"byol"}
         assert written[0] == f"{image_folder}: 64 images, 36 x 40 px, color, 8-bit"
-        assert written[-1] == f"encoder {tmp_path / name / 'encoder.safetensors'}"
+        assert written[-2] == f"encoder {tmp_path / name / 'encoder.safetensors'}"
+        assert written[-1] == f"in Python: import byol; encoder = byol.load_encoder({str(tmp_path / name)!r})"
         assert ROOT.handlers == [listener]
         assert capsys.readouterr().out.splitlines() == (written if name == "first" else [])
 

@@ -128,6 +128,8 @@ def test_two_processes_train_as_one(
         for key, value in a.items():
             if key == "health/match":
                 assert b[key] == pytest.approx(value, abs=2.5 / 64)
+            elif key == "health/separation":  # in deviations of cosines, which are nearly equal here
+                assert b[key] == pytest.approx(value, abs=0.02)
             elif key == "loss":
                 assert b[key] == pytest.approx(value, rel=min(close, 2e-4)), a["step"]
             elif key == "gradient_norm" and a["step"] == 1:

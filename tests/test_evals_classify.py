@@ -225,6 +225,14 @@ def test_a_low_temperature_leaves_the_vote_to_the_nearest() -> None:
     assert torch.equal(scores.argmax(dim=1), nearest_label), "votes do not all vanish"
 
 
+def test_test_images_that_are_training_images_are_counted() -> None:
+    train, test = colored(10), colored(6, seed=1)
+    mixed = TensorSource(torch.cat([test.images, train.images[:4]]), [*test.labels, *train.labels[:4]], train.classes)
+    config = KnnConfig(k=(3,), features=FeatureConfig(cache=False))
+    assert "copies" not in knn.evaluate(Task(open_encoder("pixels@16"), train, test), config)
+    assert knn.evaluate(Task(open_encoder("pixels@16"), train, mixed), config)["copies"] == 4
+
+
 def test_classes_without_a_vote_are_never_among_the_best() -> None:
     torch.manual_seed(0)
     bank, queries, truth = torch.randn(200, 8), torch.randn(100, 8), torch.arange(100) % 7

@@ -190,7 +190,7 @@ def test_detection_runs_frozen_and_not() -> None:
 
 
 def test_detection_finds_squares_after_some_steps() -> None:
-    config = replace(DETECT, steps=120, lr=0.02, batch_size=4)
+    config = replace(DETECT, steps=120, lr=0.005, batch_size=4)
     assert detection.evaluate(Task(open_encoder(TINY), boxed(16), boxed(5)), config)["ap50"] > 0.3
 
 

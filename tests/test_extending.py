@@ -2,20 +2,24 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from building import build, make_loader
 from byol.augment import ops
-from byol.augment.views import make_views
+from byol.augment.draw import draw_spatial, draw_view
+from byol.augment.params import per_image
+from byol.augment.views import make_views, make_views_of_one
 from byol.cli.main import main
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.config.views import AugmentConfig, Normalization
+from byol.config.views import AugmentConfig, Normalization, ViewConfig
 from byol.data.formats import registry as formats
 from byol.data.sources.open import TensorSource, open_source
 from byol.evals import registry as evaluations
@@ -74,6 +78,45 @@ def test_the_augmentation_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < applied.sum() < 20
     (after,) = make_views((images,), (params,), plain)
     torch.testing.assert_close(after, torch.where(applied.view(-1, 1, 1, 1), 1 - before, before), rtol=0, atol=1e-6)
+
+
+def test_an_operation_is_applied_to_all_unless_it_says_to_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a number for each image, on a batch and on one image alone, as the page says."""
+
+    def draw_amount(config: ViewConfig, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"amount": torch.rand(count, generator=generator)}
+
+    dim = ops.Operation("dim", draw_amount, lambda x, values: x * per_image(values["amount"]))
+    images = torch.rand(6, 3, 16, 16, generator=generator_of(2))
+    plain = Normalization((0.0,) * 3, (1.0,) * 3)
+    view = ViewConfig(flip=0.0, jitter=0.0, gray=0.0, blur=0.0, solarize=0.0)
+    monkeypatch.setattr(ops, "OPERATIONS", (*ops.OPERATIONS, dim))
+    params = draw(view, 6, seed=1)
+    (after,) = make_views((images,), (params,), plain)
+    expected = images * params.numbers["dim"]["amount"].view(-1, 1, 1, 1)
+    torch.testing.assert_close(after, expected, rtol=0, atol=1e-6)
+    alone = torch.empty(1, 3, 16, 16)
+    make_views_of_one([images[2:3]], [params.one_by_one()[2]], plain, [alone])
+    torch.testing.assert_close(alone, expected[2:3], rtol=0, atol=1e-6)
+
+
+def test_an_operation_that_changes_the_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = ops.Operation("cut", None, lambda x, _: x[..., :-2, :-2])
+    monkeypatch.setattr(ops, "OPERATIONS", (*ops.OPERATIONS, cut))
+    images, plain = torch.rand(6, 3, 16, 16), Normalization((0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(ValueError, match=r"the operation 'cut' makes .* it must keep the shape"):
+        make_views((images,), (draw(ViewConfig(), 6, seed=1),), plain)
+
+
+def test_evaluations_train_on_crops_and_flips_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "OPERATIONS", (*ops.OPERATIONS, example("augmentation").INVERT))
+    whole, spatial = (make(ViewConfig(), 40, partial(generator_of, 1)) for make in (draw_view, draw_spatial))
+    assert whole.numbers["invert"]["applied"].any()
+    for name, numbers in spatial.numbers.items():
+        if name in ("crop", "flip", "vertical_flip"):
+            assert all(torch.equal(numbers[key], whole.numbers[name][key]) for key in numbers), "as they were"
+        else:
+            assert not numbers["applied"].any(), name
 
 
 def test_the_evaluation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

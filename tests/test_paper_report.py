@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from byol.cli.main import main
 from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.catalog import TABLES
+from byol.paper.chance import order_p
 from byol.paper.measure import evaluation_of
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
-from byol.paper.report import MARKS, write_report
+from byol.paper.report import marks, write_report
 from byol.paper.results import append_line, results_file
 from byol.paper.scales import Scale, cpu, cpu_long
 from byol.paper.summary import drops, gather
+
+MARKS = marks("results")
 
 few = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=12)
 
@@ -163,7 +167,7 @@ def test_the_report_has_the_papers_rows_beside_ours(results: Path, tmp_path: Pat
     text, html = report_on(results, tmp_path)
     assert text.startswith("# By hand\n\n" + MARKS[0])
     assert text.endswith(MARKS[1] + "\n\nbelow\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
     assert "| tau 0.99: moving average of online | 72.5 | 60.0 | 55.0 | healthy | 1 |" in text
     assert "| tau 0: stop-gradient of online | 0.3 | 20.0 | 15.0 | collapsed | 1 |" in text
     assert "| tau 0, predictor's rate x 20 | 66.3 ± 0.3 | 10.0 | 10.0 | diverged | 1 |" in text, (
@@ -173,15 +177,18 @@ def test_the_report_has_the_papers_rows_beside_ours(results: Path, tmp_path: Pat
     assert "Not run yet: tau 0, predictor's rate x 0; tau 0, predictor's rate x 2" in text
     assert "with 20,000 images a batch of 4096 is too large" in text.lower()
     taus = {"paper": [18.8, 69.8, 72.5, 68.4, 0.3, 66.3], "ours": [40, 55, 60, 62, 20, 10]}
-    assert f"**{scipy.stats.kendalltau(taus['paper'], taus['ours']).statistic:.2f}** (one seed)" in text
+    tau = scipy.stats.kendalltau(taus["paper"], taus["ours"]).statistic
+    assert f"**{tau:.2f}** (p {order_p(taus['paper'], taus['ours']):.3f}; one seed)" in text
     assert "**tau 0, predictor's rate x 20** is swapped with" in text
     of_byol = scipy.stats.kendalltau([72.5, 72.4, 72.2, 72.2, 71.8], [60.5, 60.9, 60.7, 60.4, 60.0]).statistic
     of_seeds = [
         scipy.stats.kendalltau([72.5, 72.4, 72.2, 72.2, 71.8], values).statistic
         for values in ([60.0, 59.9, 59.7, 59.4, 59.0], [61.0, 61.9, 61.7, 61.4, 61.0])
     ]
-    assert f"; of BYOL's rows alone **{of_byol:.2f}** ({of_seeds[0]:.2f}, {of_seeds[1]:.2f})" in text
-    assert "; of SimCLR's rows alone **1.00** (1.00, " in text
+    assert re.search(
+        rf"; of BYOL's rows alone \*\*{of_byol:.2f}\*\* \(p 0\.\d+; {of_seeds[0]:.2f}, {of_seeds[1]:.2f}\)", text
+    )
+    assert "; of SimCLR's rows alone **1.00** (p 0.008; 1.00, " in text, "one order in 120"
     assert f"or **{(of_byol + 1) / 2:.2f}** if the rows of BYOL and of SimCLR" in text
     assert "A CPU, 1 of 2 cores per cell; torch 2.14, byol 0.1; bf16; D: 26 rows and seeds*" in text
     mean = re.search(r"Mean of Kendall's tau-b over 1 table of 2 seeds: \*\*([\d.-]+)\*\*", text)
@@ -326,6 +333,36 @@ def test_without_marks_or_results_there_is_no_report(results: Path, tmp_path: Pa
         write_report(tmp_path / "empty", None, tmp_path / "x.html")
 
 
+def test_claims_stand_at_the_top_and_in_three_lines_of_the_readme(results: Path, tmp_path: Path) -> None:
+    document, readme = tmp_path / "paper.md", tmp_path / "README.md"
+    document.write_text("# Tables\n\n" + "\n@@\n".join("\nold\n".join(marks(s)) for s in ("claims", "results")))
+    readme.write_text("\nold\n".join(marks("summary")))
+    assert readme in write_report(results, document, tmp_path / "report.html", readme)
+    above, _, below = document.read_text().partition("@@")
+    html = (tmp_path / "report.html").read_text()
+    assert "\nold\n" not in above + below + readme.read_text()
+    assert "Of 7 claims: 1 confirmed; 2 direction only; 0 contradicted at this scale; 4 not tested." in above
+    claim = "`batch-size` BYOL loses less than SimCLR down to 256 images"
+    decided = "SimCLR's loss over BYOL's, `4096` to `256` | +2.9 | +5.0 | 2 of 2 | < 0.001 | +5.0"
+    assert f"| {claim} | **confirmed** | {decided} |" in above
+    assert "down to 256 images | **" not in below
+    assert html.index("BYOL loses less than SimCLR down to 256 images") < html.index("At the scale cpu<")
+    before, *lines, after = readme.read_text().splitlines()
+    assert (before, after) == marks("summary")
+    assert [line.split("**")[1] for line in lines] == ["Confirmed", "Direction only", "Contradicted at this scale"]
+    assert "BYOL loses less than SimCLR down to 256 images (+5.0)" in lines[0]
+    assert lines[2].endswith("**Not tested**, 4: one seed or rows missing.")
+
+
+def test_the_documents_are_those_that_the_results_give(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    for name in ("docs/paper.md", "README.md"):
+        shutil.copy(root / name, tmp_path)
+    write_report(root / "results/paper", tmp_path / "paper.md", tmp_path / "report.html", tmp_path / "README.md")
+    for made in (root / "docs/paper.md", root / "README.md", *(root / "docs").glob("paper-*.svg")):
+        assert made.read_text() == (tmp_path / made.name).read_text(), f"{made.name}: run byol paper report"
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(["paper", *map(str, arguments)])
@@ -356,6 +393,8 @@ def test_the_list_says_what_tables_claim_and_cost(results: Path, capsys: pytest.
         (["lr", "--seeds", "0"], "seeds is 0"),
         (["lr", "--jobs", "0"], "jobs is 0"),
         (["lr", "--data", "somewhere"], "Give --test"),
+        (["lr", "--scale", "paper"], "The scale paper needs your labeled images: give --data and --test"),
+        (["all", "--scale", "paper", "--test", "in/val"], "The scale paper needs your labeled images: give --data"),
         (["lr", "--data", "nowhere/a.parquet", "--test", "nowhere/b.parquet"], "'nowhere/a.parquet' is not there"),
         (["lr", "--part", "5/4"], "part is '5/4'"),
         (["lr", "--only", "x7"], "No cell is called x7; the cells of lr are: x0.033,"),
@@ -395,7 +434,7 @@ def test_all_at_the_papers_scale_trains_once_and_evaluates_as_every_table_asks(
 
 
 def test_report_by_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "report", "--results", results, "--document", tmp_path / "none.md")
+    code, out, _ = run(capsys, "report", "--results", results, "--document", "none.md", "--readme", "none.md")
     assert code == 0
     assert out.strip() == f"written to {results / 'report.html'}"
     assert json.loads((results / "targets-cpu.jsonl").read_text().splitlines()[0])["cell"] == "tau-0.99"

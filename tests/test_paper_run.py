@@ -59,8 +59,8 @@ def rates(scale: Scale) -> list[Cell]:
     return [Cell(name="x1", row="x 1"), Cell(name="bad", row="bad", changes={"batch_size": 512})]
 
 
-TAUS = Table(name="taus", title="Taus", source="none", claim="none", cells=taus)
-RATES = Table(name="rates", title="Rates", source="none", claim="none", cells=rates)
+TAUS = Table(name="taus", title="Taus", source="none", claims=(), cells=taus)
+RATES = Table(name="rates", title="Rates", source="none", claims=(), cells=rates)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ def test_an_untrained_encoder_is_measured_alike(go: Go, tmp_path: Path) -> None:
 
 def test_few_labels(go: Go, tmp_path: Path) -> None:
     fine_tuned = Cell(name="tau-0.5", row="tau 0.5", changes={"method__tau": 0.5}, metric="semi_10%")
-    table = Table(name="few", title="", source="", claim="", cells=lambda scale: [fine_tuned])
+    table = Table(name="few", title="", source="", claims=(), cells=lambda scale: [fine_tuned])
     go(TAUS, only=("tau-0.5",))
     summary, _ = go(table, only=("tau-0.5",))
     assert summary.measured == 1, "a line without fine-tuning is not enough"

@@ -99,7 +99,7 @@ def test_run_folder_holds_what_it_promises(trained: Any, messy: Path) -> None:
     out, outcome = trained
     names = {path.name for path in out.iterdir()}
     assert names == {
-        *("config.json", "metrics.jsonl", "log.txt", "checkpoints", "bad_images.txt"),
+        *("config.json", "metrics.jsonl", "log.txt", "checkpoints", "bad_images.txt", ".lock"),
         *("encoder.safetensors", "encoder.json"),
     }
     assert outcome.folder == out

@@ -70,10 +70,11 @@ def apply_where_drawn(x: Tensor, operation: Operation, params: ViewParams, order
     if not operation.suits(x):
         return x
     if operation.draw is None:
-        return operation.change(x, {})
+        return operation.changed(x, {})
     numbers = params.numbers[operation.name]
     numbers = numbers if order is None else pick(numbers, order)
-    index = numbers[APPLIED].nonzero().squeeze(1)
+    applied = numbers.get(APPLIED, torch.ones(len(x), dtype=torch.bool))
+    index = applied.nonzero().squeeze(1)
     if len(index) == 0:
         return x
     some = len(index) < len(x)
@@ -81,9 +82,9 @@ def apply_where_drawn(x: Tensor, operation: Operation, params: ViewParams, order
         key: (t[index] if some else t).to(x.device, non_blocking=True) for key, t in numbers.items() if key != APPLIED
     }
     if not some:
-        return operation.change(x, values)
+        return operation.changed(x, values)
     on_device = index.to(x.device, non_blocking=True)
-    return x.index_copy_(0, on_device, operation.change(x.index_select(0, on_device), values))
+    return x.index_copy_(0, on_device, operation.changed(x.index_select(0, on_device), values))
 
 
 def apply_to_one(image: Tensor, params: ViewParams, size: int | None) -> Tensor:
@@ -109,7 +110,7 @@ def _apply_others(x: Tensor, values: OneImage) -> Tensor:
         if operation is ops.CLIP:  # left until something reads the pixels: it is a pass over them
             unclipped = True
         elif operation.is_applied(x, drawn := values.get(operation.name, {})):
-            x = operation.change(ops.CLIP.change(x, {}) if unclipped else x, drawn)
+            x = operation.changed(ops.CLIP.change(x, {}) if unclipped else x, drawn)
             unclipped = False
     return ops.CLIP.change(x, {}) if unclipped else x
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from byol.augment.crop import rows_image_columns
+from byol.augment.params import per_image
 
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue in gray; their sum is 0.9999 (augmentations.py:285)."""
@@ -31,19 +32,15 @@ BLOCK = 16
 more calls are made for smaller ones (measured at 224 px: 16 before 32 and 56)."""
 
 
-def _per_image(factor: Factor) -> Factor:
-    return factor.view(-1, 1, 1, 1) if isinstance(factor, Tensor) else factor
-
-
 def adjust_brightness(x: Tensor, delta: Factor, out: Tensor | None = None) -> Tensor:
     """Add `delta` to every value; not clipped (augmentations.py:239)."""
-    return torch.add(x, _per_image(delta), out=out)
+    return torch.add(x, per_image(delta), out=out)
 
 
 def adjust_contrast(x: Tensor, factor: Factor, out: Tensor | None = None) -> Tensor:
     """Scale around each channel's mean; not clipped (augmentations.py:243)."""
     # a product and a sum: three tensors of different shapes in one call fall out of the processor's vector loop
-    factor = _per_image(factor)
+    factor = per_image(factor)
     mean = x.mean(dim=(2, 3), keepdim=True)
     return torch.mul(x, factor, out=out).add_(mean.mul_(1 - factor))
 
@@ -56,7 +53,7 @@ def adjust_saturation(x: Tensor, factor: Factor, out: Tensor | None = None) -> T
     """
     value, chroma = _value_and_chroma(x)
     ratio = value / chroma
-    factor = _per_image(factor)
+    factor = per_image(factor)
     ratio = torch.minimum(ratio, factor) if isinstance(factor, Tensor) else ratio.clamp_max_(factor)
     return torch.lerp(value, x, ratio, out=out)
 
@@ -64,7 +61,7 @@ def adjust_saturation(x: Tensor, factor: Factor, out: Tensor | None = None) -> T
 def adjust_hue(x: Tensor, turns: Factor, out: Tensor | None = None) -> Tensor:
     """Add to H of HSV, modulo 1, keeping S and V (augmentations.py:254); (N, 3, H, W)."""
     value, chroma = _value_and_chroma(x)
-    shares = _distance_shares(_signed_hue_in_sixths(x, value, chroma).add_(_per_image(6 * turns)))
+    shares = _distance_shares(_signed_hue_in_sixths(x, value, chroma).add_(per_image(6 * turns)))
     if out is None:
         return value - chroma * torch.cat(shares, dim=1)
     for channel, share in zip(out.chunk(3, dim=1), shares, strict=True):  # no copy of all three

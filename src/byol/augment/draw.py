@@ -30,3 +30,13 @@ def draw_view(config: ViewConfig, count: int, generator_of: Callable[[str], torc
             if operation.draw is not None
         }
     )
+
+
+def draw_spatial(config: ViewConfig, count: int, generator_of: Callable[[str], torch.Generator]) -> ViewParams:
+    """The same, of crops and flips alone: whatever else there is in the table is applied to no image."""
+    numbers = dict(draw_view(config, count, generator_of).numbers)
+    for operation in ops.others():
+        if operation.name in numbers:
+            nowhere = torch.zeros(count, dtype=torch.bool)
+            numbers[operation.name] = {**numbers[operation.name], ops.APPLIED: nowhere}
+    return ViewParams(numbers)

@@ -70,9 +70,18 @@ class Operation:
     fuses: bool = True
     """Whether torch.compile gains from it. Otherwise the fused path applies it to the images that were drawn alone."""
 
+    def changed(self, x: Tensor, values: Values) -> Tensor:
+        """`change`, which must keep the shape of the images."""
+        out = self.change(x, values)
+        if out.shape != x.shape:
+            raise ValueError(
+                f"the operation {self.name!r} makes {tuple(out.shape)} of {tuple(x.shape)}; it must keep the shape."
+            )
+        return out
+
     def one(self, x: Tensor, values: Values) -> Tensor:
         """Apply to one image (1, C, H, W), which may be overwritten."""
-        return self.change(x, values) if self.is_applied(x, values) else x
+        return self.changed(x, values) if self.is_applied(x, values) else x
 
     def is_applied(self, x: Tensor, values: Values) -> bool:
         """Whether one image (1, C, H, W) with these plain numbers is changed."""
@@ -84,7 +93,7 @@ class Operation:
             return x
         if self.change_all is not None:
             return self.change_all(x, values)
-        changed = self.change(x, values)
+        changed = self.changed(x, values)
         return torch.where(values[APPLIED].view(-1, 1, 1, 1), changed, x) if APPLIED in values else changed
 
 

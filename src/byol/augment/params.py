@@ -59,6 +59,11 @@ def pick(numbers: Numbers, part: slice | Tensor) -> Numbers:
     return {key: t[part] for key, t in numbers.items()}
 
 
+def per_image(value: Tensor | float) -> Tensor | float:
+    """A number per image, ready to be combined with (N, C, H, W); a plain number of one image as it is."""
+    return value.view(-1, 1, 1, 1) if isinstance(value, Tensor) else value
+
+
 def chance(probability: float, count: int, generator: torch.Generator) -> Tensor:
     """(N,) bool, each true with the probability."""
     return torch.rand(count, generator=generator) < probability

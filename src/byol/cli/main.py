@@ -1,5 +1,6 @@
 """The command line: verbs to modules. Heavy imports wait until a verb needs them, so that --help is instant."""
 
+import io
 import sys
 from importlib import import_module
 
@@ -38,6 +39,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `byol`: runs a verb and exits with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(_dispatch(arguments))
     except UserError as error:

@@ -3,13 +3,16 @@
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from tyro.conf import Positional, arg
 
 from byol.cli.parse import parse
 from byol.errors import UserError
+
+if TYPE_CHECKING:
+    from byol.paper.scales import Scale
 
 INTERRUPTED = 130
 FAILED = 1
@@ -29,7 +32,7 @@ class PaperCommand:
     """cpu, cpu-long (four times the epochs), small (one GPU), or paper (printed as torchrun commands)."""
     seeds: int = 1
     """Number of seeds, from 0; the paper has three."""
-    data: str = "cifar10"
+    data: Annotated[str | None, arg(help_behavior_hint="(default: cifar10; --scale paper has no default)")] = None
     """Labeled training images: a folder, a Parquet file, or the name of a data set."""
     test: str | None = None
     """Labeled test images; by default the test part of a named data set."""
@@ -47,7 +50,9 @@ class PaperCommand:
     runs: str = "runs/paper"
     """Folder of unfinished trainings."""
     document: str = "docs/paper.md"
-    """For report: a Markdown document whose results section is replaced, if the file exists."""
+    """For report: a Markdown document whose sections of results and claims are replaced, if the file exists."""
+    readme: str = "README.md"
+    """For report: a Markdown document whose three lines on the claims are replaced, if it has a place for them."""
     page: str | None = None
     """For report: the HTML page to write; by default report.html in the results folder."""
 
@@ -72,24 +77,35 @@ def paper(arguments: list[str]) -> int:
         from dataclasses import replace
 
         scale = replace(scale, images=command.images, train_images=command.images)
-    test = command.test or _test_part(command.data)
+    data = command.data or _default_data(scale)
+    test = command.test or _test_part(data)
     if scale.printed:
         from byol.paper.commands import commands
         from byol.paper.plan import part_of, plan
 
         for job in part_of(plan(tables, scale, command.seeds, command.only), command.part):
-            print("\n".join(commands(job, scale, command.data, test)))
+            print("\n".join(commands(job, scale, data, test)))
         return 0
     from byol.paper.runner import Paths, RunOptions, run
 
     console = Console(highlight=False, emoji=False, soft_wrap=True)
-    paths = Paths(train=command.data, test=test, results=Path(command.results), runs=Path(command.runs))
+    paths = Paths(train=data, test=test, results=Path(command.results), runs=Path(command.runs))
     options = RunOptions(seeds=command.seeds, only=command.only, part=command.part, processes=command.jobs)
     summary = run(tables, scale, paths, options, say=lambda text: console.print(text, markup=False))
     if summary.interrupted:
         console.print("interrupted; run the same command again to continue")
         return INTERRUPTED
     return FAILED if summary.failed else 0
+
+
+def _default_data(scale: "Scale") -> str:
+    """CIFAR-10, unless the commands of a scale are for other images."""
+    if scale.printed:
+        raise UserError(
+            f"The scale {scale.name} needs your labeled images: give --data and --test, such as --data imagenet/train "
+            "--test imagenet/val."
+        )
+    return "cifar10"
 
 
 def _test_part(data: str) -> str:
@@ -126,8 +142,8 @@ def _list(command: PaperCommand) -> int:
 def _report(command: PaperCommand) -> int:
     from byol.paper.report import write_report
 
-    document = Path(command.document)
+    document, readme = (Path(name) if Path(name).is_file() else None for name in (command.document, command.readme))
     to = Path(command.page) if command.page else Path(command.results) / "report.html"
-    for path in write_report(Path(command.results), document if document.is_file() else None, to):
+    for path in write_report(Path(command.results), document, to, readme):
         print(f"written to {path}")
     return 0

@@ -36,9 +36,10 @@ def calibrate_batch_norm(network: nn.Module, batches: Iterable[Tensor], bf16: bo
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
-        layer.momentum = None  # a plain mean over the batches
     try:
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            for layer in layers:
+                layer.momentum = 1 / (number + 1)  # a plain mean over the batches
             with autocast(batch.device, bf16):
                 network(batch)
     finally:

@@ -16,6 +16,8 @@ K = 20
 """Neighbors that vote, as in DINO (arXiv:2104.14294, Section 4.1) and the usual choice since."""
 TEMPERATURE = 0.07
 """Temperature of the votes (Wu et al., arXiv:1805.01978, Section 3.4)."""
+SAME = 1 - 1e-6
+"""Cosine of two images' features from which these are the same."""
 BLOCK = 2048
 """Queries compared at once."""
 OTHERS_BLOCK = 512
@@ -46,7 +48,8 @@ def evaluate(task: Task, config: KnnConfig) -> dict[str, float]:
 
     Returns:
         `top1_k20` and so on, in [0, 1], for each k up to the number of training images; `top5_k20` and so on if there
-        are more than five classes.
+        are more than five classes; `copies`, the number of test images with the features of a training image, if
+        there are any: such images were looked up rather than recognized.
 
     Raises:
         UserError: unsuitable labels, features or channels (see `labeled_parts`, `cached_features`).
@@ -62,7 +65,8 @@ def evaluate(task: Task, config: KnnConfig) -> dict[str, float]:
         result[f"top1_k{k}"] = (scores.argmax(dim=1) == queries.labels).double().mean().item()
         if len(parts.classes) > 5:
             result[f"top5_k{k}"] = top_k(scores, queries.labels, 5)
-    return result
+    copies = int((similarity[:, 0] > SAME).sum())
+    return result | ({"copies": copies} if copies else {})
 
 
 EVALUATION = Evaluation(name="knn", config=KnnConfig, evaluate=evaluate, percent=("top*",))

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from byol.augment.draw import draw_view
+from byol.augment.draw import draw_spatial
 from byol.augment.normalize import as_float
 from byol.augment.params import ViewParams
 from byol.augment.views import make_views
@@ -25,8 +25,8 @@ from byol.runtime.device import cores, free_memory
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
 
-SPATIAL = ViewConfig(jitter=0, gray=0, blur=0, solarize=0)
-"""Random crop and flip (arXiv:2006.07733, Appendix C.1); the crop's distribution is that of pretraining."""
+SPATIAL = ViewConfig()
+"""Random crop and flip (arXiv:2006.07733, Appendix C.1) as in pretraining; nothing else of it is applied."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TrainingViews:
         order, readable = EpochOrder(len(self), seed), ReadableImages(self.source)
         with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
-                params = draw_view(SPATIAL, batch_size, partial(generator_of, seed, "crops", step))
+                params = draw_spatial(SPATIAL, batch_size, partial(generator_of, seed, "crops", step))
                 yield self._batch(pool, readable, order.indices(step, batch_size), params)
 
     def _batch(

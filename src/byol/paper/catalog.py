@@ -1,10 +1,11 @@
-"""All tables by name, in the order of `byol paper all`, each with its claim and the limits of each scale."""
+"""All tables by name, in the order of `byol paper all`, each with its claims and the limits of each scale."""
 
 from fnmatch import fnmatchcase
 
 from byol.errors import UserError, nearest
 from byol.paper import headlines, tables
 from byol.paper.cells import Cell, Table
+from byol.paper.claims import CLAIMS
 from byol.paper.scales import SCALES, Scale
 
 _NO_LARS = "the optimizer here is not LARS, which adapts the rate to each tensor"
@@ -17,8 +18,7 @@ _ALL = (
         name="targets",
         title="What the target is, and how fast it moves",
         source="Tables 5a and 21",
-        claim="a slowly moving average is best, a fixed random target still teaches, no average at all collapses, "
-        "and a faster predictor rescues it",
+        claims=CLAIMS["targets"],
         cells=tables.targets,
         limits={
             "cpu": "A run has {updates} updates, the paper's 94,000. With tau = 0.999 the target averages over 1,000 "
@@ -31,7 +31,7 @@ _ALL = (
         name="bridge",
         title="From BYOL to SimCLR: predictor, target network, negatives",
         source="Tables 5b and 19",
-        claim="without negatives both predictor and target network are needed; with them neither is",
+        claims=CLAIMS["bridge"],
         cells=tables.bridge,
         limits={
             "cpu": "The scale's predictor learns ten times as fast as the rest. Rows whose target is the online "
@@ -43,7 +43,7 @@ _ALL = (
         name="batch-size",
         title="Batch size, BYOL against SimCLR",
         source="Table 16, Figure 3a",
-        claim="BYOL keeps its accuracy from 4096 down to 256 images, SimCLR loses with every halving",
+        claims=CLAIMS["batch-size"],
         cells=headlines.batch_size,
         limits={
             "cpu": "With {images} images a batch of 4096 is too large: an update here has {batch} images, and the "
@@ -58,7 +58,7 @@ _ALL = (
         name="augmentations",
         title="Transformations removed, BYOL against SimCLR",
         source="Table 17, Figure 3b",
-        claim="BYOL loses less than SimCLR when transformations are removed, color most of all",
+        claims=CLAIMS["augmentations"],
         cells=headlines.augmentations,
         limits={
             "cpu": "The scale's own views have neither blur nor solarization; this table starts from views with the "
@@ -73,7 +73,7 @@ _ALL = (
         name="normalization",
         title="Normalization inside the loss",
         source="Table 20",
-        claim="l2 and layer normalization are equally good, no normalization and batch normalization are worse",
+        claims=CLAIMS["normalization"],
         cells=tables.normalization,
         limits={"cpu": f"Without normalization training fails slowly, after 100 epochs in the paper; {_NO_LARS}."},
     ),
@@ -81,21 +81,21 @@ _ALL = (
         name="projection",
         title="Size of the projection",
         source="Table 14b",
-        claim="from 64 up the size matters little",
+        claims=CLAIMS["projection"],
         cells=tables.projection,
     ),
     Table(
         name="heads",
         title="Depth of projector and predictor",
         source="Table 14a",
-        claim="a linear projector costs ten points; the predictor's depth matters little",
+        claims=CLAIMS["heads"],
         cells=tables.heads,
     ),
     Table(
         name="lr",
         title="Learning rate",
         source="Table 15a",
-        claim="rates from 0.2 to 0.5 are nearly equal, a thirtieth of the default halves the accuracy",
+        claims=CLAIMS["lr"],
         cells=tables.lr,
         limits={
             "cpu": f"Rows are multiples of the scale's own rate; {_NO_LARS}.",
@@ -106,7 +106,7 @@ _ALL = (
         name="weight-decay",
         title="Weight decay",
         source="Table 15b",
-        claim="less weight decay is harmless, ten times as much costs three points",
+        claims=CLAIMS["weight-decay"],
         cells=tables.weight_decay,
         limits={
             "cpu": "Rows are multiples of the scale's own weight decay, which AdamW applies separately from the "
@@ -118,14 +118,14 @@ _ALL = (
         name="mean-teacher",
         title="BYOL without a predictor",
         source="Table 5b, Section 5",
-        claim="an unsupervised Mean Teacher collapses",
+        claims=CLAIMS["mean-teacher"],
         cells=tables.mean_teacher,
     ),
     Table(
         name="init",
         title="Initial weights",
         source="Section 5",
-        claim="BYOL stays above 72 when the scale of the initial weights changes",
+        claims=CLAIMS["init"],
         cells=tables.init,
         limits=dict.fromkeys(SCALES, "The paper prints no table; there is nothing to rank."),
     ),
@@ -133,7 +133,7 @@ _ALL = (
         name="methods",
         title="BYOL, other methods, supervised and untrained networks",
         source="Tables 1a and 9, Section 3",
-        claim="supervised training is best, then BYOL, MoCo v2 and SimCLR; an untrained network is far behind",
+        claims=CLAIMS["methods"],
         cells=tables.methods,
         limits=dict.fromkeys(SCALES, _LONG.format(epochs="800 and 1000")),
     ),
@@ -141,7 +141,7 @@ _ALL = (
         name="label-efficiency",
         title="Few labels",
         source="Table 2a",
-        claim="with 1 % and 10 % of the labels BYOL is ahead of SimCLR, and far ahead of supervised training alone",
+        claims=CLAIMS["label-efficiency"],
         cells=tables.label_efficiency,
         limits={
             "cpu": f"{_OF_1000} 1 % of the labels is a few images per class. Two of the paper's ten settings are "
@@ -154,7 +154,7 @@ _ALL = (
         name="encoders",
         title="Deeper and wider encoders",
         source="Table 9",
-        claim="deeper and wider is better",
+        claims=CLAIMS["encoders"],
         cells=tables.encoders,
         limits={
             "cpu": f"{_OF_1000} Shallow networks replace deep ones, in the paper's order of size; the widest are left "
@@ -167,7 +167,7 @@ _ALL = (
         name="temperature",
         title="Weight of the negatives, and temperature",
         source="Table 18",
-        claim="with predictor and target network, negatives neither help nor harm at a temperature of 0.3 or more",
+        claims=CLAIMS["temperature"],
         cells=tables.temperature,
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
+from byol.paper.claims import Claim
 from byol.paper.numbers import PaperNumber
 from byol.paper.scales import Scale
 
@@ -57,12 +58,17 @@ class Table:
     name: str
     title: str
     source: str
-    claim: str
-    """The paper's conclusion, in one line."""
+    claims: tuple[Claim, ...]
+    """The paper's conclusions."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
     """Scale name to what that scale, and a longer run of it, cannot show; `{updates}`, `{images}` and `{batch}` are
     filled in."""
+
+    @property
+    def claim(self) -> str:
+        """The paper's conclusions, in one line."""
+        return "; ".join(claim.text for claim in self.claims)
 
     def limit(self, scale: Scale) -> str:
         """What a scale cannot show of this table, as a sentence; empty if there is nothing to say."""

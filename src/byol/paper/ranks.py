@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from byol.paper.chance import order_p
+
 FEWEST_ROWS = 3
 """Least number of rows for a rank correlation."""
 UNPRINTED = 0.25
@@ -66,10 +68,23 @@ def tau_of(rows: Sequence[Row]) -> float:
     return tau_b([row.paper for row in rows], [row.mean for row in rows]) if len(rows) >= FEWEST_ROWS else math.nan
 
 
+def tau_p(rows: Sequence[Row]) -> float:
+    """One-sided p of `tau_of` by permutation of the rows; NaN where there is no tau-b."""
+    if math.isnan(tau_of(rows)):
+        return math.nan
+    return order_p([row.paper for row in rows], [row.mean for row in rows])
+
+
 def tau_by_seed(rows: Sequence[Row]) -> dict[int, float]:
     """Seed to the tau-b of that seed alone; all rows must have the same seeds."""
     paper = [row.paper for row in rows]
     return {seed: tau_b(paper, [row.by_seed[seed] for row in rows]) for seed in (rows[0].by_seed if rows else ())}
+
+
+def each_seed(rows: Sequence[Row]) -> str:
+    """Tau-b of each seed alone, if there are several."""
+    taus = tau_by_seed(rows).values()
+    return ", ".join(f"{tau:.2f}" for tau in taus) if len(taus) > 1 else "one seed"
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,11 @@ def in_seeds(holds: Sequence[bool]) -> str:
     if len(holds) == 1:
         return "one seed, which may be chance"
     return f"in {'each' if all(holds) else sum(holds)} of {len(holds)} seeds"
+
+
+def points(value: float) -> str:
+    """Points with their sign; `0.0` if they round to zero."""
+    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
 def swaps(rows: Sequence[Row]) -> list[Swap]:

@@ -2,24 +2,28 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from byol.config.methods import BYOLConfig
 from byol.errors import UserError
 from byol.paper.catalog import TABLES
 from byol.paper.cells import GROUPS
-from byol.paper.claims import CLAIMS, claim_blocks
+from byol.paper.chance import p_value
+from byol.paper.claims_table import claims_blocks, claims_lines
+from byol.paper.drops import HEADLINES, drops_blocks
 from byol.paper.figures import rows_figure
 from byol.paper.longer import longer_blocks
-from byol.paper.ranks import Row, decided, sentences, tau_by_seed, tau_of
+from byol.paper.overview import overview_blocks
+from byol.paper.ranks import Row, decided, each_seed, sentences, tau_of, tau_p
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, gather
-from byol.report.document import Block, Figure, Grid, Heading, Items, Note, Paragraph, markdown, page
+from byol.report.document import Block, Figure, Grid, Heading, Items, Paragraph, markdown, page
 from byol.runtime.checkpoint import write_atomically
 
-MARKS = ("<!-- paper:results -->", "<!-- /paper:results -->")
+
+def marks(section: str) -> tuple[str, str]:
+    """The lines around a section of a Markdown document: `results`, `claims`, or `summary` (of the claims)."""
+    return f"<!-- paper:{section} -->", f"<!-- /paper:{section} -->"
 
 
 def gather_all(results: Path) -> list[Gathered]:
@@ -35,13 +39,15 @@ def gather_all(results: Path) -> list[Gathered]:
     return found
 
 
-def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
-    """Write the page, and the results section of a Markdown document with its figures.
+def write_report(results: Path, document: Path | None, to: Path, readme: Path | None = None) -> list[Path]:
+    """Write the page, and what documents say between their `marks`.
 
     Args:
         results: folder of the results files.
-        document: Markdown with the two `MARKS`; the text between them is replaced.
+        document: Markdown with marks of the results, and its figures beside it; without marks of the claims, these
+            stand above the results.
         to: the HTML page.
+        readme: Markdown that may have marks of the summary.
 
     Returns:
         The files that were written.
@@ -49,23 +55,46 @@ def write_report(results: Path, document: Path | None, to: Path) -> list[Path]:
     Raises:
         UserError: there are no results, or the document lacks the marks.
     """
-    blocks = report_blocks(gather_all(results))
+    scales = gather_all(results)
+    claims, tables = claims_blocks(scales), report_blocks(scales)
     written = [to]
     if document is not None:
         text = document.read_text(encoding="utf-8")
-        pattern = re.compile(f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}", re.DOTALL)
-        if not pattern.search(text):
-            raise UserError(f"{document} has no lines {MARKS[0]} and {MARKS[1]}; add them where the tables belong.")
-        made = f"{MARKS[0]}\n\n{markdown(blocks)}\n{MARKS[1]}"
-        for block in blocks:
+        if marks("claims")[0] in text:
+            made = fill(fill(text, "claims", _apart(claims)), "results", _apart(tables))
+        else:
+            made = fill(text, "results", _apart([*claims, *tables]))
+        if made is None:
+            before, after = marks("results")
+            raise UserError(f"{document} has no lines {before} and {after}; add them where the tables belong.")
+        for block in tables:
             if isinstance(block, Figure) and block.file:
                 write_atomically(document.parent / block.file, block.svg.standalone())
                 written.append(document.parent / block.file)
-        write_atomically(document, pattern.sub(lambda found: made, text))
+        write_atomically(document, made)
         written.append(document)
+    if readme is not None:
+        made = fill(readme.read_text(encoding="utf-8"), "summary", "\n".join(claims_lines(scales)) + "\n")
+        if made is not None:
+            write_atomically(readme, made)
+            written.append(readme)
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(to, page("The paper's tables, measured again", blocks))
+    write_atomically(to, page("The paper's tables, measured again", [*claims, *tables]))
     return written
+
+
+def fill(text: str | None, section: str, made: str) -> str | None:
+    """A document with a section made anew; None if it lacks the marks."""
+    before, after = map(re.escape, marks(section))
+    pattern = re.compile(f"({before}\n).*({after})", re.DOTALL)
+    if text is None or not pattern.search(text):
+        return None
+    return pattern.sub(lambda found: f"{found[1]}{made}{found[2]}", text)
+
+
+def _apart(blocks: Sequence[Block]) -> str:
+    """Blocks as Markdown with an empty line before and after."""
+    return f"\n{markdown(blocks)}\n"
 
 
 def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
@@ -73,124 +102,16 @@ def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
     blocks: list[Block] = []
     by_name = {gathered.scale.name: gathered for gathered in scales}
     for gathered in scales:
-        blocks += _overview(gathered)
+        blocks += overview_blocks(gathered)
         if gathered.scale.shorter in by_name:
             blocks += longer_blocks(by_name[gathered.scale.shorter], gathered)
-        for name in CLAIMS:
+        for name in HEADLINES:
             result = gathered.table(name)
             if result is not None:
-                blocks += claim_blocks(result)
+                blocks += drops_blocks(result)
         for result in gathered.tables:
             blocks += table_blocks(result)
     return blocks
-
-
-def _overview(gathered: Gathered) -> list[Block]:
-    rows, taus, apart = [], [], []
-    counted, seeds = _most_seeds(gathered.tables)
-    for result in gathered.tables:
-        ranked = result.ranked()
-        tau = tau_of(ranked)
-        if result in counted:
-            taus.append(tau)
-            alone = [found for rows in result.ranked_by_method().values() if not math.isnan(found := tau_of(rows))]
-            apart.append(sum(alone) / len(alone) if alone else tau)
-        right, of = decided(ranked)
-        fewest, most = result.seeds
-        rows.append(
-            (
-                f"`{result.table.name}` {result.table.title}",
-                str(len(result.rows)) + (f" of {len(result.rows) + len(result.missing)}" if result.missing else ""),
-                f"{fewest}" if fewest == most else f"{fewest} to {most}",
-                f"{tau:.2f}" if not math.isnan(tau) else "",
-                _each_seed(ranked) if not math.isnan(tau) else "",
-                f"{right} of {of}" if of else "",
-                f"{result.seconds() / 60:.0f} min",
-            )
-        )
-    head = ("table", "rows", "seeds", "tau-b", "seed by seed", "pairs in the paper's order", "time")
-    blocks: list[Block] = [
-        Heading(f"At the scale {gathered.scale.name}", 2),
-        Paragraph(f"{_sentence(gathered.scale.what)} {_setting(gathered)}"),
-        Grid(head, tuple(rows)),
-    ]
-    if taus:
-        tables = f"{len(counted)} table{'s' if len(counted) > 1 else ''}"
-        tables += f" of {seeds} seed{'s' if seeds > 1 else ''}" if len(counted) < len(gathered.tables) else ""
-        blocks.append(
-            Paragraph(
-                f"Mean of Kendall's tau-b over {tables}: **{sum(taus) / len(taus):.2f}**"
-                f"{_mean_by_seed(counted)}{_apart(taus, apart)}. It compares the order of the paper's rows with ours, "
-                "from -1 (reversed) to 1 (equal), over the seeds that all rows of a table have. *Seed by seed* is tau "
-                "of each seed alone, which is noisier than that of the means. *Pairs in the paper's order* counts "
-                "only pairs that differ by more than the paper's own spread over seeds."
-            )
-        )
-    left = [f"`{name}`" for name in TABLES if gathered.table(name) is None]
-    if left and not gathered.scale.shorter:  # a longer scale is run for some rows only
-        blocks.append(Paragraph(f"Not run at this scale: {', '.join(left)}."))
-    return blocks + [Note(text) for text in _machines(gathered)]
-
-
-def _each_seed(rows: Sequence[Row]) -> str:
-    """Tau-b of each seed alone, if there are several."""
-    taus = tau_by_seed(rows).values()
-    return ", ".join(f"{tau:.2f}" for tau in taus) if len(taus) > 1 else "one seed"
-
-
-def _most_seeds(tables: Sequence[TableResult]) -> tuple[list[TableResult], int]:
-    """The tables with the most common number of seeds, and that number; tables without a tau-b do not count."""
-    ordered = [(table, len(tau_by_seed(rows))) for table in tables if not math.isnan(tau_of(rows := table.ranked()))]
-    numbers = Counter(seeds for _, seeds in ordered)
-    most = max(numbers, key=lambda number: (numbers[number], number), default=0)
-    return [table for table, seeds in ordered if seeds == most], most
-
-
-def _mean_by_seed(tables: Sequence[TableResult]) -> str:
-    """The mean over tables for each seed alone, if there are several."""
-    taus = [tau_by_seed(table.ranked()) for table in tables]
-    seeds = sorted(set.intersection(*(set(found) for found in taus)))
-    means = [sum(found[seed] for found in taus) / len(taus) for seed in seeds]
-    return f" (seed by seed {', '.join(f'{mean:.2f}' for mean in means)})" if len(means) > 1 else ""
-
-
-def _apart(taus: Sequence[float], apart: Sequence[float]) -> str:
-    """The mean if the rows of each method are ranked separately, unless it is the same."""
-    if apart == taus:
-        return ""
-    return (
-        f", or **{sum(apart) / len(apart):.2f}** if the rows of BYOL and of SimCLR, which the paper prints side by "
-        "side, are ranked separately"
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
-
-
-def _setting(gathered: Gathered) -> str:
-    config = gathered.scale.config
-    line = gathered.lines()[0]
-    method = config.method
-    assert isinstance(method, BYOLConfig), "a scale's own row is BYOL's"
-    faster = method.predictor_lr
-    predictor = f", {faster:g} times as much for the predictor" if faster != 1 else ""
-    return (
-        f"{line['data']['images']:,} training and {line['data']['test_images']:,} test images; "
-        f"{config.encoder.name} at {config.image_size} px, width {config.encoder.width:g}; {config.epochs:g} epochs at "
-        f"batch {config.batch_size}; {config.optim.name}, {config.optim.lr:g} per 256 images{predictor}; "
-        f"tau {method.tau:g}. All tables share these settings, except for what their rows change."
-    )
-
-
-def _machines(gathered: Gathered) -> list[str]:
-    seen = Counter(
-        f"{m['gpu'] or m['cpu']}, {m['threads']} of {m['cores']} cores per cell; torch {m['torch']}, byol {m['byol']}; "
-        f"{line['config']['precision']}; {m['date']}"
-        for line in gathered.lines()
-        for m in [line["machine"]]
-    )
-    return [f"{text}: {count} rows and seeds" for text, count in seen.items()]
 
 
 def table_blocks(result: TableResult) -> list[Block]:
@@ -256,7 +177,7 @@ def _order(result: TableResult) -> str:
 
 
 def _weighed(rows: Sequence[Row]) -> str:
-    return f"**{tau_of(rows):.2f}** ({_each_seed(rows)})"
+    return f"**{tau_of(rows):.2f}** (p {p_value(tau_p(rows))}; {each_seed(rows)})"
 
 
 def _left_out(result: TableResult) -> list[str]:

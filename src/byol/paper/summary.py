@@ -117,6 +117,12 @@ class Gathered:
         """The table of this name; None if it has no results."""
         return next((found for found in self.tables if found.table.name == name), None)
 
+    def row(self, name: str) -> RowResult | None:
+        """The row `table/cell`; None if it has no results."""
+        table, _, cell = name.partition("/")
+        found = self.table(table)
+        return next((row for row in found.rows if row.cell.name == cell), None) if found is not None else None
+
 
 def gather(folder: Path, scale: Scale, tables: Mapping[str, Table]) -> Gathered:
     """Read all results files of a scale. If they have several data sets, the one with most lines is used."""

@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from byol.data.transform import Transform
 from byol.evals.features import Passes, extract
 from byol.methods.base import Features
 from byol.methods.table import method_class
+from byol.pretraining.budget import in_words
 from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
 from byol.pretraining.setup import Run, probe
@@ -23,6 +25,10 @@ from byol.runtime import checkpoint, distributed
 from byol.runtime.signals import Stopping
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+SAY_SECONDS = 180.0
+"""Where no progress bar is shown, a line says this often how far a run has come."""
 
 
 class Callbacks:
@@ -53,6 +59,7 @@ class Callbacks:
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
         self.saved_at, self.saved_step = time.monotonic(), state.step
         self.since, self.timed = time.perf_counter(), 0
+        self.said_at, self.waited = time.monotonic(), 0.0
         run.bar.start(self.total, state.step)
 
     def __call__(self, loss: Tensor, gradient_norm: Tensor, hyperparameters: Mapping[str, float]) -> bool:
@@ -81,6 +88,16 @@ class Callbacks:
         goes_on = self._read_save_listen()
         self.since += time.perf_counter() - looked  # looks, readings and checkpoints are no training
         return goes_on
+
+    def timed_batches(self, steps: Iterator[T]) -> Iterator[T]:
+        """The batches of the loader, while the time that the loop waits for them is noted."""
+        while True:
+            began = time.perf_counter()
+            batches = next(steps, None)
+            self.waited += time.perf_counter() - began
+            if batches is None:
+                return
+            yield batches
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -119,7 +136,19 @@ class Callbacks:
         self.run.metrics.write(step, {**values, "images_per_second": rate})
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in hyperparameters.items())
         self.run.bar.advance(step, f"loss {loss:.3f}  {numbers}  {rate:.0f} img/s")
-        self.since, self.timed = time.perf_counter(), 0
+        if not self.run.bar.shown and time.monotonic() - self.said_at >= SAY_SECONDS:
+            self._say(loss, rate)
+        self.since, self.timed, self.waited = time.perf_counter(), 0, 0.0
+
+    def _say(self, loss: float, rate: float) -> None:
+        """One line, where no progress bar is shown."""
+        waited = self.waited / (time.perf_counter() - self.since)
+        left = (self.total - self.state.step) * self.run.config.batch_size / rate
+        log.info(
+            f"after {self.state.step} of {self.total} updates: loss {loss:.3f}, {rate:.0f} images/s, {waited:.0%} of "
+            f"the time waiting for images, about {in_words(left / 60)} left"
+        )
+        self.said_at = time.monotonic()
 
     def _measure_health(self) -> None:
         with self._autocast():

@@ -60,6 +60,7 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
         encoder = state.method.encoder
         path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
         log.info(f"encoder {path}", extra={"style": "bold"})
+        log.info(f"in Python: import byol; encoder = byol.load_encoder({str(run.folder.path)!r})")
     return found
 
 

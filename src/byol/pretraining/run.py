@@ -405,8 +405,9 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
         try:
             with _memory_explained(run):
                 callbacks = Callbacks(run, state, history, stopping)
-                train(state, run.loader.batches(state.step, total), run.config, run.images, callbacks)
-            callbacks.save()  # before anything is said: whoever reads may be gone
+                batches = callbacks.timed_batches(run.loader.batches(state.step, total))
+                train(state, batches, run.config, run.images, callbacks)
+            callbacks.save()  # before anything is said: the reader may be gone
             run.bar.stop()
         except (UserError, OSError) as error:  # mostly a disk that is full
             said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."

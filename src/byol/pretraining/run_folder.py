@@ -212,12 +212,16 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
 class BadImages:
     """The list of images that could not be read; the file appears with the first one."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._known = set(path.read_text().splitlines()) if path is not None and path.exists() else set[str]()
+        self._known = set(_lines(path)) if path is not None and path.exists() else set[str]()
 
     def __len__(self) -> int:
         return len(self._known)

@@ -5,7 +5,7 @@ import math
 import re
 
 from byol.config.encoder import EncoderSpec
-from byol.config.methods import BYOLConfig
+from byol.config.methods import BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
 from byol.config.run import LoggingConfig, PretrainConfig
 from byol.config.values import replace
@@ -52,7 +52,8 @@ def auto(facts: Facts) -> Plan:
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
     steps = max(1, int(epochs * seen.count) // batch_size)
     optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
-    method = replace(method, tau=_tau(steps, reasons))
+    method = replace(method, tau=tau_for(steps))
+    reasons += _method_reasons(method, asked.method, steps)
     augment, normalization = _augment(image_size, seen, on_gpu, given, reasons)
     config = PretrainConfig(
         encoder=replace(encoder, input_size=input_size, **normalization),
@@ -189,7 +190,6 @@ def _optim(
     if not on_gpu:
         assert isinstance(small.method, BYOLConfig)
         method = replace(method, predictor_lr=small.method.predictor_lr)
-        reasons.append(f"the predictor's rate times {method.predictor_lr:g}: short runs learn more (docs/recipes.md)")
     return replace(small.optim, lr=float(f"{lr:.3g}"), warmup_epochs=min(10.0, epochs / 20)), method
 
 
@@ -197,12 +197,15 @@ PRESET_RATES = ((1000.0, 0.2, 1.5e-6), (300.0, 0.3, 1e-6), (0.0, 0.45, 1e-6))
 """From how many epochs on, learning rate and weight decay (configs/byol.py:21)."""
 
 
-def _tau(steps: int, reasons: list[str]) -> float:
-    tau = tau_for(steps)
-    reasons.append(
-        f"tau from {tau:g}: an average over {1 / (1 - tau):.0f} of about {steps} updates, in the presets' proportion"
-    )
-    return tau
+def _method_reasons(method: BYOLConfig, asked: MethodConfig, steps: int) -> list[str]:
+    """Why the predictor's rate and tau are as they are, where the method that was asked for has them."""
+    reasons = []
+    if method.predictor_lr != 1 and hasattr(asked, "predictor_lr"):
+        reasons.append(f"the predictor's rate times {method.predictor_lr:g}: short runs learn more (docs/recipes.md)")
+    if hasattr(asked, "tau"):
+        average = f"an average over {1 / (1 - method.tau):.0f} of about {steps} updates"
+        reasons.append(f"tau from {method.tau:g}: {average}, in the presets' proportion")
+    return reasons
 
 
 def tau_for(steps: int) -> float:

@@ -69,6 +69,11 @@ class ProgressBar:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal that shows it."""
+        return self._console.is_terminal and not self._console.quiet
+
     def start(self, total: int, done: int) -> None:
         """Show the bar."""
         self._progress = Progress(
