@@ -185,7 +185,7 @@ class Callbacks:
     def _features(self) -> Features:
         """Features of all training images, in every process."""
         config = self.run.config
-        spec = config.trained_encoder()
+        spec = config.encoder
         return extract(
             self.state.method.encoder,
             self.run.loader.storage.source,

@@ -20,6 +20,7 @@ from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
+from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.survey import Survey
 from byol.data.transform import Transform
 from byol.methods.base import TrainingSet
@@ -167,6 +168,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         outputs: where the run writes.
     """
     workers = config.data.workers or min(16, machine.cores())
+    images = _stretched(images, config.data.range)
     kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
     training = images.source if kept is None else images.source.subset(kept)
     for note in images.notes:
@@ -209,6 +211,15 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         transform = Transform(image_size=config.inference_size(), mean=config.encoder.mean, std=config.encoder.std)
         monitor = Monitor(bank, queries, transform, device, workers, autocast=config.precision == "bf16")
     return Run(config, device, loader, monitor, outputs, bad)
+
+
+def _stretched(images: Images, limits: tuple[float, float] | None) -> Images:
+    """The images of a run whose settings say that they use a small part of their range, stretched."""
+    if limits is None or limits == FULL_RANGE:
+        return images
+    log.info(f"data.range: values {limits[0]:g} to {limits[1]:g} are stretched to all of the range")
+    monitor = None if images.monitor is None else stretched(images.monitor, limits)
+    return dataclasses.replace(images, source=stretched(images.source, limits), monitor=monitor)
 
 
 def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
