@@ -7,11 +7,11 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from byol.cli.parse import given
-from byol.cli.settings import RunFlags, parse_run
+from byol.cli.settings import LabelFlags, RunFlags, parse_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(RunFlags):
+class Plan(RunFlags, LabelFlags):
     """Print the plan of a run as TOML, every choice explained: byol plan photos/ > plan.toml.
 
     Edit it, then start the run by byol pretrain photos/ --plan plan.toml. With a budget, the speed of this machine is
@@ -29,10 +29,12 @@ class Plan(RunFlags):
 def run(arguments: list[str]) -> int:
     """Print the plan; the exit code."""
     command, settings = parse_run(Plan, arguments, "plan", Plan.__doc__ or "")
+    from byol.data.labeling import Labeling
     from byol.pretraining.run import make_plan
 
     words = shlex.join(["byol", "plan", *arguments])
     data = command.images or "photos:train"
-    options = {"recipe": command.recipe, "monitor": command.monitor, "budget": command.budget}
+    labeling = Labeling(labels=command.labels, groups=command.groups, unlabeled=command.unlabeled)
+    options = {"labeling": labeling, "recipe": command.recipe, "monitor": command.monitor, "budget": command.budget}
     print(make_plan(data, command=words, **options, **settings), end="")
     return 0

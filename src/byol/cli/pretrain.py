@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional
 
 from byol.cli.parse import given
-from byol.cli.settings import RunFlags, parse_run
+from byol.cli.settings import LabelFlags, RunFlags, parse_run
 from byol.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ FAILED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(RunFlags):
+class Pretrain(RunFlags, LabelFlags):
     """Train an encoder on images: a folder is enough.
 
     What is not given, the recipe chooses, and says why. The defaults of the sections below are the paper's; recipes
@@ -53,12 +53,14 @@ def run(arguments: list[str]) -> int:
         typed = {"--out": command.out, "--budget": command.budget, "--plan": command.plan}
         given = [name for name, value in typed.items() if value is not None] + sorted(settings)
         given += ["--recipe"] if command.recipe != "auto" else []
+        given += ["--unlabeled"] if command.unlabeled else []
         if given:
             raise UserError(
                 f"--resume goes on with a run as it was started, so {', '.join(given)} cannot be given with it; leave "
                 "that out, or start a new run. Only a new place of the same images can be given."
             )
-        return exit_code(resume(command.resume, data=command.images, monitor=command.monitor))
+        moved = {"data": command.images, "monitor": command.monitor, "labels": command.labels, "groups": command.groups}
+        return exit_code(resume(command.resume, **moved))
     if command.plan is not None and command.recipe != "auto":
         raise UserError("A plan and a recipe both say where a run starts from; give one of them.")
     outcome = pretrain(
@@ -66,6 +68,9 @@ def run(arguments: list[str]) -> int:
         recipe=command.recipe if command.plan is None else _plan(command.plan),
         out=command.out,
         monitor=command.monitor,
+        labels=command.labels,
+        groups=command.groups,
+        unlabeled=command.unlabeled,
         budget=command.budget,
         **settings,
     )

@@ -48,6 +48,18 @@ class RunFlags:
     logging: LoggingConfig = LoggingConfig()
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelFlags:
+    """What `pretrain` and `plan` take of labels and groups."""
+
+    labels: Annotated[str | None, given("FILE", "folder names, or what DATA has")] = None
+    """A CSV file of path and label: labels for the readings instead of DATA's own."""
+    groups: Annotated[str | None, given("FILE|folders", "none")] = None
+    """A CSV file of path and group (patient, plate, site), or folders: no neighbor of the same group votes."""
+    unlabeled: Annotated[bool, arg(aliases=["--unlabelled"])] = False
+    """Folder names, or a column of labels, are no labels."""
+
+
 FLAT = {
     "encoder_name": "encoder",
     "method_name": "method",

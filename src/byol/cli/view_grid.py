@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from byol.augment.apply import apply_operations
@@ -17,6 +17,7 @@ from byol.config.values import replace
 from byol.data.crop import crop_one
 from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_source
+from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
 from byol.recipes.facts import find_facts
@@ -29,6 +30,8 @@ PER_VIEW = 4
 """Views of T, and of T', beside each image."""
 GAP = 4
 """Pixels of white between pictures."""
+HEAD = 24
+"""Pixels of the line above, which says what the columns are and how large."""
 LEAST_SIDE = 96
 """Small views are enlarged to about this many pixels, so that they can be looked at."""
 
@@ -56,6 +59,8 @@ def write_views(
     device, _ = choose_device("auto")
     facts, _ = find_facts(source, None, device, settings)
     config = replace(recipe_named(recipe).make(facts).config, **settings)
+    limits = config.data.range
+    source = stretched(source, limits)
     rows = []
     for index in evenly(len(source), count):
         try:
@@ -68,9 +73,15 @@ def write_views(
     file = io.BytesIO()
     picture.save(file, format="PNG")
     write_atomically(path, file.getvalue())
+    rule = (
+        ""
+        if limits is None or limits == FULL_RANGE
+        else f" Values {limits[0]:g} to {limits[1]:g} are stretched from black to white, as in training (--data.range)."
+    )
     return (
         f"{path}: {len(rows)} images; each row shows the image, {PER_VIEW} views of T, and {PER_VIEW} of T' "
         f"({config.image_size} px, recipe {recipe}). What no view shows, the encoder will not learn."
+        f"{rule}"
     )
 
 
@@ -87,16 +98,18 @@ def _row(image: Tensor, config: PretrainConfig, seed: int, index: int) -> list[T
 
 
 def _grid(rows: list[list[Tensor]], size: int) -> Image.Image:
-    """All pictures on white; the first column and the two kinds of views stand apart."""
+    """All pictures on white below their headings; the first column and the two kinds of views stand apart."""
     scale = max(1, round(LEAST_SIDE / size))
     side = size * scale
     starts = [GAP + c * (side + GAP) + (2 * GAP if c >= 1 else 0) + (2 * GAP if c > PER_VIEW else 0) for c in range(9)]
-    grid = Image.new("RGB", (starts[-1] + side + GAP, GAP + len(rows) * (side + GAP)), "white")
+    grid = Image.new("RGB", (starts[-1] + side + GAP, HEAD + GAP + len(rows) * (side + GAP)), "white")
+    draw, font = ImageDraw.Draw(grid), ImageFont.load_default(HEAD // 2)
+    for start, words in zip((starts[0], starts[1], starts[1 + PER_VIEW]), ("image", "T", "T'"), strict=True):
+        draw.text((start, HEAD // 4), f"{words}, {size} px", "black", font)
     for number, row in enumerate(rows):
+        top = HEAD + GAP + number * (side + GAP)
         for start, picture in zip(starts, row, strict=True):
-            grid.paste(
-                _to_image(picture).resize((side, side), Image.Resampling.NEAREST), (start, GAP + number * (side + GAP))
-            )
+            grid.paste(_to_image(picture).resize((side, side), Image.Resampling.NEAREST), (start, top))
     return grid
 
 

@@ -56,10 +56,16 @@ class DataConfig:
     """Threads that decode; by default one per core, 16 at most."""
     channels: int | None = None
     """Channels that images are given; by default 1 if they are gray, else 3, or what a .npy or TIFF file has."""
+    range: tuple[float, float] | None = None
+    """Values in [0, 1] that become 0 and 1 before anything else, for images that use a small part of their range; 0 1
+    leaves them as they are. By default auto chooses."""
 
     def __post_init__(self) -> None:
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more threads")
         require(self.channels is None or self.channels >= 1, "channels", self.channels, "1 or more channels")
+        if self.range is not None:
+            low, high = self.range
+            require(0 <= low < high <= 1, "range", self.range, "two values from 0 to 1, the lower one first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,13 @@ class PretrainConfig:
 
     def trained_encoder(self) -> EncoderSpec:
         """The spec of the encoder that the run exports."""
-        return dataclasses.replace(self.encoder, input_size=self.inference_size(), weights=None)
+        low, high = self.data.range or (0.0, 1.0)
+        spec = dataclasses.replace(self.encoder, input_size=self.inference_size(), weights=None)
+        if (low, high) == (0.0, 1.0):
+            return spec
+        # the encoder takes images as they are stored: its normalization does the stretching too
+        mean = tuple(low + (high - low) * value for value in spec.mean)
+        return dataclasses.replace(spec, mean=mean, std=tuple((high - low) * value for value in spec.std))
 
     def steps(self, epochs: float, images: int) -> int:
         """Updates in some passes over `images` images: one pass follows the other, and a batch may span two."""

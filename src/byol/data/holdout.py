@@ -11,6 +11,29 @@ ENOUGH_QUERIES = 200
 classified by all others, so that every label counts. Training has seen these images, but never their labels."""
 
 
+def readable(data: Source) -> list[int]:
+    """Numbers of the images that a reading can be of.
+
+    They have a label. Where images have groups, they have a group too, and a class of which another group has images:
+    no other image could vote for them.
+    """
+    if data.labels is None:
+        return []
+    known = [index for index, label in enumerate(data.labels) if label != -1]
+    if data.groups is None:
+        return known
+    known = [index for index in known if data.groups[index] != -1]
+    groups: dict[int, set[int]] = {}
+    for index in known:
+        groups.setdefault(data.labels[index], set()).add(data.groups[index])
+    return [index for index in known if len(groups[data.labels[index]]) > 1]
+
+
+def class_count(data: Source, images: list[int]) -> int:
+    """How many classes some images of a labeled source have."""
+    return 0 if data.labels is None else len({data.labels[index] for index in images})
+
+
 def held_out(data: Source, monitor: Source | None, reads_labels: bool = False) -> int:
     """How many images of the training data are kept out of training for readings.
 
@@ -19,7 +42,8 @@ def held_out(data: Source, monitor: Source | None, reads_labels: bool = False) -
         monitor: other images for readings, where they were given.
         reads_labels: whether training reads labels.
     """
-    if monitor is not None or data.labels is None or len(set(data.labels)) < 2:
+    known = readable(data) if monitor is None else []
+    if class_count(data, known) < 2:
         return 0
-    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(data)))
+    count = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(known)))
     return count if count >= (HELD_OUT_LEAST if reads_labels else ENOUGH_QUERIES) else 0

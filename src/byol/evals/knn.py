@@ -72,10 +72,27 @@ def evaluate(task: Task, config: KnnConfig) -> dict[str, float]:
 EVALUATION = Evaluation(name="knn", config=KnnConfig, evaluate=evaluate, percent=("top*",))
 
 
+@dataclass(frozen=True)
+class Groups:
+    """The patient, plate or site of each image: no neighbor of the same group votes."""
+
+    bank: Tensor
+    """(N,) int64."""
+    queries: Tensor
+    """(M,) int64."""
+
+
 def nearest(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, device: torch.device | None = None
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    k: int,
+    device: torch.device | None = None,
+    groups: Groups | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cosine similarities and labels (M, k) of each query's nearest rows of the bank, nearest first, on the CPU.
+
+    Where a query has fewer than k neighbors of other groups, the last ones have a similarity of minus infinity.
 
     Args:
         bank: (N, D) features; may be mapped from a file.
@@ -83,18 +100,25 @@ def nearest(
         queries: (M, D) features.
         k: number of neighbors; at most N are returned.
         device: where the products are computed; by default where the queries are.
+        groups: which rows are no neighbors of which queries; by default all are.
     """
     device = device or queries.device
     k = min(k, len(bank))
     best = torch.full((len(queries), k), -torch.inf)
     labels = torch.zeros(len(queries), k, dtype=torch.long)
     unit = F.normalize(queries.float(), dim=1)
-    for rows, row_labels in zip(torch.split(bank, BANK_BLOCK), torch.split(bank_labels, BANK_BLOCK), strict=True):
+    blocks = zip(torch.split(bank, BANK_BLOCK), torch.split(bank_labels, BANK_BLOCK), strict=True)
+    for number, (rows, row_labels) in enumerate(blocks):
         block = F.normalize(rows.float().to(device), dim=1)
         row_labels = row_labels.to(device)
         for start in range(0, len(unit), BLOCK):
             part = slice(start, start + BLOCK)
-            found, where = (unit[part].to(device) @ block.T).topk(min(k, len(block)), dim=1)
+            products = unit[part].to(device) @ block.T
+            if groups is not None:
+                of_rows = groups.bank[number * BANK_BLOCK : number * BANK_BLOCK + len(rows)]
+                same = groups.queries[part, None] == of_rows[None]
+                products.masked_fill_(same.to(device), -torch.inf)
+            found, where = products.topk(min(k, len(block)), dim=1)
             joined = torch.cat([best[part].to(device), found], dim=1)
             joined_labels = torch.cat([labels[part].to(device), row_labels[where]], dim=1)
             kept, order = joined.topk(k, dim=1)
@@ -108,7 +132,7 @@ def count_votes(similarity: Tensor, labels: Tensor, classes: int, temperature: f
     Votes are in units of the nearest neighbor's, so that none overflows and not all underflow; a class without a
     neighbor has minus infinity.
     """
-    weight = ((similarity - similarity[:, :1]) / temperature).exp()
+    weight = ((similarity - similarity[:, :1]) / temperature).exp().nan_to_num(0)  # where nobody may vote
     votes = torch.zeros(len(labels), classes).scatter_add_(1, labels, weight)
     return votes.masked_fill_(torch.ones(votes.shape, dtype=torch.bool).scatter_(1, labels, False), -torch.inf)
 
@@ -124,7 +148,7 @@ def vote_is_right(similarity: Tensor, voters: Tensor, labels: Tensor, temperatur
     """For each query whether its class gets the most votes, (M,) bool; of equal votes the first class counts.
 
     Args:
-        similarity: (M, k) cosines of the nearest neighbors, nearest first.
+        similarity: (M, k) cosines of the nearest neighbors, nearest first; minus infinity where none may vote.
         voters: (M, k) int64, their labels; any whole numbers.
         labels: (M,) int64, the queries' own.
         temperature: of the votes.
@@ -133,7 +157,7 @@ def vote_is_right(similarity: Tensor, voters: Tensor, labels: Tensor, temperatur
     known, numbers = torch.unique(torch.cat([voters.flatten(), labels.cpu()]), return_inverse=True)
     votes, own = numbers.split([voters.numel(), len(labels)])
     scores = count_votes(similarity, votes.view_as(voters), len(known), temperature)
-    correct: Tensor = scores.argmax(dim=1) == own
+    correct: Tensor = (scores.argmax(dim=1) == own) & similarity[:, 0].isfinite()
     return correct
 
 
@@ -142,19 +166,23 @@ def knn_accuracy(bank: Tensor, bank_labels: Tensor, queries: Tensor, query_label
     return float(vote_is_right(*nearest(bank, bank_labels, queries, k), query_labels).float().mean())
 
 
-def knn_correct_among(features: Tensor, labels: Tensor, *, k: int = K) -> Tensor:
+def knn_correct_among(features: Tensor, labels: Tensor, *, k: int = K, groups: Tensor | None = None) -> Tensor:
     """For each of N images whether the vote of its nearest others is right, (N,) bool.
 
     Args:
         features: (N, D).
         labels: (N,) int64.
         k: number of neighbors.
+        groups: (N,) int64, or None; no neighbor of the same group votes.
     """
     unit, labels = F.normalize(features.float(), dim=1), labels.cpu()
     correct = []
     for start in range(0, len(unit), OTHERS_BLOCK):
         similarity = unit[start : start + OTHERS_BLOCK] @ unit.T
         similarity.diagonal(start).fill_(-torch.inf)  # nobody votes about itself
+        if groups is not None:
+            same = groups[start : start + OTHERS_BLOCK, None] == groups[None]
+            similarity.masked_fill_(same.to(similarity.device), -torch.inf)
         found, where = similarity.topk(min(k, len(unit) - 1), dim=1)
         correct.append(vote_is_right(found, labels[where], labels[start : start + OTHERS_BLOCK]))
     return torch.cat(correct)

@@ -37,6 +37,8 @@ class Supervised(Method):
         labels = data.labels
         if labels is None:
             found = f"no labels ({data.remark})" if data.remark else "no labels"
+        elif -1 in labels:
+            found = f"{list(labels).count(-1)} images without a label"
         elif len(set(labels)) < 2:
             found = "one class only"
         elif not 0 <= min(labels) <= max(labels) < data.images:

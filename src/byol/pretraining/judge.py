@@ -7,7 +7,6 @@ import torch
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import EncoderCard, save_encoder
-from byol.evals.paired import Pairs
 from byol.methods.base import Method
 from byol.pretraining.monitor import Monitor, Reading
 from byol.pretraining.setup import Run, probe
@@ -78,7 +77,7 @@ def _read_trained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdic
     reading = monitor.read(state.method.encoder, full=True)
     sample = monitor.sample(state.method.encoder, reading)
     start, pixels = monitor.read(start_encoder_of(run), full=True), monitor.read_pixels()
-    pairs = Pairs.of(start.correct, reading.correct)
+    pairs = reading.pairs_since(start)
     run.metrics.write(
         state.step,
         {

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from byol.data.holdout import held_out
+from byol.data.holdout import class_count, held_out, readable
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals.features import LabeledFeatures, Passes, extract
-from byol.evals.knn import K, knn_correct_among, nearest, vote_is_right
+from byol.evals.grouped import GroupedPairs
+from byol.evals.knn import Groups, K, knn_correct_among, nearest, vote_is_right
 from byol.evals.labels import labeled
+from byol.evals.paired import Pairs
 from byol.runtime.seeds import generator_of
 
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
@@ -39,12 +41,29 @@ class Reading:
     k: int = K
     copies: int = 0
     """Queries that have an identical image in the bank, where that was looked for."""
+    groups: Tensor | None = field(default=None, repr=False, compare=False)
+    """(queries,) int64: their groups, where no image voted about one of its own; None: all voted."""
     correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
     """(queries,) bool: which of them were right, for tests on pairs."""
 
+    def pairs_since(self, before: "Reading") -> Pairs:
+        """How the answers to the same queries differ; by groups, where these are held apart."""
+        if self.groups is None:
+            return Pairs.of(before.correct, self.correct)
+        return GroupedPairs.in_groups(before.correct, self.correct, self.groups)
 
-def _reading(bank: int, correct: Tensor) -> Reading:
-    return Reading(float(correct.float().mean()), bank, len(correct), correct=correct)
+
+def _reading(bank: int, correct: Tensor, groups: Tensor | None) -> Reading:
+    return Reading(float(correct.float().mean()), bank, len(correct), correct=correct, groups=groups)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Features of labeled images, and their groups where there are some."""
+
+    features: LabeledFeatures
+    groups: Tensor | None
+    """(N,) int64."""
 
 
 @dataclass
@@ -86,20 +105,30 @@ class Monitor:
 
     def _read(self, encoder: nn.Module, full: bool) -> tuple[Reading, Tensor]:
         """A reading, and the cosine of each query and its nearest image; none where there is no query."""
-        bank = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
+        known = self._features(encoder, self.bank, FULL_MOST if full else SAMPLE_BANK)
+        bank = known.features
         if self.queries is None:
-            return _reading(len(bank.values) - 1, knn_correct_among(bank.values, bank.labels)), torch.empty(0)
-        queries = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
-        similarity, voters = nearest(bank.values, bank.labels, queries.values, K)
-        return _reading(len(bank.values), vote_is_right(similarity, voters, queries.labels)), similarity[:, 0]
+            correct = knn_correct_among(bank.values, bank.labels, groups=known.groups)
+            return _reading(len(bank.values) - 1, correct, known.groups), torch.empty(0)
+        asked = self._features(encoder, self.queries, FULL_MOST if full else SAMPLE_QUERIES)
+        groups, queries = _apart(known, asked), asked.features
+        similarity, voters = nearest(bank.values, bank.labels, queries.values, K, groups=groups)
+        correct = vote_is_right(similarity, voters, queries.labels)
+        return _reading(len(bank.values), correct, None if groups is None else groups.queries), similarity[:, 0]
 
-    def _features(self, encoder: nn.Module, source: Source, most: int) -> LabeledFeatures:
+    def _features(self, encoder: nn.Module, source: Source, most: int) -> _Known:
         if len(source) > most:
             chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
             source = source.subset(sorted(chosen.tolist()))
         images = labeled(source, "monitor")
-        features = extract(encoder, source, self.transform, self.passes)
-        return features.with_labels(images.labels)
+        features = extract(encoder, source, self.transform, self.passes).with_labels(images.labels)
+        groups = None if source.groups is None else torch.tensor(source.groups)[features.indices]
+        return _Known(features, groups)
+
+
+def _apart(bank: _Known, queries: _Known) -> Groups | None:
+    """The groups of both, where both have some."""
+    return None if bank.groups is None or queries.groups is None else Groups(bank.groups, queries.groups)
 
 
 def split(
@@ -127,22 +156,68 @@ def split(
             )
         if data.labels is not None:
             _same_classes(data, monitor)
-            return None, data, monitor, f"20-NN on {monitor.name}: {len(monitor)} images that training never sees"
-        return None, monitor, None, f"20-NN on {monitor.name}: each of {len(monitor)} images classified by the others"
-    if data.labels is None or len(set(data.labels)) < 2:
+            apart = data.groups is not None and monitor.groups is not None
+            voters, asked = (_part(source, _known(source, apart)) for source in (data, monitor))
+            _check_some(asked)
+            words = f"20-NN on {monitor.name}: {len(asked)} images that training never sees"
+            return None, voters, asked, words + _held_apart(apart, data)
+        asked = _part(monitor, readable(monitor))
+        _check_some(asked)
+        words = f"20-NN on {monitor.name}: each of {len(asked)} images classified by the others"
+        return None, asked, None, words + _held_apart(monitor.groups is not None, data)
+    known = readable(data)
+    if class_count(data, known) < 2:
+        _check_apart(data)
         return None, None, None, "no labels: the verdict rests on the health measures"
-    count = held_out(data, monitor, reads_labels)
-    if count == 0 and (reads_labels or len(data) < FEWEST):
-        words = f"{len(data)} labeled images are too few to tell: the verdict rests on the health measures"
+    count, apart = held_out(data, monitor, reads_labels), data.groups is not None
+    if count == 0 and (reads_labels or len(known) < FEWEST):
+        words = f"{len(known)} labeled images are too few to tell: the verdict rests on the health measures"
         return None, None, None, words
     if count == 0:
-        words = f"20-NN: each of {len(data)} labeled images classified by the others (training never sees labels)"
-        return None, data, None, words
-    order = torch.randperm(len(data), generator=generator_of(seed, "held out")).tolist()
-    queries_at, rest = sorted(order[:count]), sorted(order[count:])
+        words = f"20-NN: each of {len(known)} labeled images classified by the others (training never sees labels)"
+        return None, _part(data, known), None, words + _held_apart(apart, data)
+    order = torch.randperm(len(known), generator=generator_of(seed, "held out")).tolist()
+    queries_at = sorted(known[number] for number in order[:count])
+    rest = sorted(set(range(len(data))) - set(queries_at))
     unused = "" if reads_labels else " (the labels themselves are never used for it)"
-    sentence = f"20-NN on {count} labeled images kept out of training{unused}"
-    return rest, data.subset(rest), data.subset(queries_at), sentence
+    sentence = f"20-NN on {count} labeled images kept out of training{unused}{_held_apart(apart, data)}"
+    voters = data.subset(sorted(known[number] for number in order[count:]))
+    return rest, voters, data.subset(queries_at), sentence
+
+
+def _part(source: Source, images: list[int]) -> Source:
+    return source if len(images) == len(source) else source.subset(images)
+
+
+def _known(source: Source, grouped: bool) -> list[int]:
+    """The images with a label, and with a group where groups are held apart."""
+    labels, groups = source.labels or [], source.groups or []
+    return [n for n, label in enumerate(labels) if label != -1 and not (grouped and groups[n] == -1)]
+
+
+def _held_apart(apart: bool, data: Source) -> str:
+    """What the sentence about readings says of groups."""
+    if apart:
+        return "; no neighbor of the same group votes"
+    return "; groups are not held apart, as those of the monitor data are not known" if data.groups is not None else ""
+
+
+def _check_some(asked: Source) -> None:
+    if asked.labels is None or len(asked) == 0:
+        raise UserError(
+            f"No image of the monitor data {asked.name!r} has a label, and a group where groups are held apart, so "
+            "nothing can be read on it; add some to the file."
+        )
+
+
+def _check_apart(data: Source) -> None:
+    """Groups that leave a labeled image without anyone who could vote for its class."""
+    labeled_images = _known(data, grouped=False)
+    if data.groups is not None and class_count(data, labeled_images) > 1:
+        raise UserError(
+            f"Of {len(labeled_images)} labeled images of {data.name!r} none has a class of two groups or more, so none "
+            "can be told by images of other groups; give labels that occur in several groups, or leave --groups out."
+        )
 
 
 def _same_classes(data: Source, monitor: Source) -> None:
@@ -151,10 +226,10 @@ def _same_classes(data: Source, monitor: Source) -> None:
             only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
             raise UserError(
                 f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "
-                f"{only_one}; give both the same class folders."
+                f"{only_one}; give both the same class folders, or --unlabeled where those of the first are no classes."
             )
         return
-    strange = sorted(set(labeled(monitor, "monitor").labels) - set(labeled(data, "training").labels))[:3]
+    strange = sorted(set(labeled(monitor, "monitor").labels) - set(labeled(data, "training").labels) - {-1})[:3]
     if strange:
         raise UserError(
             f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}."

@@ -14,6 +14,7 @@ from torch import nn
 
 from byol.config.run import PretrainConfig
 from byol.data.describe import describe
+from byol.data.labeling import Labeling
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.build import parameter_count
@@ -35,7 +36,7 @@ from byol.pretraining.plan_file import (
 )
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, change_plan, load_plan, new_run_folder, save_plan
-from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
+from byol.pretraining.setup import NOTHING_SAID, Images, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import train
 from byol.pretraining.verdict import Verdict
@@ -79,6 +80,7 @@ class Request:
     recipe: str = "auto"
     out: str | Path | None = None
     monitor: str | Path | Source | None = None
+    labeling: Labeling = NOTHING_SAID
     budget: str | None = None
     quiet: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +93,9 @@ def pretrain(
     recipe: str = "auto",
     out: str | Path | None = None,
     monitor: str | Path | Source | None = None,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
+    unlabeled: bool = False,
     budget: str | None = None,
     quiet: bool = False,
     **settings: Any,
@@ -102,6 +107,10 @@ def pretrain(
         recipe: the starting point; `byol recipes` lists them. Or the path of a plan that `byol plan` wrote (.toml).
         out: the run's folder; by default `runs/` and the data's name.
         monitor: labeled images that training never sees, for k-NN readings.
+        labels: a CSV file of path and label, which counts instead of the data's own labels.
+        groups: a CSV file of path and group (patient, plate, site), or "folders": in readings no neighbor of the same
+            group votes.
+        unlabeled: take folder names, or a column of labels, for no labels.
         budget: a time such as "2h": epochs are chosen so that the run ends within it.
         quiet: say nothing on the terminal.
         settings: anything in `PretrainConfig`, sections by double underscores: `epochs=100, optim__lr=0.3`.
@@ -109,10 +118,20 @@ def pretrain(
     Raises:
         UserError: whatever the caller can mend, in one sentence.
     """
-    monitor = monitor_for(data, monitor)
+    labeling = Labeling(labels=labels, groups=groups, unlabeled=unlabeled)
+    monitor = monitor_for(data, monitor, labeling)
     if recipe.endswith(PLAN_SUFFIX):
         settings = {**known_before_planning(read_plan(recipe)), **settings}
-    request = Request(data=data, recipe=recipe, out=out, monitor=monitor, budget=budget, quiet=quiet, settings=settings)
+    request = Request(
+        data=data,
+        recipe=recipe,
+        out=out,
+        monitor=monitor,
+        labeling=labeling,
+        budget=budget,
+        quiet=quiet,
+        settings=settings,
+    )
     with _on_device(settings) as device, prepared_run(plan_for(request, device), device) as (run, _):
         state = build_state(run.config, run.data, device)
         return _finish(run, state, History())
@@ -124,6 +143,8 @@ def resume(
     quiet: bool = False,
     data: str | Path | Source | None = None,
     monitor: str | Path | Source | None = None,
+    labels: str | Path | None = None,
+    groups: str | Path | None = None,
 ) -> Outcome:
     """Go on with a run from its last whole checkpoint as if it had never stopped: on a processor bit for bit.
 
@@ -133,18 +154,28 @@ def resume(
         data: the training images again, if the run was given an object instead of a name, or if they have moved;
             the new place is kept.
         monitor: the same for the images of `monitor`.
+        labels: the same for the file of `labels`.
+        groups: the same for the file of `groups`.
 
     Raises:
         UserError: no run there, nothing to go on from, or other images than it was started with.
     """
     folder, plan = load_plan(path)
-    if monitor is not None and plan.monitor is None:
-        raise UserError(f"The run in {folder.path} was started without --monitor; leave it out.")
+    for flag, now, then in (
+        ("--monitor", monitor, plan.monitor),
+        ("--labels", labels, plan.labels),
+        ("--groups", groups, plan.groups),
+    ):
+        if now is not None and then is None:
+            raise UserError(f"The run in {folder.path} was started without {flag}; leave it out.")
     if (folder.path / WEIGHTS).is_file():
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     with _on_device({"device": config.device}) as device, folder.owned() if distributed.is_first() else nullcontext():
-        images = _found_again(plan, data, monitor, device)
+        labeling = Labeling(labels=labels or plan.labels, groups=groups or plan.groups, unlabeled=plan.unlabeled)
+        places = {"data": data, "monitor": monitor, "labels": labels, "groups": groups}
+        moved = {key: at for key, at in places.items() if at is not None}
+        images = _found_again(plan, moved, labeling, device)
         saved, messages = checkpoint.load_checkpoint(folder.checkpoints)
         writes = folder if distributed.is_first() else None
         if writes is not None:
@@ -155,9 +186,9 @@ def resume(
             run = prepare(config, images, find_facts(images.source, images.monitor, device, {})[1], device, out)
             _check_same_images(run, plan)
             if writes is not None:
-                places = {"data": data, "monitor": monitor}
-                moved = {key: _absolute(str(at)) for key, at in places.items() if isinstance(at, str | Path)}
-                change_plan(folder, moved)
+                change_plan(
+                    folder, {key: _absolute(str(at)) for key, at in moved.items() if isinstance(at, str | Path)}
+                )
             state, history = build_state(config, run.data, device), History()
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
@@ -171,6 +202,7 @@ def make_plan(
     *,
     recipe: str = "auto",
     monitor: str | Path | Source | None = None,
+    labeling: Labeling = NOTHING_SAID,
     budget: str | None = None,
     command: str = "byol plan",
     **settings: Any,
@@ -180,8 +212,10 @@ def make_plan(
     Raises:
         UserError: as `pretrain`.
     """
-    monitor = monitor_for(data, monitor)
-    request = Request(data=data, recipe=recipe, monitor=monitor, budget=budget, quiet=True, settings=settings)
+    monitor = monitor_for(data, monitor, labeling)
+    request = Request(
+        data=data, recipe=recipe, monitor=monitor, labeling=labeling, budget=budget, quiet=True, settings=settings
+    )
     with _on_device(settings) as device, prepared_run(plan_for(request, device), device, keeps=False) as (run, reasons):
         return plan_as_toml(run.config, reasons, run.source.name, command)
 
@@ -207,7 +241,7 @@ def plan_for(request: Request, device: torch.device) -> Planned:
     """
     settings = request.settings
     channels = visible_settings(settings).data.channels
-    images = open_images(request.data, request.monitor, channels, device)
+    images = open_images(request.data, request.monitor, channels, device, request.labeling)
     planner, seen = Planner.of(_recipe(request.recipe), images, device, settings)
     plan = planner.plan()
     config = planner.config(plan)
@@ -275,7 +309,7 @@ def _time_limit(request: Request, usual_minutes: float | None, config: PretrainC
 
 
 def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
-    monitor = images.monitor
+    monitor, said = images.monitor, request.labeling
     return RunPlan(
         config=run.config,
         recipe=request.recipe,
@@ -284,6 +318,9 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
         images=run.images,
         fingerprint=run.source.fingerprint(),
         monitor_fingerprint=None if monitor is None else monitor.fingerprint(),
+        labels=None if said.labels is None else _absolute(str(said.labels)),
+        groups=str(said.groups) if said.by_folders else None if said.groups is None else _absolute(str(said.groups)),
+        unlabeled=said.unlabeled,
     )
 
 
@@ -309,14 +346,15 @@ def _absolute(name: str) -> str:
 
 
 def _found_again(
-    plan: RunPlan, data: str | Path | Source | None, monitor: str | Path | Source | None, device: torch.device
+    plan: RunPlan, moved: Mapping[str, str | Path | Source], labeling: Labeling, device: torch.device
 ) -> Images:
     """The images of a run that goes on: where they are said to be now, or else where they were."""
     channels = plan.config.data.channels
     try:
-        images = open_images(data or plan.data, monitor or plan.monitor, channels, device)
+        data, monitor = moved.get("data", plan.data), moved.get("monitor", plan.monitor)
+        images = open_images(data, monitor, channels, device, labeling)
     except UserError as error:
-        if data is not None or monitor is not None:
+        if moved:
             raise
         raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
     watched = images.monitor

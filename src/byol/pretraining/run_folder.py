@@ -108,6 +108,12 @@ class RunPlan:
     """Of the images that are trained on: a resumed run must find the same ones."""
     monitor_fingerprint: str | None = None
     """Of the images of `monitor`, or its readings could not be compared; None of a run that did not note it."""
+    labels: str | None = None
+    """The CSV file of labels, where one was given."""
+    groups: str | None = None
+    """The CSV file of groups, or "folders"."""
+    unlabeled: bool = False
+    """Whether the data's own labels are none."""
 
 
 def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
@@ -159,6 +165,9 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
         "images": plan.images,
         "fingerprint": plan.fingerprint,
         "monitor_fingerprint": plan.monitor_fingerprint,
+        "labels": plan.labels,
+        "groups": plan.groups,
+        "unlabeled": plan.unlabeled,
         "draws": DRAWS,
         "config": to_json(plan.config),
         "machine": machine,
@@ -195,6 +204,9 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
             config=from_json(PretrainConfig, content["config"]),
             **known,
             monitor_fingerprint=content.get("monitor_fingerprint"),
+            labels=content.get("labels"),
+            groups=content.get("groups"),
+            unlabeled=content.get("unlabeled", False),
         )
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error

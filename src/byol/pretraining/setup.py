@@ -16,9 +16,11 @@ from byol.config.values import replace
 from byol.config.views import ViewSpec
 from byol.data.batch import Pipeline
 from byol.data.crop import shrink_side
+from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
 from byol.data.memory import decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
+from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.survey import Survey
 from byol.data.transform import Transform
 from byol.evals.features import Passes
@@ -35,6 +37,8 @@ from byol.runtime.metrics import MetricsWriter
 
 log = logging.getLogger(__name__)
 
+NOTHING_SAID = Labeling()
+
 
 @dataclass(frozen=True)
 class Images:
@@ -44,6 +48,10 @@ class Images:
     """What is trained on."""
     monitor: Source | None
     """What readings are of, where it was given."""
+    notes: tuple[str, ...] = ()
+    """What is said of labels and groups."""
+    remark: str = ""
+    """What the user should think about, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,11 @@ class Run:
 
 
 def open_images(
-    data: str | Path | Source, monitor: str | Path | Source | None, channels: int | None, device: torch.device
+    data: str | Path | Source,
+    monitor: str | Path | Source | None,
+    channels: int | None,
+    device: torch.device,
+    labeling: Labeling = NOTHING_SAID,
 ) -> Images:
     """Open the images of a run; what is fetched is fetched by one process of a machine."""
 
@@ -122,15 +134,19 @@ def open_images(
         return distributed.local_main_first(act, device) if isinstance(what, str) and is_fetched(what) else act()
 
     source = opened(data, channels)
-    return Images(source, None if monitor is None else opened(monitor, source.channels))
+    images = label_images(source, None if monitor is None else opened(monitor, source.channels), labeling)
+    return Images(images.source, images.monitor, images.notes, images.remark)
 
 
-def monitor_for(data: str | Path | Source, monitor: str | Path | Source | None) -> str | Path | Source | None:
+def monitor_for(
+    data: str | Path | Source, monitor: str | Path | Source | None, labeling: Labeling = NOTHING_SAID
+) -> str | Path | Source | None:
     """The images that readings are of: those that were given, if any.
 
     For the embedded training photographs by default patches of regions that no training patch touches.
     """
-    return "photos:test" if monitor is None and data == "photos:train" else monitor
+    read = not labeling.unlabeled
+    return "photos:test" if read and monitor is None and data == "photos:train" else monitor
 
 
 @contextmanager
@@ -158,8 +174,13 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         outputs: where the run writes.
     """
     workers = config.data.workers or min(16, machine.cores())
+    images = _stretched(images, config.data.range)
     kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
     training = images.source if kept is None else images.source.subset(kept)
+    for note in images.notes:
+        log.info(note)
+    if images.remark:
+        log.warning(images.remark, extra={"style": "yellow"})
     log.info(f"monitor: {sentence}")
     folder = outputs.folder
     bad = BadImages(None if folder is None else folder.bad_images)
@@ -175,7 +196,8 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
             result = decode_all(training, workers, shrink_side(config.inference_size()))
             for line in result.bad:
                 bad.add(line)
-            if bank is images.source or kept is not None:  # what votes is what is in memory
+            if bank is images.source or (kept is not None and bank is not None and len(bank) == len(kept)):
+                # what votes is what is in memory
                 bank = result.source
             decoded, training = result.images, result.source
             log.info(f"images: {why}; decoded once in {time.perf_counter() - began:.1f} s")
@@ -187,7 +209,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         log.warning(f"{len(bad)} {were} left out{where}", extra={"style": "yellow"})
     check(config, training)
     if isinstance(decoded, Tensor) and bank is training:
-        bank = TensorSource(decoded, training.labels, training.classes, name=training.name)
+        bank = TensorSource(decoded, training.labels, training.classes, training.name, training.groups)
     storage = Storage(training, workers, decoded, bad.add)
     loader = Loader(storage, config, pipeline_of(config), device, distributed.member())
     monitor = None
@@ -195,6 +217,15 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         passes = Passes(device, workers=workers, autocast=config.precision == "bf16")
         monitor = Monitor(bank, queries, Transform.of(config.trained_encoder()), passes)
     return Run(config, device, loader, monitor, outputs, bad)
+
+
+def _stretched(images: Images, limits: tuple[float, float] | None) -> Images:
+    """The images of a run whose settings say that they use a small part of their range, stretched."""
+    if limits is None or limits == FULL_RANGE:
+        return images
+    log.info(f"data.range: values {limits[0]:g} to {limits[1]:g} are stretched to all of the range")
+    monitor = None if images.monitor is None else stretched(images.monitor, limits)
+    return dataclasses.replace(images, source=stretched(images.source, limits), monitor=monitor)
 
 
 def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:

@@ -197,6 +197,8 @@ def _learned(last: Health, start: Health | None, words: str) -> Verdict:
 def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Reading, started: bool) -> Verdict:
     """The verdict where labels are known: what training changed, by McNemar's test on the same images.
 
+    Where groups are held apart, it is the test on the change of each group that answers.
+
     Args:
         verdict: from the measures; a collapse or a divergence stands, whatever the labels say.
         after: of the trained encoder.
@@ -204,10 +206,12 @@ def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Readi
         pixels: of no encoder at all.
         started: whether the run began with weights that had been trained.
     """
-    pairs = Pairs.of(before.correct, after.correct)
+    pairs = after.pairs_since(before)
     low, high = (100 * end for end in pairs.interval)
     kept = "the start weights" if started else "the same network untrained"
     votes = f"{after.queries} images" if after.bank < after.queries else f"{after.queries} images, {after.bank} vote"
+    if after.groups is not None:
+        votes += f", {len(set(after.groups.tolist()))} groups held apart"
     figures = (
         f"20-NN accuracy {after.accuracy:.1%} ({votes}); {kept} {before.accuracy:.1%}, bare pixels "
         f"{pixels.accuracy:.1%}: {100 * pairs.gain:+.1f} points ({low:+.1f} to {high:+.1f})"
@@ -222,7 +226,7 @@ def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Readi
         return Verdict("cannot tell", f"Cannot tell: {words}; {figures}.", "Monitor images that training never sees.")
     word = _word(pairs, started)
     said = "Learned, and worth it" if word == "learned" else word.capitalize()
-    below = Pairs.of(pixels.correct, after.correct)
+    below = after.pairs_since(pixels)
     if below.p < SIGNIFICANT and below.gain < 0:
         said = word.capitalize()
         figures += ", still less than bare pixels"

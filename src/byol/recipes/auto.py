@@ -7,7 +7,7 @@ import re
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
-from byol.config.run import LoggingConfig, PretrainConfig
+from byol.config.run import DataConfig, LoggingConfig, PretrainConfig
 from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
@@ -20,9 +20,11 @@ from byol.recipes.small import small_on_cpu, small_views
 
 def auto(facts: Facts) -> Plan:
     """Look at the images and the machine, choose, and say why."""
-    seen, given, asked = facts.survey, facts.given, facts.values
+    given, asked = facts.given, facts.values
     on_gpu = facts.device == "cuda"
     reasons: list[str] = []
+    limits = asked.data.range if "data__range" in given else _used_range(facts.survey, reasons)
+    seen = facts.survey if limits is None else facts.survey.stretched(limits)
 
     def choose(name: str, value: object, why: str) -> object:
         if name in given:
@@ -61,12 +63,32 @@ def auto(facts: Facts) -> Plan:
         batch_size=batch_size,
         epochs=epochs,
         method=method,
+        data=DataConfig(range=limits),
         optim=optim,
         augment=augment,
         logging=LoggingConfig(health_every=max(10, min(200, steps // 20))),
     )
     budget = None if on_gpu or "epochs" in given else 30.0
     return Plan(config, tuple(reasons), budget)
+
+
+NARROW = 0.5
+"""Share of the range below which images are stretched: 8-bit photographs use 0.9 and more of theirs."""
+LEAST_LEVELS = 16
+"""Values that 16 bits must tell apart within it; what is narrower is all of one shade."""
+
+
+def _used_range(seen: Survey, reasons: list[str]) -> tuple[float, float] | None:
+    """The values that are stretched to [0, 1], where the images use a small part of it."""
+    low, high = float(f"{seen.low:.3g}"), min(1.0, float(f"{seen.high:.3g}"))
+    least = LEAST_LEVELS / (255 if seen.depth == "8-bit" else 65535)
+    if not least < high - low < NARROW:
+        return None
+    reasons.append(
+        f"data range {low:g} to {high:g}, which become 0 and 1: all but a thousandth of the values at either end are "
+        f"there, {high - low:.2g} of the range; brightness and solarizing then act on what the images use"
+    )
+    return low, high
 
 
 SMALLER_VIEWS = 3

@@ -30,9 +30,13 @@ class Source(ABC):
     channels: int
     """The number of channels that every image is delivered with."""
     labels: list[int] | None
-    """One per image, or None."""
+    """One per image, or None. With a labels file, -1 where an image has none."""
     classes: list[str] | None
     """The name of each label, or None where labels are bare numbers."""
+    labels_from: str = ""
+    """What the labels were read from, in words for messages; empty where that goes without saying."""
+    groups: list[int] | None = None
+    """The patient, plate or site that each image is from, or None; -1 where it is not known."""
     remark: str = ""
     """What is unusual about the images as a whole, for messages about the data or about missing labels."""
 

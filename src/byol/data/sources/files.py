@@ -12,7 +12,11 @@ from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import UnreachableImage, UserError
 
-__all__ = ["FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
+__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
+
+
+FOLDER_NAMES = "folder names"
+"""`Source.labels_from` where each sub-folder is a class."""
 
 
 class FileSource(Source):
@@ -43,6 +47,11 @@ class FileSource(Source):
         self._root = os.path.abspath(root)  # noqa: PTH100  (a run that is resumed elsewhere must find the same names)
         self._paths = paths
         self.channels = self._own_channels() if channels is None else channels
+
+    @property
+    def root(self) -> str:
+        """The folder that the images' paths are relative to."""
+        return self._root
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -105,6 +114,7 @@ class FolderSource(FileSource):
         labels, classes = _folder_labels(root, paths)
         super().__init__(str(folder), root, paths, labels, classes, channels)
         self.remark = "" if labels else _strays(paths)
+        self.labels_from = FOLDER_NAMES if labels else ""
 
 
 def _walk(root: Path) -> tuple[list[str], Counter[str]]:
@@ -207,6 +217,7 @@ class ListSource(FileSource):
             )
         labels, classes = named_labels([label for _, label in lines]) if lines[0][1] is not None else (None, None)
         super().__init__(str(file), root, paths, labels, classes, channels)
+        self.labels_from = "the list" if labels else ""
 
 
 def _list_lines(file: str | Path) -> list[tuple[str, str | None]]:

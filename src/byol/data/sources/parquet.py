@@ -71,6 +71,7 @@ class ParquetSource(Source):
         if label is not None:
             values = [value for table in tables for value in _label_values(table.column(label))]
             self.labels, self.classes = _labels(values, features[label].names if label in features else None)
+            self.labels_from = f"the column {label!r}" if self.labels else ""
         self.channels = self._own_channels() if channels is None else channels
 
     def __len__(self) -> int:

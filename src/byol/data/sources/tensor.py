@@ -22,6 +22,7 @@ class TensorSource(Source):
         labels: one per image, or None.
         classes: the name of each label, or None.
         name: for messages.
+        groups: the patient, plate or site of each image, or None; see `Source.groups`.
 
     Raises:
         UserError: another shape or range, or another number of labels than images.
@@ -33,6 +34,7 @@ class TensorSource(Source):
         labels: Sequence[int] | None = None,
         classes: list[str] | None = None,
         name: str = "tensor",
+        groups: Sequence[int] | None = None,
     ) -> None:
         if images.ndim != 4 or images.numel() == 0:
             raise UserError(f"images of shape {tuple(images.shape)} were given; give (N, C, H, W), none of them 0.")
@@ -42,13 +44,15 @@ class TensorSource(Source):
                 raise UserError(f"images with values from {low:g} to {high:g} were given; scale them to [0, 1].")
         elif images.dtype != torch.uint8:
             raise UserError(f"images of {images.dtype} were given; give torch.uint8, or floats in [0, 1].")
-        if labels is not None and len(labels) != len(images):
-            raise UserError(f"{len(labels)} labels were given for {len(images)} images; give one per image.")
+        for what, given in (("labels", labels), ("groups", groups)):
+            if given is not None and len(given) != len(images):
+                raise UserError(f"{len(given)} {what} were given for {len(images)} images; give one per image.")
         self.name = name
         self.images = images.float() if images.is_floating_point() else images
         self.channels = images.shape[1]
         self.labels = None if labels is None else [int(label) for label in labels]
         self.classes = classes
+        self.groups = None if groups is None else [int(group) for group in groups]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,10 +79,12 @@ class TensorSource(Source):
         else:
             images = self.images[torch.tensor(chosen, dtype=torch.long, device=self.images.device)]
         labels = None if self.labels is None else [self.labels[index] for index in chosen]
-        return TensorSource(images, labels, self.classes, self.name)
+        groups = None if self.groups is None else [self.groups[index] for index in chosen]
+        return TensorSource(images, labels, self.classes, self.name, groups)
 
     def fingerprint(self) -> str:
         # There are no names and no file sizes here, so the pixels themselves count.
         pixels = self.images.detach().cpu().contiguous().numpy().tobytes()
         kind = f"{tuple(self.images.shape)} {self.images.dtype}"
-        return digest([kind, pixels, label_digest(self.labels, self.classes)])
+        told = [] if self.groups is None else [label_digest(self.groups, None)]
+        return digest([kind, pixels, label_digest(self.labels, self.classes), *told])

@@ -1,0 +1,188 @@
+"""Where the labels and groups of a run's images come from: the data itself, or what the user says instead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from byol.data.group_names import look_like_groups
+from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
+from byol.data.sources.base import Source
+from byol.data.sources.class_names import named_labels
+from byol.data.sources.files import FOLDER_NAMES
+from byol.data.sources.relabeled import Labels, relabeled
+from byol.errors import UserError
+
+FOLDERS = "folders"
+"""The value of --groups that takes the folder names for groups."""
+NAMES_SHOWN = 5
+"""Names of classes or groups that a run prints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeling:
+    """What the user says of labels and groups, instead of what the data has."""
+
+    labels: str | Path | None = None
+    """A CSV file of path and label."""
+    groups: str | Path | None = None
+    """A CSV file of path and group, or "folders"."""
+    unlabeled: bool = False
+    """Whether the data's own labels are none."""
+
+    def __post_init__(self) -> None:
+        if self.unlabeled and self.labels is not None:
+            raise UserError("--labels and --unlabeled contradict each other; give one of them.")
+
+    @property
+    def by_folders(self) -> bool:
+        """Whether the folder names are groups."""
+        return str(self.groups) == FOLDERS
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """The images of a run with the labels and groups that count."""
+
+    source: Source
+    monitor: Source | None
+    notes: tuple[str, ...] = ()
+    """What the run says of them, in sentences."""
+    remark: str = ""
+    """What the user should think about, or nothing."""
+
+
+def label_images(data: Source, monitor: Source | None, labeling: Labeling) -> LabeledImages:
+    """Put the labels and groups that the user gave in place of those of the data.
+
+    Raises:
+        UserError: a file that cannot be read or names none of the images, or groups without labels.
+    """
+    found, watched = Labels.of(data), None if monitor is None else Labels.of(monitor)
+    said: list[str] = []
+    if labeling.groups is not None:
+        found, watched = _grouped(data, monitor, labeling.groups, found, watched)
+    if labeling.unlabeled:
+        found = replace(found, labels=None, classes=None, labels_from="")
+    if labeling.labels is not None:
+        found, watched = _from_file(data, monitor, labeling.labels, found, watched)
+    elif watched is not None and _overruled(found, watched):
+        said.append(
+            f"labels: those of {monitor.name if monitor else ''} count; the folder names of {data.name} share none"
+        )
+        found = replace(found, labels=None, classes=None, labels_from="")
+    if labeling.groups is not None and found.labels is None and watched is None:
+        raise UserError(
+            "--groups holds groups apart where labels are read, but there are no labels: give --labels or --monitor "
+            "too, or leave --groups out."
+        )
+    said += [_labels_in_words(found)] if found.labels is not None else []
+    said += [_groups_in_words(found, labeling)] if found.groups is not None else []
+    return LabeledImages(
+        data if found == Labels.of(data) else relabeled(data, found),
+        monitor if monitor is None or watched is None or watched == Labels.of(monitor) else relabeled(monitor, watched),
+        tuple(said),
+        _remark(found),
+    )
+
+
+def _from_file(
+    data: Source, monitor: Source | None, file: str | Path, found: Labels, watched: Labels | None
+) -> tuple[Labels, Labels | None]:
+    """The labels of a file, for the images to train on and for those of the monitor that it names."""
+    table = LabelFile.read(file, LABEL_COLUMNS)
+    _, classes = named_labels(list(table.rows.values()))
+    if len(classes) < 2:
+        raise UserError(f"{str(file)!r} has one label, {classes[0]!r}, but a reading needs two classes or more.")
+    numbers = {name: number for number, name in enumerate(classes)}
+    of_data = table.values(data)
+    if not any(value is not None for value in of_data):
+        raise table.unknown(data)
+
+    def labeled(before: Labels, values: Sequence[str | None]) -> Labels:
+        return replace(before, labels=_numbered(values, numbers), classes=classes, labels_from=table.path.name)
+
+    found = labeled(found, of_data)
+    if monitor is not None and watched is not None:
+        of_monitor = _values_or_none(table, monitor)
+        if of_monitor is not None:
+            watched = labeled(watched, of_monitor)
+    return found, watched
+
+
+def _grouped(
+    data: Source, monitor: Source | None, groups: str | Path, found: Labels, watched: Labels | None
+) -> tuple[Labels, Labels | None]:
+    """The groups of the images to train on, and of those of the monitor that the file names."""
+    if str(groups) == FOLDERS:
+        if found.labels is None or found.labels_from != FOLDER_NAMES:
+            raise UserError(
+                "--groups folders needs a sub-folder per group, two or more with all images in them, but "
+                f"{data.name!r} has none; give a CSV file of path and group."
+            )
+        return replace(found, labels=None, classes=None, labels_from="", groups=found.labels), watched
+    table = LabelFile.read(groups, GROUP_COLUMNS)
+    names = sorted(set(table.rows.values()))
+    if len(names) < 2:
+        raise UserError(f"{str(groups)!r} has one group, {names[0]!r}; give two or more, or leave --groups out.")
+    numbers = {name: number for number, name in enumerate(names)}
+    of_data = table.values(data)
+    if not any(value is not None for value in of_data):
+        raise table.unknown(data)
+    found = replace(found, groups=_numbered(of_data, numbers))
+    if monitor is not None and watched is not None:
+        of_monitor = _values_or_none(table, monitor)
+        if of_monitor is not None:
+            watched = replace(watched, groups=_numbered(of_monitor, numbers))
+    return found, watched
+
+
+def _values_or_none(table: LabelFile, monitor: Source) -> list[str | None] | None:
+    """What a file says of the images of the monitor, or None where it names none of them."""
+    try:
+        values = table.values(monitor)
+    except UserError:  # no files: they have labels of their own
+        return None
+    return values if any(value is not None for value in values) else None
+
+
+def _numbered(values: Sequence[str | None], numbers: dict[str, int]) -> list[int]:
+    return [-1 if value is None else numbers[value] for value in values]
+
+
+def _overruled(found: Labels, watched: Labels) -> bool:
+    """Whether the folder names of the data are something else than the classes of the monitor."""
+    if found.labels_from != FOLDER_NAMES or not found.classes or not watched.classes:
+        return False
+    return not set(found.classes) & set(watched.classes)
+
+
+def _labels_in_words(found: Labels) -> str:
+    assert found.labels is not None
+    present = sorted(set(found.labels) - {-1})
+    names = f": {_some([found.classes[number] for number in present])}" if found.classes is not None else ""
+    labeled = sum(label >= 0 for label in found.labels)
+    some = "" if labeled == len(found.labels) else f"; {labeled} of {len(found.labels)} images have one"
+    origin = f" from {found.labels_from}" if found.labels_from else ""
+    return f"labels: {len(present)} classes{origin}{names}{some}"
+
+
+def _groups_in_words(found: Labels, labeling: Labeling) -> str:
+    assert found.groups is not None
+    known = sum(group >= 0 for group in found.groups)
+    origin = FOLDER_NAMES if labeling.by_folders else Path(str(labeling.groups)).name
+    some = "" if known == len(found.groups) else f"; {known} of {len(found.groups)} images have one"
+    return f"groups: {len(set(found.groups) - {-1})} from {origin}{some}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+
+
+def _remark(found: Labels) -> str:
+    if found.groups is not None or found.labels_from != FOLDER_NAMES or not look_like_groups(found.classes or []):
+        return ""
+    return (
+        "The folder names look like patients or plates rather than classes: the reading then measures the batch "
+        "effect; give --labels, --unlabeled or --groups."
+    )

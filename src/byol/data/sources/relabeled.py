@@ -1,0 +1,62 @@
+"""Images with other labels than their storage has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from byol.data.formats.header import Header
+from byol.data.sources.base import Source
+from byol.data.sources.digest import digest, label_digest
+from byol.data.sources.tensor import TensorSource
+
+__all__ = ["Labels", "relabeled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Labels and groups of the images of a source; see `Source`."""
+
+    labels: list[int] | None = None
+    classes: list[str] | None = None
+    labels_from: str = ""
+    groups: list[int] | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> "Labels":
+        """Those that a source has."""
+        return cls(labels=source.labels, classes=source.classes, labels_from=source.labels_from, groups=source.groups)
+
+
+def relabeled(source: Source, labels: Labels) -> Source:
+    """The same images with these labels and groups, and no others."""
+    if isinstance(source, TensorSource):  # stays one: images in memory are trained on as they are
+        return TensorSource(source.images, labels.labels, labels.classes, source.name, labels.groups)
+    return _Relabeled(source, labels)
+
+
+class _Relabeled(Source):
+    def __init__(self, base: Source, labels: Labels) -> None:
+        self._base = base
+        self.name, self.channels, self.remark = base.name, base.channels, base.remark
+        self.labels, self.classes, self.labels_from = labels.labels, labels.classes, labels.labels_from
+        self.groups = labels.groups
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+    def read(self, index: int) -> bytes:
+        return self._base.read(index)
+
+    def where(self, index: int) -> str:
+        return self._base.where(index)
+
+    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
+        return self._base.image(index, shrink_to)
+
+    def header(self, index: int) -> Header:
+        return self._base.header(index)
+
+    def fingerprint(self) -> str:
+        parts: Sequence[bytes] = [label_digest(self.labels, self.classes), label_digest(self.groups, None)]
+        return digest([self._base.fingerprint(), *parts])
