@@ -110,12 +110,12 @@ def _with_train(data: DataSet, rows: torch.Tensor) -> DataSet:
     assert data.train.labels is not None
     labels = [data.train.labels[row] for row in rows.tolist()]
     train = TensorSource(data.train.images[rows], labels, data.train.classes)
-    return DataSet(data.name, train, data.monitor, data.test, data.aside)
+    return DataSet(data.name, train, data.monitor, data.test)
 
 
 def _one_image(data: DataSet) -> DataSet:
     same = TensorSource(data.train.images[:1].repeat(len(data.train), 1, 1, 1))
-    return DataSet(data.name, same, data.monitor, data.test, data.aside)
+    return DataSet(data.name, same, data.monitor, data.test)
 
 
 def _copies(data: DataSet) -> DataSet:
@@ -129,7 +129,7 @@ def _few(data: DataSet, count: int) -> DataSet:
 def _few_queries(data: DataSet) -> DataSet:
     assert data.monitor.labels is not None
     few = TensorSource(data.monitor.images[:30], data.monitor.labels[:30], data.monitor.classes)
-    return DataSet(data.name, data.train, few, data.test, data.aside)
+    return DataSet(data.name, data.train, few, data.test)
 
 
 def _shuffled_labels(data: DataSet) -> DataSet:
@@ -138,11 +138,11 @@ def _shuffled_labels(data: DataSet) -> DataSet:
         order = torch.randperm(len(source), generator=generator_of("shuffled labels")).tolist()
         return TensorSource(source.images, [source.labels[row] for row in order], source.classes)
 
-    return DataSet(data.name, shuffled(data.train), shuffled(data.monitor), shuffled(data.test), data.aside)
+    return DataSet(data.name, shuffled(data.train), shuffled(data.monitor), shuffled(data.test))
 
 
 def _leak(data: DataSet) -> DataSet:
     assert data.train.labels is not None
     count = len(data.monitor)
     copies = TensorSource(data.train.images[:count].clone(), data.train.labels[:count], data.train.classes)
-    return DataSet(data.name, data.train, copies, data.test, data.aside)
+    return DataSet(data.name, data.train, copies, data.test)

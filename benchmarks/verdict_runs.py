@@ -49,7 +49,7 @@ def run_case(case: Case, whole: DataSet, starts: Mapping[str, Path], runs: Path)
         settings["encoder__weights"] = str(starts[case.starts_from])
     updates = max(1, round(settings["epochs"] * len(data.train) / settings["batch_size"]))
     every = max(1, updates // LOOKS)
-    line: dict[str, Any] = {"set": whole.name, "aside": whole.aside, "case": case.name, "seed": case.seed}
+    line: dict[str, Any] = {"set": whole.name, "case": case.name, "seed": case.seed}
     line["folder"] = folder.name
     try:
         outcome = byol.pretrain(

@@ -18,13 +18,13 @@ from byol.runtime.checkpoint import write_atomically
 from byol.runtime.device import choose_device, make_ready
 from results_file import RESULTS, Row, show, write
 from verdict_cases import cases
-from verdict_data import DATA_SETS
+from verdict_data import DATA_SETS, SET_ASIDE
 from verdict_runs import run_case
 from verdict_score import Line, rates, table
 
 RUNS, TABLE = "verdict-runs.jsonl", "verdict-table.txt"
-PARTS = {"rules chosen on": False, "set aside": True}
-"""Group of the results, and whether its data sets were set aside."""
+PARTS = {"rules chosen on": [name for name in DATA_SETS if name not in SET_ASIDE], "set aside": list(SET_ASIDE)}
+"""Groups of the results, and their data sets."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
             run_set(name, options.cases, options.out / RUNS)
         return
     lines = read(options.out / RUNS)
-    rows = [row for group, aside in PARTS.items() for row in rows_of(group, [x for x in lines if x["aside"] == aside])]
+    rows = [row for group, sets in PARTS.items() for row in rows_of(group, [x for x in lines if x["set"] in sets])]
     for row in rows:
         show(row)
     write_atomically(options.out / TABLE, table(lines))
@@ -74,7 +74,7 @@ def run_set(name: str, wanted: list[str], file: Path) -> None:
                 starts[case.name] = Path(folder) / line["folder"]
             if (name, case.name, case.seed) not in done:
                 with file.open("a") as stream:
-                    stream.write(json.dumps(line) + "\n")
+                    stream.write(json.dumps(line, separators=(",", ":")) + "\n")
             print(f"{name}: {case.name}, seed {case.seed}: {time.perf_counter() - began:.0f} s", flush=True)
 
 

@@ -18,6 +18,7 @@ from byol.pretraining.verdict import (
     COLLAPSED_SPREAD,
     LEARNED,
     LEARNED_LITTLE,
+    LEARNED_MATCH,
     SHRUNKEN_RANK,
     Course,
     Verdict,
@@ -54,7 +55,24 @@ def test_learned() -> None:
     [(LEARNED + 0.01, "learned"), (LEARNED - 0.01, "learned little"), (LEARNED_LITTLE - 0.01, "cannot tell")],
 )
 def test_how_much_farther_views_stand_out(gain: float, word: str) -> None:
-    assert said(look(separation=1 + gain, agreement=0.7)).word == word
+    assert said(look(separation=1 + gain, match=0.2, agreement=0.7)).word == word
+
+
+@pytest.mark.parametrize(
+    ("match", "images", "word"),
+    [
+        (0.06 + LEARNED_MATCH + 0.005, 256, "learned"),
+        (0.06 + LEARNED_MATCH - 0.005, 256, "learned little"),
+        (0.06 + LEARNED_MATCH + 0.005, 100, "cannot tell"),  # 8 points, and a standard error of 4.2
+        (0.09, 256, "cannot tell"),  # 3 points, and a standard error of 2.3
+        (0.06, 256, "cannot tell"),
+        (0.04, 256, "cannot tell"),
+    ],
+)
+def test_more_views_find_their_own_image_than_chance_explains(match: float, images: int, word: str) -> None:
+    """On digits, and on tiles of streets, views stood out much farther in runs that were worth no more."""
+    start, last = look(chance=1 / images), look(chance=1 / images, match=match, separation=1.6, agreement=0.7)
+    assert said(last, start=start).word == word
 
 
 def test_one_update_or_a_rate_of_nothing_is_no_learning() -> None:
@@ -88,6 +106,24 @@ def test_a_slow_collapse_is_seen_before_it_is_complete() -> None:
     verdict = said(GOOD, shrinking, shrinking, start=look(spread=0.79, rank=85, separation=1.24))
     assert (verdict.word, verdict.stops, verdict.failed) == ("collapsing", False, True)
     assert shrinking.spread > COLLAPSED_SPREAD
+
+
+@pytest.mark.parametrize(
+    ("changes", "collapsing"),
+    [
+        ({"spread": 0.47, "agreement": 0.85, "separation": 0.98}, True),  # 0.59 of the first spread
+        ({"spread": 0.47, "agreement": 0.85, "separation": 1.02}, False),  # views gained by it
+        ({"spread": 0.49, "agreement": 0.85, "separation": 0.98}, False),
+        ({"spread": 0.63, "agreement": 0.75, "separation": 0.58}, True),  # 0.79 of the first
+        ({"spread": 0.63, "agreement": 0.75, "separation": 0.62}, False),
+        ({"spread": 0.65, "agreement": 0.75, "separation": 0.58}, False),
+        ({"spread": 0.35, "agreement": 0.95, "separation": 1.3}, True),  # 0.44 of the first, and all views alike
+        ({"spread": 0.35, "agreement": 0.85, "separation": 1.3}, False),
+    ],
+)
+def test_projections_that_come_together_in_part(changes: dict[str, float], collapsing: bool) -> None:
+    last = look(**changes)
+    assert (said(last, last).word == "collapsing") == collapsing
 
 
 def test_a_representation_of_few_directions_collapses() -> None:

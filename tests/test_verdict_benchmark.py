@@ -26,7 +26,7 @@ def line(case: str, gained: int, lost: int, **looks: list[float]) -> dict[str, A
     """A run of which both classifiers, and the readings, have gained and lost so many of 1,000 answers."""
     judged = {"before": 0.4, "after": 0.4 + (gained - lost) / 1000, "gained": gained, "lost": lost}
     return {
-        **{"set": "toy", "aside": False, "case": case, "seed": 0, "looks": LOOKS | looks},
+        **{"set": "toy", "case": case, "seed": 0, "looks": LOOKS | looks},
         **{"losses": [1.0, 0.9], "gradient_norms": [1.0, 1.0]},
         "readings": {"sample_images": 1000, "start": 0.4, "pixels": 0.2, "gained": gained, "lost": lost},
         "truth": {"finite": True, "queries": 1000, "knn": judged, "linear": judged},

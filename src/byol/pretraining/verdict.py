@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from byol.evals.paired import Pairs
+from byol.evals.paired import CLEAR, Pairs
 from byol.methods.base import Method
 from byol.pretraining.health import Health
 from byol.pretraining.monitor import Reading
@@ -34,15 +34,17 @@ SHRUNKEN_SPREAD = 0.45
 """Share of the first spread below which projections are collapsing, where views agree as follows."""
 CLOSE_AGREEMENT = 0.9
 """Mean cosine of two views that, with so small a spread, views of any two images have."""
-SHRINKING_SPREAD, SHRINKING_SEPARATION = 0.62, 0.6
-"""Shares of the first spread and separation below both of which projections are collapsing, however views agree."""
+MERGING_SPREAD = 0.6
+"""Share of the first spread below which they are, where views stand out no farther than they did at first."""
+SHRINKING_SPREAD, SHRINKING_SEPARATION = 0.8, 0.6
+"""Shares of the first spread and separation below both of which they are, however views agree."""
 SHRUNKEN_RANK = 0.15
 """Share of the first effective rank below which the representation is collapsing to a few directions."""
-LEARNED = 0.25
-"""How much farther views stand out from those of other images than before training (`Health.separation`), from which a
-run has learned."""
+LEARNED, LEARNED_MATCH = 0.25, 0.075
+"""How much farther views stand out from those of other images than before training (`Health.separation`), and how many
+more of them find their own image, from both of which a run has learned."""
 LEARNED_LITTLE = 0.12
-"""The same, for having learned a little."""
+"""How much farther views stand out where a run has learned a little, if more of them find their own image."""
 LOST = 0.8
 """Share of the first separation below which a run has learned nothing that survives augmentation."""
 STILL = 0.02
@@ -174,10 +176,11 @@ def _learned(last: Health, start: Health | None, words: str) -> Verdict:
             f"Cannot tell: before training, views of one image are hardly more alike than those of others; {words}.",
             f"See whether the images differ, or are copies of few (byol views). {LABELS_TELL}",
         )
-    gain = last.separation - start.separation
-    if gain >= LEARNED and last.match >= start.match:
+    gain, more = last.separation - start.separation, last.match - start.match
+    clear = more > CLEAR * _match_error(last, start)
+    if clear and gain >= LEARNED and more >= LEARNED_MATCH:
         return Verdict("learned", f"Learned, as far as views tell: {words}.", LABELS_TELL)
-    if gain >= LEARNED_LITTLE:
+    if clear and gain >= LEARNED_LITTLE:
         return Verdict(
             "learned little",
             f"Learned little, as far as views tell: {words}.",
@@ -192,6 +195,11 @@ def _learned(last: Health, start: Health | None, words: str) -> Verdict:
             "images.",
         )
     return Verdict("cannot tell", f"Cannot tell whether it learned, from views alone: {words}.", LABELS_TELL)
+
+
+def _match_error(last: Health, start: Health) -> float:
+    """Standard error of the change of the share of views that find their own image."""
+    return math.sqrt(sum(look.match * (1 - look.match) * look.chance for look in (last, start)))
 
 
 def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Reading, started: bool) -> Verdict:
@@ -285,5 +293,6 @@ def _collapsed(h: Health) -> bool:
 
 def _collapsing(h: Health, first: Health) -> bool:
     alike = h.spread < SHRUNKEN_SPREAD * first.spread and h.agreement > CLOSE_AGREEMENT
-    less = h.spread < SHRINKING_SPREAD * first.spread and h.separation < SHRINKING_SEPARATION * first.separation
-    return _collapsed(h) or alike or less or h.rank < SHRUNKEN_RANK * first.rank
+    merging = h.spread < MERGING_SPREAD * first.spread and h.separation <= first.separation
+    shrinking = h.spread < SHRINKING_SPREAD * first.spread and h.separation < SHRINKING_SEPARATION * first.separation
+    return _collapsed(h) or alike or merging or shrinking or h.rank < SHRUNKEN_RANK * first.rank
