@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 from byol.cli.main import main
 from byol.cli.pretrain import Pretrain
@@ -226,6 +227,23 @@ def test_help_tells_every_flat_flag_and_section(capsys: pytest.CaptureFixture[st
         "encoder.width",
     ]:
         assert f"--{name}" in out, name
+
+
+def test_torchrun_leaves_every_flag_to_us(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its parser also reads what comes after the module, and refuses what could be short for two flags of its own."""
+    _, out, _ = run(capsys, "pretrain", "--help")
+    names = set(re.findall(r"--[a-z][a-z-]+(?=[ ,])", out))
+    assert {"--monitor", "--monitor-data", "--out", "--recipe"} <= names
+    taken = []
+    for name in sorted(names):
+        try:
+            parsed = get_args_parser().parse_args(["-m", "byol", "pretrain", "photos", name, "x"])
+        except SystemExit:
+            taken.append(name)
+        else:
+            assert parsed.training_script_args == ["pretrain", "photos", name, "x"]
+    assert set(taken) <= {"--monitor"}, "Python 3.12.7 and later take none"
+    assert run(capsys, "pretrain", "photos", "--monitor-data", "/nowhere")[0] == 2
 
 
 @pytest.mark.parametrize(

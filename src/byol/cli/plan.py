@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from byol.cli.parse import given
 from byol.cli.settings import LabelFlags, RunFlags, parse_run
@@ -22,7 +22,9 @@ class Plan(RunFlags, LabelFlags):
     """As for pretrain."""
     budget: Annotated[str | None, given("TIME", "none; half an hour for auto on a processor")] = None
     """As for pretrain."""
-    monitor: Annotated[str | None, given("DATA", "a held-out part of labeled DATA")] = None
+    monitor: Annotated[
+        str | None, arg(aliases=["--monitor-data"]), given("DATA", "a held-out part of labeled DATA")
+    ] = None
     """As for pretrain."""
 
 
