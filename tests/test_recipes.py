@@ -280,3 +280,10 @@ def test_facts_with_a_number_of_epochs() -> None:
     assert (short.settings, short.hurried, short.values.epochs) == ({"seed": 3, "epochs": 1.5}, True, 1.5)
     assert short.given == {"seed", "epochs"}
     assert (facts.given, facts.hurried) == ({"seed"}, False)
+
+
+def test_an_average_longer_than_the_run_is_called_that() -> None:
+    facts = Facts(survey=seen(), device="cpu", free_memory=8 << 30)
+    said = " ".join(recipe_named("auto").make(facts.with_epochs(0.005, False)).reasons)
+    assert "tau from 0.97: an average over 33 updates, more than there will be" in said
+    assert "an average over 33 of about" in " ".join(recipe_named("auto").make(facts.with_epochs(5, False)).reasons)

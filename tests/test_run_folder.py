@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,6 +157,28 @@ def test_cutting_metrics_drops_later_and_half_lines(tmp_path: Path) -> None:
     assert path.read_text() == '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.5}\n'
     cut_metrics(path, 0)
     assert path.read_text() == ""
+
+
+def test_a_resumed_run_repeats_no_step_in_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    opened: list[int | None] = []
+
+    class SummaryWriter:
+        def __init__(self, log_dir: str, purge_step: int | None = None) -> None:
+            opened.append(purge_step)
+
+        def add_scalar(self, name: str, value: float, step: int) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    for first in (1, 4):  # killed after step 6, with a checkpoint of step 3
+        cut_metrics(tmp_path / "metrics.jsonl", first - 1)
+        with MetricsWriter(tmp_path, LoggingConfig(tensorboard=True)) as metrics:
+            for step in range(first, 7):
+                metrics.write(step, {"loss": 1.0})
+    assert opened == [None, 4]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])

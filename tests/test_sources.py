@@ -223,6 +223,14 @@ def test_list_with_comments_blanks_and_labels(tmp_path: Path) -> None:
     assert source.labels == [1, 0, 1]
 
 
+def test_a_file_whose_name_begins_like_a_comment_is_in_the_list(tmp_path: Path) -> None:
+    write(tmp_path, "#1.png", "#plates/2.png", "3.png")
+    (tmp_path / "list.txt").write_text("# plates of May\n#1.png\tb\n#plates/2.png\ta\n#4.png\ta\n3.png\tb\n")
+    source = open_source(tmp_path / "list.txt")
+    assert values(source) == [0, 1, 2]
+    assert source.labels == [1, 0, 1]
+
+
 def test_list_labels_that_are_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
     write(tmp_path, "1.png", "2.png", "3.png")
     (tmp_path / "list.txt").write_text("1.png\t10\n2.png\t9\n3.png\t10\n")

@@ -12,6 +12,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.survey import Survey
 from byol.pretraining import budget
+from byol.pretraining.busy import choose_threads
 from byol.pretraining.checks import check
 from byol.pretraining.setup import Images, Run
 from byol.pretraining.state import build_state
@@ -81,6 +82,8 @@ class Planner:
         """
         most_each = budget.in_words(budget.rehearsal_seconds(limit.minutes) / 60)
         log.info(f"measuring how fast this machine trains, for {most_each} at most, again if the plan changes by it")
+        if busy := choose_threads(build_state(run.config, run.data, run.device), run.loader):
+            log.info(busy)
         hurried, calm = False, False
         for left in reversed(range(MEASUREMENTS)):
             epochs, words = _epochs_within(run, limit)

@@ -21,6 +21,7 @@ from byol.encoders.build import parameter_count
 from byol.encoders.file import WEIGHTS, load_encoder
 from byol.errors import UnreachableImage, UserError
 from byol.pretraining import budget as budgets
+from byol.pretraining.busy import threads_kept
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.checks import check
 from byol.pretraining.history import History
@@ -266,6 +267,7 @@ def prepared_run(
     limit = _time_limit(request, planned.plan.budget_minutes, planned.config) if rehearses else None
     with (
         orderly_exit(),
+        threads_kept(),
         _new_folder(request.out, images.source.name, keeps) as folder,
         outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
@@ -281,6 +283,8 @@ def prepared_run(
                 run, reasons = planner.within(run, limit)
         if folder is not None:
             save_plan(folder, _plan_of(run, request, images), machine.describe())
+            if run.bad:  # not before: a run that is refused leaves no list
+                log.info(f"images that were left out are listed in {folder.bad_images}")
         yield run, reasons
 
 

@@ -204,9 +204,8 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         else:
             log.info(f"images: {why}; decoded anew each epoch by {workers} threads")
     if bad:
-        where = f", listed in {folder.bad_images}" if folder is not None else ""
         were = "images could not be read and were" if len(bad) > 1 else "image could not be read and was"
-        log.warning(f"{len(bad)} {were} left out{where}", extra={"style": "yellow"})
+        log.warning(f"{len(bad)} {were} left out", extra={"style": "yellow"})
     check(config, training)
     if isinstance(decoded, Tensor) and bank is training:
         bank = TensorSource(decoded, training.labels, training.classes, training.name, training.groups)

@@ -225,7 +225,10 @@ def _method_reasons(method: BYOLConfig, asked: MethodConfig, steps: int) -> list
     if method.predictor_lr != 1 and hasattr(asked, "predictor_lr"):
         reasons.append(f"the predictor's rate times {method.predictor_lr:g}: short runs learn more (docs/recipes.md)")
     if hasattr(asked, "tau"):
-        average = f"an average over {1 / (1 - method.tau):.0f} of about {steps} updates"
+        memory = 1 / (1 - method.tau)
+        average = f"an average over {memory:.0f} of about {steps} updates"
+        if steps < memory:
+            average = f"an average over {memory:.0f} updates, more than there will be"
         reasons.append(f"tau from {method.tau:g}: {average}, in the presets' proportion")
     return reasons
 

@@ -10,6 +10,8 @@ from byol.config.run import LoggingConfig
 from byol.errors import UserError
 from byol.runtime.checkpoint import write_atomically
 
+METRICS = "metrics.jsonl"
+
 
 class MetricsWriter:
     """Writes the numbers of one run; nothing where there is no folder, as in processes that are not the first."""
@@ -17,7 +19,7 @@ class MetricsWriter:
     def __init__(self, folder: Path | None, config: LoggingConfig, name: str = "") -> None:
         self._tensorboard: Any = _tensorboard(folder) if config.tensorboard and folder else None
         self._wandb: Any = _wandb(name, folder) if config.wandb and folder else None
-        self._file: TextIO | None = None if folder is None else (folder / "metrics.jsonl").open("a")
+        self._file: TextIO | None = None if folder is None else (folder / METRICS).open("a")
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Write one line; numbers that are not finite become null."""
@@ -68,7 +70,9 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("TensorBoard is not installed; run: pip install 'byol[tensorboard]'.") from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    steps = [line["step"] for line in read_metrics(folder / METRICS)]
+    # a resumed run writes again what came after its checkpoint: TensorBoard passes over the first time
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=steps[-1] + 1 if steps else None)
 
 
 def _wandb(name: str, folder: Path) -> Any:

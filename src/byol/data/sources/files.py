@@ -197,7 +197,8 @@ def _strays(paths: list[str]) -> str:
 class ListSource(FileSource):
     """A text file that names one image per line, relative to the file's own folder.
 
-    A label may follow after a tab: on every line, or on none. Blank lines and lines that begin with `#` are skipped.
+    A label may follow after a tab: on every line, or on none. Blank lines are skipped, and lines that begin with `#`
+    unless they name a file.
 
     Raises:
         UserError: the file is no UTF-8 text, names nothing, or most of a sample of its paths do not exist.
@@ -205,7 +206,7 @@ class ListSource(FileSource):
 
     def __init__(self, file: str | Path, channels: int | None = None) -> None:
         root = Path(file).parent
-        lines = _list_lines(file)
+        lines = _list_lines(Path(file))
         paths = [path for path, _ in lines]
         sample = [paths[index] for index in evenly(len(paths), 64)]
         missing = [path for path in sample if not (root / path).is_file()]
@@ -220,20 +221,20 @@ class ListSource(FileSource):
         self.labels_from = "the list" if labels else ""
 
 
-def _list_lines(file: str | Path) -> list[tuple[str, str | None]]:
+def _list_lines(file: Path) -> list[tuple[str, str | None]]:
     """(path, label or None) of every line that names an image."""
     wanted = "give a folder, Parquet files, or a text list with one image path per line"
     try:
-        text = Path(file).read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{str(file)!r} is neither an image list nor Parquet; {wanted}.") from None
     except OSError as error:
         raise UserError(f"{str(file)!r} cannot be read ({error.strerror}); {wanted}.") from error
     found: list[tuple[str, str | None]] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
         path, tab, label = line.partition("\t")
+        if not line.strip() or (line.lstrip().startswith("#") and not (file.parent / path.strip()).is_file()):
+            continue
         found.append((path.strip(), label.strip() if tab else None))
         if (found[-1][1] is None) != (found[0][1] is None):
             raise UserError(

@@ -1,0 +1,75 @@
+"""A busy machine: where others use its cores, fewer threads of PyTorch train faster.
+
+Each operation that PyTorch splits among threads ends when the last of them has done its part. A thread that waits for
+a core because something else runs there holds up all others, so two threads on two busy cores can be more than ten
+times slower than one.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from byol.data.loader import Loader
+from byol.methods.base import Progress
+from byol.pretraining.state import TrainState
+from byol.pretraining.train import TrainStep
+from byol.runtime import device as machine
+from byol.runtime import distributed
+
+
+def load() -> float:
+    """Programs that want a core, as a mean over the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Have as many threads after a `with` as before it."""
+    there = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(there)
+
+
+def choose_threads(state: TrainState, loader: Loader) -> str:
+    """Set as many threads of PyTorch as train fastest where the machine is busy; else leave them as they are.
+
+    Args:
+        state: a state that is thrown away afterwards.
+        loader: of the run.
+
+    Returns:
+        A sentence, or nothing where the number stays.
+    """
+    there, cores, wanted = torch.get_num_threads(), machine.cores(), load()
+    alone = loader.device.type == "cpu" and distributed.world_size() == 1
+    if not alone or there == 1 or wanted <= cores:
+        return ""
+    seconds: dict[int, float] = {}
+    count = 1
+    while count <= there:  # from the fewest on: on a busy machine one update of all threads can take minutes
+        torch.set_num_threads(count)
+        seconds[count] = _seconds_per_update(state, loader)
+        if seconds[count] > min(seconds.values()):
+            break
+        count *= 2
+    fastest = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(fastest)
+    times = ", ".join(f"{each:.2g} s with {n}" for n, each in seconds.items())
+    kept = "thread trains" if fastest == 1 else "threads train"
+    return f"the machine is busy (load {wanted:.1f} on {cores} cores): an update takes {times}, so {fastest} {kept}"
+
+
+def _seconds_per_update(state: TrainState, loader: Loader) -> float:
+    """One update, after one that is not timed."""
+    step, scheduled = TrainStep(state, loader.config), state.method.scheduled(Progress(1, 1))
+    began = 0.0
+    for number, batches in enumerate(loader.batches(0, 2)):
+        if number == 1:
+            began = time.perf_counter()
+        step(batches, 0.0, scheduled)
+    return time.perf_counter() - began

@@ -1,0 +1,83 @@
+"""A busy machine: how many threads train."""
+
+import pytest
+import torch
+
+from byol.config.run import PretrainConfig
+from byol.config.values import replace
+from byol.data.loader import Loader, Storage
+from byol.data.sources.open import TensorSource
+from byol.methods.base import TrainingSet
+from byol.pretraining import busy
+from byol.pretraining.busy import choose_threads, threads_kept
+from byol.pretraining.setup import pipeline_of
+from byol.pretraining.state import TrainState, build_state
+from byol.runtime import device as machine
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def small() -> tuple[TrainState, Loader]:
+    config = PretrainConfig(image_size=16, batch_size=8, epochs=1, device="cpu")
+    config = replace(config, encoder="resnet18", encoder__width=0.125, method__hidden=8, method__output=8)
+    images = torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8)
+    loader = Loader(Storage(TensorSource(images), 1, images), config, pipeline_of(config), CPU)
+    return build_state(config, TrainingSet(32), CPU), loader
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "tried"),
+    [
+        ({1: 1.0, 2: 13.0}, 1, [1, 2]),
+        ({1: 1.0, 2: 0.7, 4: 0.9}, 2, [1, 2, 4]),
+        ({1: 1.0, 2: 0.7, 4: 0.5}, 4, [1, 2, 4]),
+    ],
+)
+def test_a_busy_machine_trains_with_the_threads_that_are_fastest(
+    seconds: dict[int, float],
+    chosen: int,
+    tried: list[int],
+    small: tuple[TrainState, Loader],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def measured(state: TrainState, loader: Loader) -> float:
+        asked.append(torch.get_num_threads())
+        return seconds[asked[-1]]
+
+    monkeypatch.setattr(busy, "load", lambda: 3.9)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(busy, "_seconds_per_update", measured)
+    there = torch.get_num_threads()
+    with threads_kept():
+        torch.set_num_threads(max(seconds))
+        said = choose_threads(*small)
+        assert torch.get_num_threads() == chosen
+    assert torch.get_num_threads() == there
+    assert asked == tried
+    assert "load 3.9 on 2 cores" in said
+    assert f"{seconds[1]:g} s with 1, {seconds[2]:g} s with 2" in said
+    assert f"so {chosen} thread" in said
+
+
+@pytest.mark.parametrize(("load", "threads"), [(1.9, 2), (9.0, 1)])
+def test_others_are_left_as_they_are(
+    load: float, threads: int, small: tuple[TrainState, Loader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(busy, "load", lambda: load)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(busy, "_seconds_per_update", lambda *_: pytest.fail("nothing is measured"))
+    with threads_kept():
+        torch.set_num_threads(threads)
+        assert choose_threads(*small) == ""
+        assert torch.get_num_threads() == threads
+
+
+def test_an_update_is_timed_and_moves_no_weight(small: tuple[TrainState, Loader]) -> None:
+    state, loader = small
+    before = {name: value.clone() for name, value in state.method.named_parameters()}
+    assert 0 < busy._seconds_per_update(state, loader) < 5
+    for name, value in state.method.named_parameters():
+        assert torch.equal(value, before[name]), name
