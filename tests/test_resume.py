@@ -18,8 +18,11 @@ import torch
 import byol
 from byol.cli.main import main
 from byol.data import readable
+from byol.encoders.file import read_encoder
 from byol.errors import UserError
 from byol.pretraining.callbacks import Callbacks
+from byol.pretraining.keep import is_finished
+from byol.pretraining.run_folder import load_plan
 from byol.pretraining.train import TrainStep
 from byol.runtime import checkpoint
 from byol.runtime.metrics import MetricsWriter, read_metrics
@@ -95,7 +98,7 @@ def test_killed_at_a_random_step(
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.communicate()
-    assert not (out / "encoder.safetensors").exists()
+    assert not is_finished(out, load_plan(out)[1])
     byol.resume(out, quiet=True)
     weights, lines = results(out)
     assert lines == untouched[1], f"killed after step {step}"
@@ -134,7 +137,9 @@ def test_a_signal_saves_and_exits_130(
     assert f"interrupted after 7 of 20 updates; go on with: byol pretrain --resume {out}" in said.out
     assert said.err == ""
     assert [path.name for path in (out / "checkpoints").glob("*.json")] == ["step-000000007.json"]
-    assert not (out / "encoder.safetensors").exists()
+    half, card = read_encoder(out)
+    assert card.epochs == pytest.approx(7 / 20 * load_plan(out)[1].config.epochs), "what there is can be used"
+    assert half(torch.zeros(1, 3, 16, 16)).shape == (1, card.features)
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "--resume", str(out)])
     assert ended.value.code in (0, None)

@@ -79,7 +79,7 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     card_path = weights.with_suffix(".json")
     for file, what in ((weights, "the weights"), (card_path, "what must be known to load them")):
         if not file.is_file():
-            hint = " Is the run still training? Its encoder is written at the end." if path.is_dir() else ""
+            hint = " Is the run still training? Its encoder comes with its first checkpoint." if path.is_dir() else ""
             raise UserError(f"There is no {file} ({what}); give a run's folder or its {WEIGHTS}.{hint}")
     card = read_card(card_path)
     encoder = make_encoder(card.encoder)

@@ -22,7 +22,6 @@ from byol.config.values import replace, to_json
 from byol.data.memory import decode_all
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, TensorSource, open_source
-from byol.encoders.file import WEIGHTS
 from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
 from byol.evals import knn, semi, transfer
@@ -35,6 +34,7 @@ from byol.methods.table import method_class
 from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
 from byol.pretraining.health import Health
+from byol.pretraining.keep import is_finished
 from byol.pretraining.run import pretrain, resume
 from byol.pretraining.run_folder import load_plan
 from byol.pretraining.verdict import Course, judge
@@ -166,7 +166,7 @@ def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
             fits = result_config(plan.config) == result_config(config) and plan.fingerprint == source.fingerprint()
         except UserError:
             fits = False
-        if fits and (folder / WEIGHTS).is_file():
+        if fits and is_finished(folder, plan):
             return
         if fits:
             _finish(resume(folder, quiet=True, data=source, monitor=monitor).interrupted)

@@ -17,6 +17,7 @@ from byol.methods.table import method_class
 from byol.pretraining.budget import in_words
 from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
+from byol.pretraining.keep import keep_encoder
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import look_at_start
 from byol.pretraining.state import TrainState
@@ -100,10 +101,12 @@ class Callbacks:
             yield batches
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and the encoder as far as it has come."""
         if self.run.folder is not None:
             tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
             checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, self.history.to_json())
+            if self.state.step < self.total:
+                keep_encoder(self.run, self.state)
         self.saved_at, self.saved_step = time.monotonic(), self.state.step
 
     def _due(self, every: int) -> bool:

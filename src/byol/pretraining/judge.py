@@ -3,11 +3,8 @@
 import logging
 from dataclasses import dataclass
 
-import torch
-
-from byol.encoders.build import feature_count
-from byol.encoders.file import EncoderCard, save_encoder
 from byol.methods.base import Method
+from byol.pretraining.keep import drop_encoder, keep_encoder
 from byol.pretraining.monitor import Monitor, Reading
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
@@ -56,9 +53,10 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
     log.info(found.verdict.sentence, extra={"style": STYLES.get(found.verdict.word, "bold red")})
     if found.verdict.advice:
         log.info(found.verdict.advice)
-    if run.folder is not None and state.step == run.config.total_steps(run.images):
-        encoder = state.method.encoder
-        path = save_encoder(run.folder.path, encoder, _card(run, encoder))  # last: a run that has it is finished
+    drop_encoder(run)  # a run that was stopped leaves none
+    # last: a run that has it is finished
+    path = keep_encoder(run, state) if state.step == run.config.total_steps(run.images) else None
+    if run.folder is not None and path is not None:
         log.info(f"encoder {path}", extra={"style": "bold"})
         log.info(f"in Python: import byol; encoder = byol.load_encoder({str(run.folder.path)!r})")
     return found
@@ -93,15 +91,3 @@ def _read_trained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdic
     )
     said = with_labels(verdict, reading, start, pixels, run.config.encoder.weights is not None)
     return Judgment(said, reading, start, pixels)
-
-
-def _card(run: Run, encoder: torch.nn.Module) -> EncoderCard:
-    config, trained = run.config, run.config.epochs > 0
-    return EncoderCard(
-        encoder=config.trained_encoder(),
-        features=feature_count(encoder),
-        method=config.method.name,
-        epochs=config.epochs,
-        seed=config.seed,
-        images=run.images if trained else 0,
-    )

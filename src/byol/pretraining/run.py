@@ -26,6 +26,7 @@ from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.checks import check
 from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
+from byol.pretraining.keep import is_finished
 from byol.pretraining.memory import memory_explained
 from byol.pretraining.monitor import Reading
 from byol.pretraining.plan_file import (
@@ -169,7 +170,7 @@ def resume(
     ):
         if now is not None and then is None:
             raise UserError(f"The run in {folder.path} was started without {flag}; leave it out.")
-    if (folder.path / WEIGHTS).is_file():
+    if is_finished(folder.path, plan):
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     with _on_device({"device": config.device}) as device, folder.owned() if distributed.is_first() else nullcontext():
