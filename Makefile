@@ -2,17 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow check bench docs clean
 
-$(STAMP): pyproject.toml
+$(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable .
+	touch $(PACKAGE)
+
+$(STAMP): $(PACKAGE)
 	$(BIN)/pip install --quiet --editable '.[dev,docs]'
 	touch $(STAMP)
 
-demo: $(STAMP)  ## train on embedded photographs for two minutes, and see what it bought
+demo: $(PACKAGE)  ## train on embedded photographs for two minutes, and see what it bought
 	$(BIN)/byol demo
 
 test: $(STAMP)  ## the tests, in a few minutes

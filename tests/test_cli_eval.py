@@ -103,6 +103,23 @@ def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors == "byol: byol eval knn needs ENCODER and --test; see byol eval knn --help.\n"
 
 
+def test_several_encoders_are_columns_of_one_table(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = ["--train", copies / "pets" / "train", "--test", copies / "pets" / "test"]
+    alone = []
+    for number, encoder in enumerate((TINY, "pixels@8")):
+        code, _, errors = run(capsys, "eval", "knn", encoder, *parts, "--json", copies / f"{number}.json")
+        assert code == 0, errors
+        alone.append(json.loads((copies / f"{number}.json").read_text()))
+    code, out, errors = run(capsys, "eval", "knn", TINY, "pixels@8", *parts, "--json", copies / "both.json")
+    assert code == 0, errors
+    assert re.search(rf"knn\W+{re.escape(TINY)}\W+pixels@8", out)
+    values = [f"{100 * record['result']['top1_k12']:.2f} %" for record in alone]
+    assert re.search(rf"top1_k12\W+{values[0]}\W+{values[1]}", out)
+    both = json.loads((copies / "both.json").read_text())
+    assert [record["result"] for record in both] == [record["result"] for record in alone]
+    assert [record["encoder"]["name"] for record in both] == [TINY, "pixels@8"]
+
+
 @pytest.mark.parametrize(("name", "words"), [("knn", "the full protocol takes minutes"), ("linear", "give --cached")])
 def test_an_evaluation_without_a_quick_one_says_what_to_do(
     name: str, words: str, capsys: pytest.CaptureFixture[str]

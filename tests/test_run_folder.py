@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from byol.errors import UserError
 from byol.pretraining.run_folder import DRAWS, BadImages, RunFolder, RunPlan, load_plan, new_run_folder, save_plan
 from byol.runtime import device as machine
 from byol.runtime.metrics import MetricsWriter, cut_metrics, read_metrics
+from byol.runtime.program import program
 from conftest import TINY
 
 PLAN = RunPlan(
@@ -273,3 +275,22 @@ def test_one_process_owns_a_run(class_folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     folders = [new_run_folder(None, "photos").path for _ in range(3)]
     assert [str(folder) for folder in folders] == ["runs/photos", "runs/photos-2", "runs/photos-3"]
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "typed"),
+    [
+        ("/usr/bin/byol", "/usr/bin/byol", "byol"),
+        (".venv/bin/byol", None, ".venv/bin/byol"),
+        ("my env/bin/byol", None, "'my env/bin/byol'"),
+        ("/site-packages/byol/__main__.py", None, f"{sys.executable} -m byol"),
+        ("/site-packages/byol/__main__.py", "/usr/bin/byol", "byol"),
+        ("train.py", None, "byol"),  # a script of one's own
+    ],
+)
+def test_commands_that_are_told_can_be_typed(
+    called: str, found: str | None, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    assert program() == typed

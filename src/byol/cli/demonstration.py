@@ -15,6 +15,7 @@ from byol.evals.evaluation import Task
 from byol.pretraining.run import Outcome, pretrain
 from byol.runtime import device as machine
 from byol.runtime.checkpoint import write_atomically
+from byol.runtime.program import program
 
 PER_CLASS = (1, 5, 10)
 """Labels per photograph."""
@@ -43,7 +44,7 @@ def demo(out: str | Path | None = None) -> Outcome:
         f"{five['trained'] - five['untrained']:.0f} points more often than the same network untrained, and "
         f"{five['trained'] - five['pixels']:.0f} points more often than bare pixels."
     )
-    console.print(f"The run is in {outcome.folder}; next: byol pretrain YOUR_FOLDER", style="bold")
+    console.print(f"The run is in {outcome.folder}; next: {program()} pretrain YOUR_FOLDER", style="bold")
     return outcome
 
 

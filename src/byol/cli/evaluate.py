@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from byol.cli.parse import check_place, parse
+from byol.cli.parse import check_place, given, parse
 from byol.config.run import Device
 from byol.errors import UserError
 from byol.evals import registry
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(arguments: list[str]) -> int:
-    """`byol eval NAME ENCODER --train ... --test ...`."""
+    """`byol eval NAME ENCODER [ENCODER ...] --train ... --test ...`."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -38,27 +39,39 @@ def evaluate(arguments: list[str]) -> int:
         raise UserError(f"{name} has no --quick: {evaluation.instead_of_quick}.")
     device, _ = choose_device(command.device)
     check_place(command.json)
-    encoder = open_encoder(command.encoder)
-    sources = command.open(evaluation.open_data, input_channels(encoder))
+    names = [command.encoder, *command.others]
+    encoders = [open_encoder(each) for each in names]
     config = command.adapt(command.config)
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     if command.quick and evaluation.left_out(config):
         console.print(evaluation.left_out(config))
-    began = time.perf_counter()
-    with Bars() as progress:
-        result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)
-    seconds = time.perf_counter() - began
-    for warning in progress.warnings():
-        console.print(warning)
-    table = Table(f"{name} of {command.encoder}", "value")
-    for metric, value in result.items():
-        table.add_row(metric, format_metric(metric, value, evaluation.percent))
-    console.print(table)
+    typed = shlex.join(["byol", "eval", *arguments])
+    results, records = [], []
+    for encoder in encoders:
+        sources = command.open(evaluation.open_data, input_channels(encoder))
+        began = time.perf_counter()
+        with Bars() as progress:
+            result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)
+        origin = Origin(typed, time.perf_counter() - began)
+        for warning in progress.warnings():
+            console.print(warning)
+        results.append(result)
+        records.append(make_record(name, encoder, sources, config, result, origin))
+    console.print(_table(name, names, results, evaluation.percent))
     if command.json is not None:
-        typed = shlex.join(["byol", "eval", *arguments])
-        write_record(Path(command.json), make_record(name, encoder, sources, config, result, Origin(typed, seconds)))
+        write_record(Path(command.json), records[0] if len(records) == 1 else records)
         console.print(f"written to {command.json}")
     return 0
+
+
+def _table(name: str, encoders: Sequence[str], results: Sequence[dict[str, float]], percent: tuple[str, ...]) -> Table:
+    """A line for each metric, and a column for each encoder."""
+    one = len(encoders) == 1
+    table = Table(f"{name} of {encoders[0]}", "value") if one else Table(name, *encoders)
+    for metric in dict.fromkeys(metric for result in results for metric in result):
+        cells = (format_metric(metric, result[metric], percent) if metric in result else "" for result in results)
+        table.add_row(metric, *cells)
+    return table
 
 
 def format_metric(name: str, value: float, percent: tuple[str, ...]) -> str:
@@ -69,7 +82,7 @@ def format_metric(name: str, value: float, percent: tuple[str, ...]) -> str:
 
 
 def _overview() -> str:
-    lines = ["byol eval NAME ENCODER --train DATA --test DATA [--json FILE]", ""]
+    lines = ["byol eval NAME ENCODER [ENCODER ...] --train DATA --test DATA [--json FILE]", ""]
     lines += [f"  {name:13s} {what}" for name, what in registry.descriptions().items()]
     return "\n".join([*lines, "", "ENCODER: a run's folder, an encoder.safetensors, timm:NAME, random:NAME, pixels."])
 
@@ -85,8 +98,10 @@ def _parse(evaluation: "Evaluation", arguments: list[str]) -> Any:
     class Command(_with_metavars(evaluation.data)):  # type: ignore[misc]
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
         """A run's folder, an encoder.safetensors, timm:NAME, random:NAME, or pixels."""
+        others: Annotated[Positional[tuple[str, ...]], given("[ENCODER ...]", "none")] = ()
+        """More of them, for one table of all."""
         json: str | None = None
-        """File for the result, with config, seeds, data and machine."""
+        """File for the result, with config, seeds, data and machine; a list of them for several encoders."""
         device: Device = "auto"
         """Where it runs."""
         quick: bool = False

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ def make_record(
     }
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record atomically.
+def write_record(path: Path, record: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write a record, or a list of them, atomically.
 
     Raises:
         UserError: the disk is full or not writable.

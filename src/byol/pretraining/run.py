@@ -48,6 +48,7 @@ from byol.recipes.presets import Recipe, recipe_named
 from byol.runtime import checkpoint, distributed
 from byol.runtime import device as machine
 from byol.runtime.metrics import cut_metrics
+from byol.runtime.program import program
 from byol.runtime.signals import noted_signals, orderly_exit
 
 log = logging.getLogger(__name__)
@@ -399,7 +400,7 @@ def _finish(run: Run, state: TrainState, history: History) -> Outcome:
 
 def _go_on(run: Run) -> str:
     where = run.folder.path if run.folder is not None else Path()
-    return shlex.join(["byol", "pretrain", "--resume", str(where)])
+    return f"{program()} {shlex.join(['pretrain', '--resume', str(where)])}"
 
 
 def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
