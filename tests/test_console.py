@@ -1,15 +1,18 @@
 """Where a run's words go: log.txt, the terminal, whoever listens to the logger; and that nothing stays behind."""
 
+import io
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import byol
 from byol.pretraining import run as pretraining
-from byol.runtime.console import ROOT, words_to
+from byol.runtime.console import ROOT, ProgressBar, words_to
 from conftest import TINY
 
 log = logging.getLogger("byol.somewhere.deep")
@@ -141,3 +144,15 @@ def test_a_run_that_fails_leaves_the_logger_as_it_was(
     with pytest.raises(RuntimeError, match="a defect"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **TINY)
     assert (ROOT.level, ROOT.handlers) == (before, [listener])
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_bar_shows_both_times_in_full(width: int) -> None:
+    console = Console(width=width, force_terminal=True, file=io.StringIO(), color_system=None)
+    bar = ProgressBar(console)
+    bar.start(8593, 0)
+    bar.advance(1234, "loss 0.543  lr 0.00098  tau 0.9705  1092 img/s")
+    bar.stop()
+    assert isinstance(console.file, io.StringIO)
+    last = console.file.getvalue().split("\r")[-1]
+    assert re.search(r"1234/8593 .*14% \d:\d\d:\d\d left -:--:-- loss 0.543", last)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 ROOT = logging.getLogger("byol")
 
@@ -61,6 +62,11 @@ def _printable(record: logging.LogRecord) -> str:
     return record.getMessage().encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
 
 
+def _whole(width: int) -> Column:
+    """A column that keeps its width where the terminal is narrow."""
+    return Column(no_wrap=True, min_width=width)
+
+
 class ProgressBar:
     """What is done, the time left, and a few numbers; nothing where there is no terminal."""
 
@@ -77,13 +83,13 @@ class ProgressBar:
     def start(self, total: int, done: int) -> None:
         """Show the bar."""
         self._progress = Progress(
-            TextColumn("{task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.completed}/{task.total}", table_column=_whole(9)),
+            BarColumn(bar_width=None, table_column=Column(max_width=24)),
+            TextColumn("{task.percentage:>3.0f}%", table_column=_whole(4)),
+            TimeElapsedColumn(table_column=_whole(7)),
+            TextColumn("left", table_column=_whole(4)),
+            TimeRemainingColumn(table_column=_whole(7)),
+            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             disable=not self._console.is_terminal,
         )
