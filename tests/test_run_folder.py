@@ -285,6 +285,7 @@ def test_one_process_owns_a_run(class_folder: Path, tmp_path: Path, monkeypatch:
         ("my env/bin/byol", None, "'my env/bin/byol'"),
         ("/site-packages/byol/__main__.py", None, f"{sys.executable} -m byol"),
         ("/site-packages/byol/__main__.py", "/usr/bin/byol", "byol"),
+        ("/site-packages/pytest/__main__.py", None, "byol"),
         ("train.py", None, "byol"),  # a script of one's own
     ],
 )

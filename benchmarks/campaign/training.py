@@ -6,7 +6,6 @@ from typing import Any
 
 from byol.pretraining.keep import is_finished
 from byol.pretraining.run import pretrain, resume
-from byol.pretraining.run_folder import load_plan
 from byol.runtime.metrics import read_metrics
 from campaign.unit import Unfinished
 
@@ -17,9 +16,9 @@ def train(folder: Path, data: str, monitor: str, recipe: str, settings: dict[str
     Raises:
         Unfinished: a signal stopped it; its checkpoint is in the folder.
     """
+    if is_finished(folder):
+        return
     if (folder / "config.json").is_file():
-        if is_finished(folder, load_plan(folder)[1]):
-            return
         outcome = resume(folder, quiet=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)  # of a run that never began

@@ -11,7 +11,7 @@ from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
 from byol.config.renamed import current_name
-from byol.config.run import DataConfig, Device, LoggingConfig, Precision
+from byol.config.run import DataConfig, Device, Keep, LoggingConfig, Precision
 from byol.config.views import AugmentConfig
 from byol.errors import UserError, nearest
 
@@ -40,6 +40,8 @@ class RunFlags:
     """Where; auto takes cuda, then mps, then cpu."""
     precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
     """bf16 or float32; auto takes bf16 where it is faster."""
+    keep: Annotated[Keep | None, given("{auto,best,last}", "auto")] = None
+    """The encoder to keep: the last or the best-read one; auto keeps the best of a run that starts from weights."""
     encoder: EncoderSpec = EncoderSpec()
     method: BYOLConfig = BYOLConfig()
     data: DataConfig = DataConfig()
@@ -63,7 +65,7 @@ class LabelFlags:
 FLAT = {
     "encoder_name": "encoder",
     "method_name": "method",
-    **{name: name for name in ("image_size", "batch_size", "epochs", "seed", "device", "precision")},
+    **{name: name for name in ("image_size", "batch_size", "epochs", "seed", "device", "precision", "keep")},
 }
 """From a field of `RunFlags` to the setting that it gives."""
 SECTIONS = ("encoder", "method", "data", "augment", "optim", "logging")

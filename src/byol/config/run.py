@@ -14,6 +14,7 @@ from byol.config.methods import AnyMethodConfig, BYOLConfig
 from byol.config.optim import OptimConfig
 from byol.config.views import AugmentConfig
 
+Keep = Literal["auto", "best", "last"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "float32"]
 
@@ -87,6 +88,9 @@ class PretrainConfig:
     precision: Precision = "auto"
     """Mixed precision (bf16 autocast with float32 weights), or float32 throughout; auto takes bf16 where it is
     faster."""
+    keep: Keep = "auto"
+    """Which encoder is kept where labels are read: the last, or the best-read one, start weights included; auto keeps
+    the best where a run goes on from trained weights."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()

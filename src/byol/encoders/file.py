@@ -37,6 +37,8 @@ class EncoderCard:
     seed: int
     images: int
     """How many it was trained on."""
+    finished: bool = True
+    """Whether the run had ended; False in a run that goes on, which writes one with every checkpoint."""
 
     @property
     def image_size(self) -> int:

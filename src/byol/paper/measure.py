@@ -166,7 +166,7 @@ def _train(config: PretrainConfig, data: Data, folder: Path) -> None:
             fits = result_config(plan.config) == result_config(config) and plan.fingerprint == source.fingerprint()
         except UserError:
             fits = False
-        if fits and is_finished(folder, plan):
+        if fits and is_finished(folder):
             return
         if fits:
             _finish(resume(folder, quiet=True, data=source, monitor=monitor).interrupted)

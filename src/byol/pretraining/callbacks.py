@@ -17,7 +17,7 @@ from byol.methods.table import method_class
 from byol.pretraining.budget import in_words
 from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
-from byol.pretraining.keep import keep_encoder
+from byol.pretraining.keep import Candidate, keep_best, keep_encoder, keeps_best
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import look_at_start
 from byol.pretraining.state import TrainState
@@ -106,7 +106,7 @@ class Callbacks:
             tensors = checkpoint.gather_state(self.state.method, self.state.optimizer)
             checkpoint.save_checkpoint(self.run.folder.checkpoints, self.state.step, tensors, self.history.to_json())
             if self.state.step < self.total:
-                keep_encoder(self.run, self.state)
+                keep_encoder(self.run, Candidate(self.state.method.encoder, self.state.step), finished=False)
         self.saved_at, self.saved_step = time.monotonic(), self.state.step
 
     def _due(self, every: int) -> bool:
@@ -169,6 +169,9 @@ class Callbacks:
                 f"after {self.state.step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of "
                 f"{reading.queries})"
             )
+            if keeps_best(self.run) and (self.history.best is None or reading.accuracy > self.history.best[1]):
+                self.history.best = self.state.step, reading.accuracy
+                keep_best(self.run, self.state.method.encoder)
         if self._due(self.config.health_every):
             self.run.bad.share()
         stopping = bool(self.stopping)

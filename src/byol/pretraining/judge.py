@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from byol.methods.base import Method
-from byol.pretraining.keep import drop_encoder, keep_encoder
+from byol.pretraining.keep import Candidate, best_of, drop_encoder, keep_encoder, keeps_best
 from byol.pretraining.monitor import Monitor, Reading
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
@@ -38,24 +38,28 @@ def judge_untrained(run: Run, method: Method) -> Verdict:
     return untrained(look)
 
 
-def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
+def judge_encoder(run: Run, state: TrainState, verdict: Verdict, best: tuple[int, float] | None = None) -> Judgment:
     """Say whether it worked and whether it was worth it, and write the encoder.
 
     Args:
         run: that has ended.
         state: what training left.
         verdict: from the measures.
+        best: updates after which a sample was read best, and its accuracy, where that encoder was put aside.
     """
-    found = Judgment(verdict)
+    found, kept = Judgment(verdict), Candidate(state.method.encoder, state.step)
     if run.monitor is not None and verdict.word != "diverged":
-        read = _read_untrained if state.step == 0 else _read_trained
-        found = read(run, run.monitor, state, verdict)
+        if state.step == 0:
+            found = _read_untrained(run, run.monitor, state, verdict)
+        else:
+            found, kept = _read_trained(run, run.monitor, _candidates(run, state, best), verdict)
     log.info(found.verdict.sentence, extra={"style": STYLES.get(found.verdict.word, "bold red")})
     if found.verdict.advice:
         log.info(found.verdict.advice)
     drop_encoder(run)  # a run that was stopped leaves none
     # last: a run that has it is finished
-    path = keep_encoder(run, state) if state.step == run.config.total_steps(run.images) else None
+    ended = state.step == run.config.total_steps(run.images)
+    path = keep_encoder(run, kept, finished=True) if ended else None
     if run.folder is not None and path is not None:
         log.info(f"encoder {path}", extra={"style": "bold"})
         log.info(f"in Python: import byol; encoder = byol.load_encoder({str(run.folder.path)!r})")
@@ -71,13 +75,36 @@ def _read_untrained(run: Run, monitor: Monitor, state: TrainState, verdict: Verd
     return Judgment(said, reading, reading, pixels)
 
 
-def _read_trained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdict) -> Judgment:
-    reading = monitor.read(state.method.encoder, full=True)
-    sample = monitor.sample(state.method.encoder, reading)
-    start, pixels = monitor.read(start_encoder_of(run), full=True), monitor.read_pixels()
+def _candidates(run: Run, state: TrainState, best: tuple[int, float] | None) -> list[Candidate]:
+    """The encoders that were trained and may be kept, the last one first."""
+    last = Candidate(state.method.encoder, state.step)
+    aside = best_of(run, state, best[0]) if best is not None and keeps_best(run) else None
+    return [last] if aside is None else [last, aside]
+
+
+def _read_trained(run: Run, monitor: Monitor, trained: list[Candidate], verdict: Verdict) -> tuple[Judgment, Candidate]:
+    """The readings, what they mean, and the encoder that is kept."""
+    readings = [monitor.read(each.encoder, full=True) for each in trained]
+    # of equal ones the last counts
+    chosen = max(range(len(trained)), key=lambda number: readings[number].accuracy)
+    kept, reading = trained[chosen], readings[chosen]
+    if kept is not trained[0]:
+        log.info(
+            f"kept: the encoder after {kept.step} of {trained[0].step} updates, which reads {reading.accuracy:.1%}, "
+            f"where the last one reads {readings[0].accuracy:.1%}"
+        )
+    sample = monitor.sample(kept.encoder, reading)
+    before = start_encoder_of(run)
+    start, pixels = monitor.read(before, full=True), monitor.read_pixels()
+    started = run.config.encoder.weights is not None
+    if started and keeps_best(run) and reading.accuracy <= start.accuracy:
+        kept = Candidate(before, 0)
+        log.info(
+            f"kept: the start weights as they were, as no encoder that was trained reads better ({start.accuracy:.1%})"
+        )
     pairs = reading.pairs_since(start)
     run.metrics.write(
-        state.step,
+        trained[0].step,
         {
             "knn/accuracy": reading.accuracy,
             "knn/start": start.accuracy,
@@ -87,7 +114,7 @@ def _read_trained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdic
             "knn/copies": pixels.copies,
             "knn/sample_accuracy": sample.accuracy,
             "knn/sample_images": sample.queries,
+            "knn/kept_step": kept.step,
         },
     )
-    said = with_labels(verdict, reading, start, pixels, run.config.encoder.weights is not None)
-    return Judgment(said, reading, start, pixels)
+    return Judgment(with_labels(verdict, reading, start, pixels, started), reading, start, pixels), kept

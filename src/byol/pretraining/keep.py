@@ -1,17 +1,49 @@
-"""The encoder in a run's folder: as far as it has come while the run goes on, and that of its end."""
+"""The encoder in a run's folder: as far as it has come while the run goes on, and at the end the one that is kept.
 
+That is the last one, or the best-read one (`--keep`): continued pretraining can forget what its start weights knew, and
+readings on labels show it.
+"""
+
+import copy
+from dataclasses import dataclass
 from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import CARD, WEIGHTS, EncoderCard, read_card, save_encoder
 from byol.errors import UserError
-from byol.pretraining.run_folder import RunPlan
 from byol.pretraining.setup import Run
 from byol.pretraining.state import TrainState
+from byol.runtime.checkpoint import save_tensors
+
+BEST = "best.safetensors"
+"""The encoder that was read best so far, until the run ends."""
 
 
-def keep_encoder(run: Run, state: TrainState) -> Path | None:
-    """Write the encoder as it is, and how far it was trained.
+@dataclass(frozen=True)
+class Candidate:
+    """An encoder that a run may keep."""
+
+    encoder: nn.Module
+    step: int
+    """Updates after which it was as it is."""
+
+
+def keeps_best(run: Run) -> bool:
+    """Whether the best-read encoder is kept: where it was asked for, or where a run goes on from trained weights."""
+    started = run.config.encoder.weights is not None
+    return run.monitor is not None and (run.config.keep == "best" or (run.config.keep == "auto" and started))
+
+
+def keep_encoder(run: Run, kept: Candidate, finished: bool) -> Path | None:
+    """Write an encoder, and how far it was trained.
+
+    Args:
+        run: whose encoder it is.
+        kept: what is written.
+        finished: whether the run has ended.
 
     Returns:
         The path of the weights; None where the run has no folder.
@@ -21,25 +53,41 @@ def keep_encoder(run: Run, state: TrainState) -> Path | None:
     config, total = run.config, run.config.total_steps(run.images)
     card = EncoderCard(
         encoder=config.trained_encoder(),
-        features=feature_count(state.method.encoder),
+        features=feature_count(kept.encoder),
         method=config.method.name,
-        epochs=config.epochs if state.step == total else config.epochs * state.step / total,
+        epochs=config.epochs if kept.step == total else config.epochs * kept.step / total,
         seed=config.seed,
-        images=run.images if state.step or config.epochs else 0,
+        images=run.images if config.epochs else 0,
+        finished=finished,
     )
-    return save_encoder(run.folder.path, state.method.encoder, card)
+    return save_encoder(run.folder.path, kept.encoder, card)
+
+
+def keep_best(run: Run, encoder: nn.Module) -> None:
+    """Put the encoder aside that was read better than all before it."""
+    if run.folder is not None:
+        save_tensors(run.folder.path / BEST, dict(encoder.state_dict()), {"format": "pt"})
+
+
+def best_of(run: Run, state: TrainState, step: int) -> Candidate | None:
+    """The encoder that was put aside after `step` updates; None where there is none."""
+    if run.folder is None or not (run.folder.path / BEST).is_file():
+        return None
+    encoder = copy.deepcopy(state.method.encoder)
+    encoder.load_state_dict(load_file(run.folder.path / BEST), strict=True)
+    return Candidate(encoder, step)
 
 
 def drop_encoder(run: Run) -> None:
-    """Take away the encoder that a run had so far: before that of its end is written, and where there is none."""
+    """Take away the encoders that a run had so far: before that of its end is written, and where there is none."""
     if run.folder is not None:
-        (run.folder.path / WEIGHTS).unlink(missing_ok=True)
-        (run.folder.path / CARD).unlink(missing_ok=True)
+        for name in (WEIGHTS, CARD, BEST):
+            (run.folder.path / name).unlink(missing_ok=True)
 
 
-def is_finished(folder: Path, plan: RunPlan) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether the encoder in a run's folder is that of its end."""
     try:
-        return (folder / WEIGHTS).is_file() and read_card(folder / CARD).epochs >= plan.config.epochs
+        return (folder / WEIGHTS).is_file() and read_card(folder / CARD).finished
     except UserError:
         return False

@@ -171,7 +171,7 @@ def resume(
     ):
         if now is not None and then is None:
             raise UserError(f"The run in {folder.path} was started without {flag}; leave it out.")
-    if is_finished(folder.path, plan):
+    if is_finished(folder.path):
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     with _on_device({"device": config.device}) as device, folder.owned() if distributed.is_first() else nullcontext():
@@ -393,7 +393,7 @@ def _finish(run: Run, state: TrainState, history: History) -> Outcome:
     if verdict is None:
         log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
         return Outcome(where, None, interrupted=True)
-    found = judge_encoder(run, state, verdict)
+    found = judge_encoder(run, state, verdict, history.best)
     distributed.barrier()
     return Outcome(where, found.verdict, found.reading, found.start, found.pixels)
 

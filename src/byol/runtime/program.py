@@ -9,6 +9,9 @@ from pathlib import Path
 def program() -> str:
     """`byol`, or what to type instead where the shell does not find that: `.venv/bin/byol`, `python -m byol`."""
     called = Path(sys.argv[0])
-    if called.stem not in ("byol", "__main__") or shutil.which("byol") is not None:
-        return "byol"
-    return shlex.quote(str(called)) if called.stem == "byol" else shlex.join([sys.executable, "-m", "byol"])
+    if shutil.which("byol") is None:
+        if called.stem == "byol":
+            return shlex.quote(str(called))
+        if (called.parent.name, called.name) == ("byol", "__main__.py"):
+            return shlex.join([sys.executable, "-m", "byol"])
+    return "byol"
