@@ -31,6 +31,7 @@ def evaluate(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
+    from byol.evals.labels import unlabeled_in_words
     from byol.evals.record import Origin, make_record, write_record
     from byol.runtime.device import choose_device
 
@@ -44,6 +45,8 @@ def evaluate(arguments: list[str]) -> int:
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     if command.quick and evaluation.left_out(config):
         console.print(evaluation.left_out(config))
+    for words in filter(None, map(unlabeled_in_words, sources.values())):
+        console.print(words)
     began = time.perf_counter()
     with Bars() as progress:
         result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)

@@ -7,7 +7,7 @@ from pathlib import Path
 from byol.data.formats.registry import image_suffixes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
-from byol.data.sources.class_names import named_labels
+from byol.data.sources.class_names import class_order, named_labels
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import UnreachableImage, UserError
@@ -168,7 +168,7 @@ def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list
     if not all("/" in path for path in paths):
         return None, None
     owners = [path.split("/", 1)[0] for path in paths]
-    classes = sorted(set(owners))
+    classes = class_order(owners)
     if len(classes) < 2:
         return None, None
     if all(name.lower() in PARTS for name in classes):
