@@ -46,6 +46,9 @@ class WrappedSource(Source):
     def header(self, index: int) -> Header:
         return self._base.header(index)
 
+    def stored_bytes(self, index: int) -> int | None:
+        return self._base.stored_bytes(index)
+
     def fingerprint(self) -> str:
         return self._base.fingerprint()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,7 @@ from byol.data.batch import Pipeline
 from byol.data.crop import shrink_side
 from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
-from byol.data.memory import decode_all, fits
+from byol.data.memory import STOP_AT_SHARE, DecodedImages, TooManyBytes, decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
 from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.survey import Survey
@@ -37,6 +38,7 @@ from byol.runtime.metrics import MetricsWriter
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 NOTHING_SAID = Labeling()
 
 
@@ -189,11 +191,19 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         decoded = training.images
     else:
         enough, why = _wanted_in_memory(config, seen)
-        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
-        config = replace(config, data__memory="always" if enough else "never")
+        began = time.perf_counter()
+        result: DecodedImages | None = None
         if enough:
-            began = time.perf_counter()
-            result = decode_all(training, workers, shrink_side(config.inference_size()))
+            most = STOP_AT_SHARE * machine.free_memory(CPU) if config.data.memory == "auto" else math.inf
+            try:
+                result = decode_all(training, workers, shrink_side(config.inference_size()), most)
+            except TooManyBytes as error:
+                why = str(error)
+            if distributed.any_rank(result is None, torch.device(config.device)):
+                result = None
+        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
+        config = replace(config, data__memory="always" if result is not None else "never")
+        if result is not None:
             for line in result.bad:
                 bad.add(line)
             if bank is images.source or (kept is not None and bank is not None and len(bank) == len(kept)):
@@ -232,7 +242,7 @@ def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
     """Whether images are decoded once and kept, and why; the same answer in every process."""
     if config.data.memory != "auto":
         return config.data.memory == "always", f"data.memory is {config.data.memory}"
-    enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
+    enough, why = fits(seen, machine.free_memory(CPU))
     return not distributed.any_rank(not enough, torch.device(config.device)), why
 
 

@@ -63,6 +63,10 @@ class Source(ABC):
         """Size, channels and depth of one image as stored, without decoding it; `BadImage` where it has none."""
         return read_header(self.read(index))
 
+    def stored_bytes(self, index: int) -> int | None:
+        """Bytes of one image's encoded file, or None where that takes reading it."""
+        return None
+
     def subset(self, indices: Sequence[int]) -> "Source":
         """A view of the images with these numbers, in this order."""
         from byol.data.sources.subset import Subset

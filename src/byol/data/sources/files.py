@@ -62,6 +62,10 @@ class FileSource(Source):
     def where(self, index: int) -> str:
         return os.path.join(self._root, self._paths[index])  # noqa: PTH118  (five times as fast as pathlib)
 
+    def stored_bytes(self, index: int) -> int | None:
+        size = _file_size(self.where(index))
+        return size if size >= 0 else None
+
     def fingerprint(self) -> str:
         sizes = (str(_file_size(self.where(index))) for index in range(len(self)))
         lines = (f"{path}\t{size}" for path, size in zip(self._paths, sizes, strict=True))

@@ -97,6 +97,10 @@ class ParquetSource(Source):
         file, row = self._place(index)
         return f"{file} row {row}"
 
+    def stored_bytes(self, index: int) -> int | None:
+        blob = None if self._bytes is None else self._bytes[index].as_buffer()
+        return None if blob is None else int(blob.size)
+
     def fingerprint(self) -> str:
         parts: list[str | bytes] = []
         if self._bytes is not None:
