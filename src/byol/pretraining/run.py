@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from byol.config.run import PretrainConfig
+from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Labeling
 from byol.data.sources.open import Source
@@ -318,6 +319,8 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
         images=run.images,
         fingerprint=run.source.fingerprint(),
         monitor_fingerprint=None if monitor is None else monitor.fingerprint(),
+        content=content_digest(run.source),
+        monitor_content=None if monitor is None else content_digest(monitor),
         labels=None if said.labels is None else _absolute(str(said.labels)),
         groups=str(said.groups) if said.by_folders else None if said.groups is None else _absolute(str(said.groups)),
         unlabeled=said.unlabeled,
@@ -358,7 +361,10 @@ def _found_again(
             raise
         raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
     watched = images.monitor
-    if watched is not None and plan.monitor_fingerprint not in (None, watched.fingerprint()):
+    if watched is not None and not (
+        plan.monitor_fingerprint in (None, watched.fingerprint())
+        and plan.monitor_content in (None, content_digest(watched))
+    ):
         raise UserError(
             f"{watched.name!r} does not hold the images that this run's readings are of; restore them, or start a "
             "new run."
@@ -371,6 +377,11 @@ def _check_same_images(run: Run, plan: RunPlan) -> None:
         raise UserError(
             f"{run.source.name!r} does not hold the images this run was started with ({plan.images} then, "
             f"{run.images} now); restore them, or start a new run."
+        )
+    if plan.content is not None and content_digest(run.source) != plan.content:
+        raise UserError(
+            f"Images of {run.source.name!r} have changed since this run was started, though their names and sizes are "
+            "the same; restore them, or start a new run."
         )
 
 

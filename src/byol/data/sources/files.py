@@ -12,7 +12,7 @@ from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import UnreachableImage, UserError
 
-__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
+__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "file_state", "read_file"]
 
 
 FOLDER_NAMES = "folder names"
@@ -66,6 +66,9 @@ class FileSource(Source):
         size = _file_size(self.where(index))
         return size if size >= 0 else None
 
+    def state(self, index: int) -> str:
+        return file_state(self.where(index))
+
     def fingerprint(self) -> str:
         sizes = (str(_file_size(self.where(index))) for index in range(len(self)))
         lines = (f"{path}\t{size}" for path, size in zip(self._paths, sizes, strict=True))
@@ -91,6 +94,15 @@ def read_file(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UnreachableImage(f"cannot be read: {error.strerror or error}") from error
+
+
+def file_state(path: str | Path) -> str:
+    """What is another text as soon as a file's content changes: its size and its times, which need no reading."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (a Path for each of a million files takes seconds)
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _file_size(path: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
-from byol.data.sources.files import read_file
+from byol.data.sources.files import file_state, read_file
 from byol.data.sources.label_column import Column, label_column, read_labels, stored_values
 from byol.data.sources.parts import PARTS, several_parts
 from byol.errors import BadImage, UserError
@@ -100,6 +101,12 @@ class ParquetSource(Source):
     def stored_bytes(self, index: int) -> int | None:
         blob = None if self._bytes is None else self._bytes[index].as_buffer()
         return None if blob is None else int(blob.size)
+
+    def state(self, index: int) -> str:
+        if self._bytes is not None and self._bytes[index].is_valid:
+            return str(zlib.crc32(self._bytes[index].as_buffer()))
+        path: str | None = None if self._paths is None else self._paths[index].as_py()
+        return "" if path is None else file_state(self._place(index)[0].parent / path)
 
     def fingerprint(self) -> str:
         parts: list[str | bytes] = []

@@ -58,5 +58,8 @@ class _Stretched(Source):
     def stored_bytes(self, index: int) -> int | None:
         return self._base.stored_bytes(index)
 
+    def state(self, index: int) -> str:
+        return self._base.state(index)
+
     def fingerprint(self) -> str:
         return self._base.fingerprint()

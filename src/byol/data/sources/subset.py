@@ -48,6 +48,9 @@ class Subset(Source):
     def stored_bytes(self, index: int) -> int | None:
         return self._base.stored_bytes(self._indices[index])
 
+    def state(self, index: int) -> str:
+        return self._base.state(self._indices[index])
+
     def subset(self, indices: Sequence[int]) -> Source:
         return Subset(self._base, [self._indices[index] for index in checked(indices, len(self))])
 
