@@ -265,9 +265,10 @@ def prepared_run(
     """
     request, images, planner = planned.request, planned.images, planned.planner
     limit = _time_limit(request, planned.plan.budget_minutes, planned.config) if rehearses else None
+    name = images.source.name if isinstance(request.data, Source) else str(request.data)
     with (
         orderly_exit(),
-        _new_folder(request.out, images.source.name, keeps) as folder,
+        _new_folder(request.out, name, keeps) as folder,
         outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
         log.info(describe(images.source, planned.survey))

@@ -21,9 +21,11 @@ from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
 from byol.data.memory import STOP_AT_SHARE, DecodedImages, TooManyBytes, decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
+from byol.data.sources.parts import SeveralParts
 from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.survey import Survey
 from byol.data.transform import Transform
+from byol.errors import UserError
 from byol.evals.features import Passes
 from byol.methods.base import TrainingSet
 from byol.methods.table import method_class
@@ -135,9 +137,38 @@ def open_images(
 
         return distributed.local_main_first(act, device) if isinstance(what, str) and is_fetched(what) else act()
 
-    source = opened(data, channels)
-    images = label_images(source, None if monitor is None else opened(monitor, source.channels), labeling)
-    return Images(images.source, images.monitor, images.notes, images.remark)
+    said: tuple[str, ...] = ()
+    watched: Source | None = None
+    try:
+        source = opened(data, channels)
+    except SeveralParts as found:
+        if found.training is None:
+            raise
+        source = opened(found.training, channels)
+        wanted = monitor is None and labeling == NOTHING_SAID
+        watched, why = readings_part(found, source) if wanted else (None, "")
+        said = (f"parts: {data} holds {found.names}; training takes {found.training}{why}",)
+    if monitor is not None:
+        watched = opened(monitor, source.channels)
+    images = label_images(source, watched, labeling)
+    return Images(images.source, images.monitor, said + images.notes, images.remark)
+
+
+def readings_part(found: SeveralParts, training: Source) -> tuple[Source | None, str]:
+    """The part of a data set that readings are of beside its training part, or None; and what is said of it."""
+    lacking: list[str] = []
+    for place in found.readings:
+        part = open_source(place, training.channels)
+        if part.labels is None or not set(part.labels) - {-1}:
+            lacking.append(f"{place} has no labels for that")
+            continue
+        try:
+            split(training, part, 0)
+        except UserError:
+            lacking.append(f"{place} is labeled otherwise")
+            continue
+        return part, f", readings are of {place}"
+    return None, f"; readings are of held-out images, if any, as {' and '.join(lacking)}" if lacking else ""
 
 
 def monitor_for(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
 from byol.data.sources.label_column import Column, label_column, read_labels, stored_values
-from byol.data.sources.parts import PARTS, several_parts
+from byol.data.sources.parts import SeveralParts, part_of
 from byol.errors import BadImage, UserError
 
 __all__ = ["ParquetSource", "parquet_files"]
@@ -130,16 +131,12 @@ def parquet_files(folder: Path) -> list[Path]:
         UserError: they are several parts of a data set, such as train and test, of which one should be given.
     """
     files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
-    found = {part: file for part in reversed(PARTS) for file in files if _part(file) == part}
-    if len(found) > 1:
-        first = next(part for part in PARTS if part in found)
-        raise several_parts(folder, (part for part in PARTS if part in found), folder / (first + "*.parquet"))
+    # the first word of each name: train-00000-of-00001, test_2, validation
+    words = sorted({re.split(r"[-_. ]", file.stem)[0] for file in files})
+    parts = [(part, str(folder / f"{word}*.parquet")) for word in words if (part := part_of(word)) is not None]
+    if len({part for part, _ in parts}) > 1:
+        raise SeveralParts(folder, parts)
     return files
-
-
-def _part(file: Path) -> str | None:
-    stem = file.stem.lower()
-    return next((part for part in PARTS if stem == part or stem.startswith((part + "-", part + "_", part + "."))), None)
 
 
 def _schema(file: Path) -> pa.Schema:
