@@ -153,7 +153,7 @@ def test_parts_of_parquet_are_told_apart_too(tmp_path: Path) -> None:
     with pytest.raises(SeveralParts, match=r"several parts \(train, Test\); give one of them, .*train\*\.parquet"):
         open_source(tmp_path)
     assert len(open_training(tmp_path)) == 24
-    said, config = run_on(tmp_path, tmp_path / "run")
+    config = run_on(tmp_path, tmp_path / "run")[1]
     assert (config["images"], config["monitor"]) == (24, f"{tmp_path}/Test*.parquet")
 
 

@@ -29,9 +29,10 @@ class SeveralParts(UserError):  # noqa: N818  (it names what is there, as UserEr
         order = [*WORDS]
         self._places = sorted(places, key=lambda found: order.index(found[0]))
         self.names = ", ".join(Path(place).name.removesuffix("*.parquet") for _, place in self._places)
+        readings = f" to train on and {self.readings[-1]!r} to test on" if self.training and self.readings else ""
         super().__init__(
             f"the folder {str(folder)!r} holds several parts ({self.names}); give one of them, for example "
-            f"{self._places[0][1]!r}."
+            f"{self._places[0][1]!r}{readings}."
         )
 
     @property
