@@ -112,5 +112,8 @@ def test_readings_join_the_monitor_by_name() -> None:
     _, _, queries, _ = split(part([2, 10] * 9), part([0, 1, 1], ["10", "2"]), 0)
     assert queries is not None
     assert queries.labels == [10, 2, 2]
+    _, _, queries, _ = split(part([0, 1] * 9, ["01", "02"]), part([0, 1, 1], ["2", "1"]), 0)
+    assert queries is not None
+    assert queries.labels == [1, 0, 0]
     with pytest.raises(UserError, match=r"give both parts names.*, or --unlabeled where the first are no classes\."):
         split(data, part([0, 1]), 0)

@@ -81,10 +81,20 @@ def test_why_a_column_has_no_labels_is_told(tmp_path: Path, stored: list[Any], r
         labeled_parts(source, source)
 
 
-def test_a_column_of_strings_is_taken_before_one_of_floats(tmp_path: Path) -> None:
-    columns = {"image": [encoded(tmp_path, 0)] * 2, "label": [0.25, 0.5], "class": ["cat", "dog"]}
-    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    assert open_source(tmp_path / "x.parquet").classes == ["cat", "dog"]
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ({"label": [0.25, 0.5], "class": ["cat", "dog"]}, "class"),
+        ({"label": [1.0, None], "y": [7, 9]}, "label"),
+        ({"label": [True, False], "y": [7, 9]}, "label"),
+        ({"y": [7, 9], "target": [math.nan, None]}, "y"),
+    ],
+)
+def test_of_several_columns_the_first_that_has_labels_is_taken(
+    columns: dict[str, Any], chosen: str, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"image": [encoded(tmp_path, 0)] * 2, **columns}), tmp_path / "x.parquet")
+    assert open_source(tmp_path / "x.parquet").labels_from == f"the column {chosen!r}"
 
 
 def test_files_that_number_the_same_names_in_another_order_are_joined_by_name(tmp_path: Path) -> None:

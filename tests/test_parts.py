@@ -51,6 +51,7 @@ def test_names_of_parts(names: tuple[str, ...], part: str | None) -> None:
         (["train", "test"], "", ["test", "train"]),
         (["data/train/cat", "data/valid/cat"], "data/", ["train", "valid"]),
         (["a/b/TRAIN/1", "a/b/TEST/1"], "a/b/", ["TEST", "TRAIN"]),
+        (["a", "a/train/1", "a/test/1"], "a/", ["test", "train"]),
         (["train/x", "val/x", "notes"], "", ["train", "val"]),
         (["train", "unlabeled"], "", ["train", "unlabeled"]),
     ],
@@ -139,7 +140,7 @@ def test_what_the_user_says_of_readings_counts(tmp_path: Path, class_folder: Pat
     assert run_on(data, tmp_path / "unlabeled", unlabeled=True)[1]["monitor"] is None
 
 
-def test_parts_of_parquet_are_told_apart_too(tmp_path: Path) -> None:
+def test_parts_of_parquet_are_told_apart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(written(tmp_path / "images", "a", "b", count=16))
     rows = [source.read(index) for index in range(len(source))]
     for name, chosen in (
@@ -153,7 +154,8 @@ def test_parts_of_parquet_are_told_apart_too(tmp_path: Path) -> None:
     with pytest.raises(SeveralParts, match=r"several parts \(train, Test\); give one of them, .*train\*\.parquet"):
         open_source(tmp_path)
     assert len(open_training(tmp_path)) == 24
-    config = run_on(tmp_path, tmp_path / "run")[1]
+    monkeypatch.chdir(tmp_path)
+    config = run_on(Path(), tmp_path / "run")[1]
     assert (config["images"], config["monitor"]) == (24, f"{tmp_path}/Test*.parquet")
 
 

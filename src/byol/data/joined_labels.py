@@ -6,9 +6,17 @@ from byol.data.sources.base import Source
 from byol.data.sources.class_names import whole_numbers
 from byol.errors import UserError
 
-__all__ = ["labels_in_numbers_of"]
+__all__ = ["labels_in_numbers_of", "same_names"]
 
 NAMES_SHOWN = 2
+
+
+def same_names(first: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists of classes have the same names, numbers by their value, in any order."""
+    values = whole_numbers(first), whole_numbers(other)
+    return set(first) == set(other) or (
+        values[0] is not None and values[1] is not None and set(values[0]) == set(values[1])
+    )
 
 
 def labels_in_numbers_of(first: Source, other: Source) -> list[int]:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from byol.data.contents import content_digest
-from byol.data.joined_labels import labels_in_numbers_of
-from byol.data.sources.class_names import whole_numbers
+from byol.data.joined_labels import labels_in_numbers_of, same_names
 from byol.data.sources.open import Source
 from byol.data.sources.relabeled import Labels, relabeled
 from byol.errors import UserError
@@ -130,9 +129,7 @@ def labeled_parts(train: Source, test: Source) -> LabeledParts:
 def _check_same_names(train: Source, test: Source) -> None:
     """See that two parts with names of classes have the same ones, numbers by their value, in any order."""
     first, second = train.classes or [], test.classes or []
-    values = whole_numbers(first), whole_numbers(second)
-    same = set(values[0]) == set(values[1]) if values[0] and values[1] else set(first) == set(second)
-    if same:
+    if same_names(first, second):
         return
     other = next(name for name in first + second if (name in first) != (name in second))
     raise UserError(

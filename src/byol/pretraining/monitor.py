@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from byol.data.holdout import class_count, held_out, readable
-from byol.data.joined_labels import labels_in_numbers_of
+from byol.data.joined_labels import labels_in_numbers_of, same_names
 from byol.data.sources.open import Source
 from byol.data.sources.relabeled import Labels, relabeled
 from byol.data.transform import Transform
@@ -228,7 +228,7 @@ def _labeled_like(data: Source, monitor: Source) -> Source:
     Raises:
         UserError: it has other classes.
     """
-    if data.classes is not None and monitor.classes is not None and set(data.classes) != set(monitor.classes):
+    if data.classes is not None and monitor.classes is not None and not same_names(data.classes, monitor.classes):
         only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
         raise UserError(
             f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "

@@ -1,6 +1,7 @@
 """`byol pretrain`: open, survey, plan, check, build, train, judge; `resume` enters the same list further down."""
 
 import logging
+import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -345,8 +346,11 @@ def _new_folder(out: str | Path | None, data: str, keeps: bool) -> Iterator[RunF
 
 
 def _absolute(name: str) -> str:
-    """A path that also holds from another working directory; names of known data sets pass."""
-    return str(Path(name).expanduser().resolve()) if Path(name).expanduser().exists() else name
+    """A path or a pattern that also holds from another working directory; names of known data sets pass."""
+    path = Path(name).expanduser()
+    if any(sign in name for sign in "*?[") and not path.exists():
+        return os.path.abspath(path)  # noqa: PTH100  (no part of a pattern need exist)
+    return str(path.resolve()) if path.exists() else name
 
 
 def _found_again(

@@ -9,7 +9,7 @@ import pyarrow as pa
 from byol.data.sources.class_names import class_order, named_labels, whole_numbers
 from byol.errors import UserError
 
-__all__ = ["LABEL_NAMES", "Column", "label_column", "read_labels", "stored_values"]
+__all__ = ["LABEL_NAMES", "Column", "label_columns", "may_be_fractions", "read_labels", "stored_values"]
 
 # Common names of the column. The first one that is found is taken.
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "label_id", "cls", "y")
@@ -42,28 +42,24 @@ class ColumnLabels:
     """Why there are no labels, if the values are why."""
 
 
-def label_column(schema: pa.Schema, declared: Sequence[str], image: str) -> str | None:
-    """The first column that Hugging Face describes as a class label, else one named like one, by its type.
-
-    Whole numbers and strings are looked for first, then booleans and floats.
-    """
+def label_columns(schema: pa.Schema, declared: Sequence[str], image: str) -> list[str]:
+    """Columns that may be labels, the likeliest first: what Hugging Face describes as such, then known names."""
     kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema if field.name != image}
     called = [name for known in LABEL_NAMES for name in kinds if name.lower() == known]
     known = [*[name for name in called if name in declared], *[name for name in kinds if name in declared], *called]
-    for fits in (_is_plain, _is_number):
-        for name in known:
-            kind = kinds[name].value_type if pa.types.is_dictionary(kinds[name]) else kinds[name]
-            if fits(kind):
-                return name
-    return None
+    return [name for name in dict.fromkeys(known) if _may_be_label(kinds[name])]
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _may_be_label(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    number = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or may_be_fractions(kind)
+    return bool(number or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_boolean(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+def may_be_fractions(kind: pa.DataType) -> bool:
+    """Whether values of a type may be numbers that are not whole."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def stored_values(column: pa.ChunkedArray) -> list[object]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
-from byol.data.sources.label_column import Column, label_column, read_labels, stored_values
+from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
 from byol.data.sources.parts import SeveralParts, part_of
 from byol.errors import BadImage, UserError
 
@@ -60,7 +60,7 @@ class ParquetSource(Source):
         features = _features(schemas[0])
         image = _image_column(self._files[0], schemas[0], features)
         declared = [name for name, feature in features.items() if feature.kind == "ClassLabel"]
-        label = label_column(schemas[0], declared, image)
+        label = self._label_column(schemas[0], label_columns(schemas[0], declared, image))
         _check_memory(name, self._files, image)
         tables = [_read(file, [image] if label is None else [image, label]) for file in self._files]
         self._starts = np.cumsum([0] + [len(table) for table in tables])
@@ -117,6 +117,16 @@ class ParquetSource(Source):
         if self._paths is not None:
             parts += [str(path) for path in self._paths.to_pylist()]
         return digest([*parts, label_digest(self.labels, self.classes)])
+
+    def _label_column(self, schema: pa.Schema, candidates: list[str]) -> str | None:
+        """The first of some columns whose values are labels; if none is, the first, so that it can be said why."""
+        for name in candidates:
+            if not may_be_fractions(schema.field(name).type):
+                return name
+            values = [Column(str(file), stored_values(_read(file, [name]).column(name)), None) for file in self._files]
+            if read_labels(name, values).labels is not None:
+                return name
+        return candidates[0] if candidates else None
 
     def _place(self, index: int) -> tuple[Path, int]:
         """The file that holds an image, and its row there."""

@@ -83,9 +83,9 @@ def find_parts(paths: Iterable[str]) -> FolderParts | None:
         kinds = set(parts.values())
         if len(kinds) > 1 and (len(parts) == len(folders) or ("train" in kinds and kinds & set(READINGS))):
             return FolderParts(above, parts)
-        if len(folders) != 1 or any(len(step) == 1 for step in steps):
+        if len(folders) != 1:
             return None
-        above, steps = above + folders[0] + "/", [step[1:] for step in steps]
+        above, steps = above + folders[0] + "/", [step[1:] for step in steps if len(step) > 1]
 
 
 def parts_within_classes(paths: Iterable[str]) -> list[str]:
