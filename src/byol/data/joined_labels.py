@@ -13,10 +13,8 @@ NAMES_SHOWN = 2
 
 def same_names(first: Sequence[str], other: Sequence[str]) -> bool:
     """Whether two lists of classes have the same names, numbers by their value, in any order."""
-    values = whole_numbers(first), whole_numbers(other)
-    return set(first) == set(other) or (
-        values[0] is not None and values[1] is not None and set(values[0]) == set(values[1])
-    )
+    mine, others = whole_numbers(first), whole_numbers(other)
+    return set(first) == set(other) if mine is None or others is None else set(mine) == set(others)
 
 
 def labels_in_numbers_of(first: Source, other: Source) -> list[int]:
