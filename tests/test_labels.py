@@ -108,7 +108,13 @@ def test_without_labels_it_says_what_to_give(image_folder: Path, tmp_path: Path)
     with pytest.raises(UserError, match=r"learns from labels, but .* has no labels; give a folder with a sub-folder"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", **settings)
     images = torch.zeros(64, 3, 20, 20, dtype=torch.uint8)
-    for labels, words in (([0] * 64, "one class only"), ([-1, 5] * 32, "labels from -1 to 5"), ([0, 64] * 32, "to 64")):
+    wrong = {
+        "one class only": [0] * 64,
+        "32 images without a label": [-1, 5] * 32,
+        "labels from -2 to 5": [-2, 5] * 32,
+        "to 64": [0, 64] * 32,
+    }
+    for words, labels in wrong.items():
         with pytest.raises(UserError, match=words):
             byol.pretrain(TensorSource(images, labels), recipe="cifar10-cpu", **settings)
     assert not (tmp_path / "run").exists()

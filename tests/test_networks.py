@@ -260,7 +260,7 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
     (tmp_path / "encoder.json").write_text(json.dumps(content))
     load_encoder(tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="does not fit its card"):
+    with pytest.raises(UserError, match=r"encoder\.safetensors cannot be read .* may be cut short"):
         load_encoder(path)
     (tmp_path / "encoder.json").unlink()
     with pytest.raises(UserError, match=r"encoder\.json"):

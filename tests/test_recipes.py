@@ -35,6 +35,7 @@ def seen(count: int = 50_000, side: int = 32, channels: int = 3, **changes: Any)
         "depth": "8-bit",
         "bad": 0,
         "sampled": 64,
+        "image_bytes": channels * side * side,
         "mean": (0.31234,) * channels,
         "std": (0.24567,) * channels,
     }

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import byol
 from byol.cli.main import main
@@ -240,6 +242,27 @@ def test_other_images_are_noticed(class_folder: Path, tmp_path: Path, monkeypatc
     (data / "red" / "00.png").unlink()
     with pytest.raises(UserError, match="does not hold the images this run was started with"):
         byol.resume(tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("changed", ["data", "watched"])
+def test_images_that_changed_in_place_are_noticed(
+    changed: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "watched"):
+        for file in class_folder.rglob("*.png"):
+            copy = (tmp_path / name / file.relative_to(class_folder)).with_suffix(".npy")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            np.save(copy, np.asarray(Image.open(file)))
+    out = tmp_path / "run"
+    interrupted(tmp_path / "data", out, monkeypatch, step=1, monitor=tmp_path / "watched")
+    victim = tmp_path / changed / "red" / "41.npy"
+    pixels = np.load(victim)
+    np.save(victim, pixels // 2)
+    words = "have changed since this run was started" if changed == "data" else "does not hold the images that this run"
+    with pytest.raises(UserError, match=words):
+        byol.resume(out, quiet=True)
+    np.save(victim, pixels)
+    assert byol.resume(out, quiet=True).verdict is not None, "the same content again, though written later"
 
 
 def test_other_images_of_the_monitor_are_noticed(

@@ -239,6 +239,13 @@ def test_list_labels_that_are_numbers_are_ordered_as_numbers(tmp_path: Path) -> 
     assert source.labels == [1, 0, 1]
 
 
+def test_folders_that_are_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{number}/{number}.png" for number in range(12)))
+    source = open_source(tmp_path)
+    assert source.classes == [str(number) for number in range(12)]
+    assert [source.where(index).rsplit("/", 2)[1] for index in range(12)] == [str(label) for label in source.labels]
+
+
 def test_list_without_labels_and_with_absolute_paths(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", "1.png")
     (tmp_path / "list.txt").write_text(f"{tmp_path / 'elsewhere' / '1.png'}\n")
@@ -333,7 +340,7 @@ def test_label_in_a_dictionary_column(tmp_path: Path) -> None:
     assert source.classes == ["cat", "dog"]
 
 
-@pytest.mark.parametrize("labels", [[0, None, 1], [-1, -1, -1], [[1], [2], [3]], [0.5, 1.0, 2.0]])
+@pytest.mark.parametrize("labels", [[None, None, None], [-1, -1, -1], [[1], [2], [3]], [0.5, 1.0, 2.0]])
 def test_labels_that_are_none(tmp_path: Path, labels: list[object]) -> None:
     pq.write_table(table(3, labels), tmp_path / "x.parquet")
     assert open_source(tmp_path / "x.parquet").labels is None

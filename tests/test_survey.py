@@ -2,6 +2,9 @@
 
 import io
 import os
+import subprocess
+import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 
 from byol.data.formats.decode import decode
 from byol.data.sources.open import TensorSource, open_source
-from byol.data.survey import survey
+from byol.data.survey import _moments, _some_values, survey
 from byol.errors import UserError
 
 DATA = Path(os.environ.get("BYOL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -98,6 +101,61 @@ def test_shrunk_reading_hardly_changes_the_averages() -> None:
     whole = [decode(source.read(index), 3).double().div(255).mean((1, 2)) for index in range(len(source))]
     np.testing.assert_allclose(found.mean, torch.stack(whole).mean(0), atol=0.005)
     assert all(0.2 < spread < 0.35 for spread in found.std)
+
+
+PEAK = r"""
+import re, sys
+from byol.data.sources.open import open_source
+from byol.data.survey import survey
+def peak():  # `resource.getrusage` counts what the process that started this one took
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1])
+source = open_source(sys.argv[1])
+before = peak()
+image = source.image(0)
+decoded = peak()
+del image
+survey(source)
+print(decoded - before, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux, which tells the peak of a process")
+def test_a_survey_takes_about_as_much_memory_as_one_image(tmp_path: Path) -> None:
+    side = 4000
+    ramp = np.arange(side, dtype=np.uint16)[:, None] + np.arange(side, dtype=np.uint16)
+    for number in range(3):
+        pixels = np.stack([ramp % 256, ramp // 31, np.full_like(ramp, number)], axis=2).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png", compress_level=1)
+    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path], capture_output=True, text=True, check=True)
+    one, several = map(int, done.stdout.split())
+    image = side * side * 3
+    assert one > image
+    assert several < one + 1.5 * image, f"{several / 1e6:.0f} MB where one decoding takes {one / 1e6:.0f} MB"
+
+
+def test_a_survey_keeps_no_image(tmp_path: Path) -> None:
+    images = [torch.rand(1, 300, 200) for _ in range(4)]
+    held = [weakref.ref(image) for image in images]
+
+    class Fading(TensorSource):
+        def image(self, index: int, shrink_to: int | None = None) -> torch.Tensor:
+            assert all(held[before]() is None for before in range(index)), "an image before this one is still there"
+            return images.pop(0)
+
+    found = survey(Fading(torch.rand(4, 1, 300, 200)))
+    assert 0.49 < found.mean[0] < 0.51
+
+
+@pytest.mark.parametrize("layout", ["channels first", "channels last"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_averages_are_those_of_all_pixels_and_tails_those_of_an_even_sample(deep: bool, layout: str) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(3, 701, 903) if deep else torch.randint(0, 256, (3, 701, 903)).to(torch.uint8)
+    laid = image if layout == "channels first" else image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    values = image.double() if deep else image.double() / 255
+    np.testing.assert_allclose(_moments(laid), torch.stack([values.mean((1, 2)), (values**2).mean((1, 2))]))
+    step = image.numel() // 20_000
+    assert torch.equal(_some_values(laid), values.float().flatten()[::step])
 
 
 def test_gray_jpegs(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def evaluate(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
+    from byol.evals.labels import unlabeled_in_words
     from byol.evals.record import Origin, make_record, write_record
     from byol.runtime.device import choose_device
 
@@ -49,6 +50,9 @@ def evaluate(arguments: list[str]) -> int:
     results, records = [], []
     for encoder in encoders:
         sources = command.open(evaluation.open_data, input_channels(encoder))
+        if encoder is encoders[0]:
+            for words in filter(None, map(unlabeled_in_words, sources.values())):
+                console.print(words)
         began = time.perf_counter()
         with Bars() as progress:
             result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)

@@ -73,8 +73,9 @@ def verdict(arguments: list[str]) -> int:
     if command.test is not None:
         parts = [(train, open_source(command.test, channels=input_channels(encoder)))]
     else:
-        labels = labeled(train, "training").labels
-        splits = folds(labels, PARTS, command.config.seed)
+        known = labeled(train, "training")
+        train = known.images
+        splits = folds(known.labels, PARTS, command.config.seed)
         if len(train) >= MANY_LABELS:
             splits = splits[:1]
         parts = [(train.subset(remaining), train.subset(held_out)) for remaining, held_out in splits]

@@ -16,7 +16,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.crop import crop_one
 from byol.data.sample import evenly
-from byol.data.sources.open import Source, open_source
+from byol.data.sources.open import Source, open_training
 from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
@@ -55,7 +55,7 @@ def write_views(
     path = Path(out)
     if isinstance(data, str | Path) and Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
         raise UserError(f"{path} lies among the images, which it would be taken for one of; give another --out.")
-    source = open_source(data, settings.get("data__channels"))
+    source = open_training(data, settings.get("data__channels"))
     device, _ = choose_device("auto")
     facts, _ = find_facts(source, None, device, settings)
     config = replace(recipe_named(recipe).make(facts).config, **settings)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from byol.data.group_names import look_like_groups
+from byol.data.joined_labels import same_names
 from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
 from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
@@ -153,7 +154,7 @@ def _overruled(found: Labels, watched: Labels) -> bool:
     """Whether the folder names of the data are something else than the classes of the monitor."""
     if found.labels_from != FOLDER_NAMES or not found.classes or not watched.classes:
         return False
-    return not set(found.classes) & set(watched.classes)
+    return not set(found.classes) & set(watched.classes) and not same_names(found.classes, watched.classes)
 
 
 def _labels_in_words(found: Labels) -> str:

@@ -1,7 +1,9 @@
 """Small data sets are decoded once and kept in memory."""
 
+import math
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from byol.errors import BadImage, UserError
 from byol.runtime.threads import single_threaded_pool
 
 SHARE_OF_FREE = 0.25
-"""Share of the free memory that decoded images may take."""
+"""Share of the free memory that decoded images may take, as far as a survey can tell."""
+STOP_AT_SHARE = 0.5
+"""Share of the free memory at which decoding stops, where images turn out to take more than the survey could tell."""
 WHOLE_SIDE = 128
 """Longest side of images that are cropped as a batch on a CPU; larger ones are cropped one by one, antialiased."""
 TASK_IMAGES = 64
@@ -33,9 +37,8 @@ class DecodedImages:
 
 
 def bytes_decoded(survey: Survey) -> int:
-    """Bytes of all images once decoded, estimated from the median size in a survey."""
-    values = survey.count * survey.channels * survey.height_median * survey.width_median
-    return int(values) * (1 if survey.depth == "8-bit" else 4)
+    """Bytes of all images once decoded, as a survey estimates them."""
+    return round(survey.count * survey.image_bytes)
 
 
 def fits(survey: Survey, free_bytes: int) -> tuple[bool, str]:
@@ -54,23 +57,37 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def decode_all(source: Source, workers: int, shrink_to: int) -> DecodedImages:
+class TooManyBytes(Exception):  # noqa: N818  (it says what there is, and is no error of anyone)
+    """Decoded images take more memory than they may; the message says how much, in words."""
+
+
+def decode_all(source: Source, workers: int, shrink_to: int, most_bytes: float = math.inf) -> DecodedImages:
     """Decode a whole source; images that cannot be read are left out.
 
     Args:
         source: where the images are.
         workers: threads that decode.
         shrink_to: JPEGs may be decoded smaller while their shorter side stays at least so many pixels.
+        most_bytes: decoding stops where the images take more.
 
     Raises:
+        TooManyBytes: they do.
         UserError: more than half of the images cannot be read.
     """
 
+    held, counting = 0, Lock()
+
     def read(index: int) -> Tensor | str:
+        nonlocal held
         try:
-            return source.image(index, shrink_to=shrink_to)
+            image = source.image(index, shrink_to=shrink_to)
         except BadImage as error:
             return f"{source.where(index)}\t{error}"
+        with counting:
+            held += image.nbytes
+            if held > most_bytes:
+                raise TooManyBytes(f"decoded images exceed {human_bytes(most_bytes)}, more than a sample could tell")
+        return image
 
     def read_task(start: int) -> list[Tensor | str]:
         return [read(index) for index in range(start, min(start + TASK_IMAGES, len(source)))]

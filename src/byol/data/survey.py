@@ -1,6 +1,8 @@
 """A survey of a source: how many images it has, how large, deep and bright they are, and how many cannot be read."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from statistics import median
 
 import torch
@@ -20,6 +22,14 @@ TAIL = 0.001
 """Share of the values at either end that the used range leaves out: hot and dead pixels, dust."""
 VALUES_PER_IMAGE = 20_000
 """Values of each image that are sorted for that, evenly spread."""
+
+SIZES_SEEN = 10_000
+"""Images whose encoded sizes are looked at to find large ones."""
+LARGEST_SEEN = 16
+"""The largest of these, whose headers are read."""
+
+VALUES_AT_ONCE = 2**20
+"""Values of an image that are turned into float64 at once, in 8 MB; a large photograph at once would take 1.5 GB."""
 
 DEPTHS: tuple[Depth, ...] = ("8-bit", "16-bit", "float")
 """From shallow to deep."""
@@ -45,6 +55,8 @@ class Survey:
     """Images of the sample that cannot be read."""
     sampled: int
     """Images in the sample, the bad ones included."""
+    image_bytes: float
+    """Mean bytes of an image once decoded; images with large files are looked for, since few of them weigh much."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Per channel, in [0, 1], over all pixels of the sample; every image weighs the same."""
@@ -71,20 +83,20 @@ def survey(source: Source, sample: int = 64) -> Survey:
     Raises:
         UserError: more than half of them cannot be read; the message shows up to three.
     """
-    headers: list[Header] = []
+    headers: dict[int, Header] = {}
     moments: list[Tensor] = []
     values: list[Tensor] = []
     bad: list[str] = []
     chosen = evenly(len(source), max(sample, 1))
     for index in chosen:
         try:
-            header, image = source.header(index), source.image(index, shrink_to=SHRINK_TO)
+            header, (moment, some) = source.header(index), _brightness(source, index)
         except BadImage as error:
             bad.append(f"{source.where(index)} ({error})")
         else:
-            headers.append(header)
-            moments.append(_moments(image))
-            values.append(_some_values(image))
+            headers[index] = header
+            moments.append(moment)
+            values.append(some)
     if len(bad) * 2 > len(chosen):
         raise UserError(
             f"{len(bad)} of {len(chosen)} images looked at in {source.name!r} cannot be read, such as "
@@ -96,13 +108,14 @@ def survey(source: Source, sample: int = 64) -> Survey:
     return Survey(
         count=len(source),
         channels=source.channels,
-        height_median=round(median(header.height for header in headers)),
-        width_median=round(median(header.width for header in headers)),
-        short_side_median=round(median(min(header.height, header.width) for header in headers)),
-        same_size=len({(header.height, header.width) for header in headers}) == 1,
-        depth=max((header.depth for header in headers), key=DEPTHS.index),
+        height_median=round(median(header.height for header in headers.values())),
+        width_median=round(median(header.width for header in headers.values())),
+        short_side_median=round(median(min(header.height, header.width) for header in headers.values())),
+        same_size=len({(header.height, header.width) for header in headers.values()}) == 1,
+        depth=max((header.depth for header in headers.values()), key=DEPTHS.index),
         bad=len(bad),
         sampled=len(chosen),
+        image_bytes=_image_bytes(source, headers),
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         low=low,
@@ -110,18 +123,53 @@ def survey(source: Source, sample: int = 64) -> Survey:
     )
 
 
+def _image_bytes(source: Source, headers: dict[int, Header]) -> float:
+    """The mean bytes of an image once decoded, from the headers of a sample and of the images with the largest files.
+
+    Each of the largest counts for itself, or for its share where not all sizes are looked at; the sample for the rest.
+    """
+    asked = evenly(len(source), SIZES_SEEN)
+    sizes = {index: size for index in {*asked, *headers} if (size := source.stored_bytes(index)) is not None}
+    largest: dict[int, Header] = {}
+    for index in nlargest(LARGEST_SEEN, (index for index in asked if index in sizes), key=sizes.__getitem__):
+        with suppress(BadImage):
+            largest[index] = headers[index] if index in headers else source.header(index)
+    if not largest:
+        return _mean_bytes(list(headers.values()), source)
+    least = min(sizes[index] for index in largest)
+    rest = [header for index, header in headers.items() if index not in largest and sizes.get(index, 0) <= least]
+    share = len(largest) / len(asked) if rest else 1
+    return share * _mean_bytes(list(largest.values()), source) + (1 - share) * _mean_bytes(rest, source)
+
+
+def _mean_bytes(headers: list[Header], source: Source) -> float:
+    values = (header.height * header.width * (1 if header.depth == "8-bit" else 4) for header in headers)
+    return source.channels * sum(values) / max(1, len(headers))
+
+
+def _brightness(source: Source, index: int) -> tuple[Tensor, Tensor]:
+    """`_moments` and `_some_values` of an image, which is gone when the next one is decoded."""
+    image = source.image(index, shrink_to=SHRINK_TO)
+    return _moments(image), _some_values(image)
+
+
 def _moments(image: Tensor) -> Tensor:
-    """(2, C): mean and mean square of each channel, values in [0, 1]."""
-    values = image.double().flatten(1)
-    if image.dtype == torch.uint8:
-        values = values / 255
-    return torch.stack([values.mean(1), (values**2).mean(1)])
+    """(2, C): mean and mean square of each channel, values in [0, 1]; takes little memory beside the image."""
+    _, height, width = image.shape
+    white = 255 if image.dtype == torch.uint8 else 1
+    sums = torch.zeros(2, len(image), dtype=torch.float64)
+    for rows in torch.split(image, max(1, VALUES_AT_ONCE // image[:, :1].numel()), dim=1):
+        values = rows.double().flatten(1) / white
+        sums += torch.stack([values.sum(1), values.square().sum(1)])
+    return sums / (height * width)
 
 
 def _some_values(image: Tensor) -> Tensor:
-    """Up to `VALUES_PER_IMAGE` values of all channels, in [0, 1]."""
-    values = image.flatten()
-    values = values[:: max(1, len(values) // VALUES_PER_IMAGE)].float()
+    """Up to `VALUES_PER_IMAGE` values of all channels, evenly spread, in [0, 1]; a copy, so that the image can go."""
+    step, per_channel = max(1, image.numel() // VALUES_PER_IMAGE), image[0].numel()
+    # channel by channel, since flattening an image that is laid out channels last copies all of it
+    chosen = [channel.flatten()[-number * per_channel % step :: step] for number, channel in enumerate(image)]
+    values = torch.cat(chosen).float()
     return values / 255 if image.dtype == torch.uint8 else values
 
 

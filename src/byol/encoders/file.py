@@ -5,7 +5,7 @@ With the standard stem and width 1 the keys are timm's, and for ResNets torchvis
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.values import from_json, to_json
 from byol.encoders.build import make_encoder
+from byol.encoders.foreign import HOW_TO, is_safetensors, misfit, what_file_it_is, what_folder_it_is
 from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
@@ -79,16 +80,38 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     path = Path(path)
     weights = path / WEIGHTS if path.is_dir() else path
     card_path = weights.with_suffix(".json")
-    for file, what in ((weights, "the weights"), (card_path, "what must be known to load them")):
-        if not file.is_file():
-            hint = " Is the run still training? Its encoder comes with its first checkpoint." if path.is_dir() else ""
-            raise UserError(f"There is no {file} ({what}); give a run's folder or its {WEIGHTS}.{hint}")
+    if not weights.is_file():
+        hint = " Is the run still training? Its encoder comes with its first checkpoint." if path.is_dir() else ""
+        raise UserError(
+            what_folder_it_is(path)
+            or f"There is no {weights} (the weights); give a run's folder or its {WEIGHTS}.{hint}"
+        )
+    try:
+        known = is_safetensors(weights)
+    except OSError as error:
+        raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions.") from error
+    if not known:
+        raise UserError(what_file_it_is(weights))
+    if not card_path.is_file():
+        raise UserError(
+            f"There is no card {card_path} beside the weights, which says what network they are of and what images it "
+            f"takes; give a run's folder or its {WEIGHTS}, or write a card ({HOW_TO})."
+        )
     card = read_card(card_path)
     encoder = make_encoder(card.encoder)
     try:
-        encoder.load_state_dict(load_file(weights), strict=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{weights} does not fit its card {card_path.name}: {error}") from error
+        state = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights} cannot be read ({error}); it may be cut short: copy or write it again.") from error
+    try:
+        encoder.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        spec = card.encoder
+        raise UserError(
+            f"{weights} does not fit its card {card_path.name}, which says {spec.name} of width {spec.width:g} with "
+            f"the stem {spec.stem}: it {misfit(state, encoder.state_dict())}; names are those of timm without the "
+            f"classifier ({HOW_TO})."
+        ) from error
     return encoder.eval(), card
 
 
@@ -99,10 +122,23 @@ def read_card(path: Path) -> EncoderCard:
         UserError: it is no such file.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        return from_json(EncoderCard, _nested(content) if isinstance(content["encoder"], str) else content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not describe an encoder: {error}") from error
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} does not describe an encoder: it is no JSON ({error}); see {HOW_TO}.") from error
+    if isinstance(content, dict) and "crc32" in content:
+        raise UserError(f"{path.stem} is a checkpoint of a run; give the folder of the run.")
+    known = content if isinstance(content, dict) else {}
+    lacking = [field.name for field in fields(EncoderCard) if field.name not in known]
+    if lacking:
+        raise UserError(f"{path} does not describe an encoder: it lacks {', '.join(lacking)}; see {HOW_TO}.")
+    try:
+        card = from_json(EncoderCard, _nested(known) if isinstance(known["encoder"], str) else known)
+    except (ValueError, KeyError, TypeError) as error:
+        said = str(error).rstrip(".")
+        raise UserError(f"{path} does not describe an encoder: {said}; see {HOW_TO}.") from error
+    if card.encoder.input_size is None:
+        raise UserError(f"{path} does not describe an encoder: it lacks encoder.input_size; see {HOW_TO}.")
+    return card
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

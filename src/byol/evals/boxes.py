@@ -83,8 +83,8 @@ def open_boxes(data: str | Path, channels: int = 3) -> BoxSource:
     base = open_source(path, channels)
     names = pq.read_schema(path).names
     column = next((name for name in BOX_NAMES if name in names), None)
-    if column is None or base.labels is None:
-        raise UserError(f"{path} needs a box and a label column, but has {', '.join(names)}.")
+    if column is None or base.labels is None or -1 in base.labels:
+        raise UserError(f"{path} needs a box and a label in each row, but has {', '.join(names)}.")
     rows = pq.read_table(path, columns=[column]).column(column).to_pylist()
     objects = [_objects(row, label) for row, label in zip(rows, base.labels, strict=True)]
     return BoxSource(base, objects, base.classes or [str(number) for number in range(max(base.labels) + 1)])

@@ -12,19 +12,16 @@ import torch
 from torch import Tensor
 
 from byol.config.run import Precision
-from byol.data.sample import evenly
+from byol.data.contents import state_digest
 from byol.data.sources.digest import digest
 from byol.data.sources.named import data_home
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
-from byol.errors import BadImage, UserError
+from byol.errors import UserError
 from byol.evals.evaluation import Progress, Task, silent
 from byol.evals.features import Features, LabeledFeatures, Passes, feature_blocks
 from byol.evals.labels import LabeledParts
 from byol.runtime.device import choose_precision, cores
-
-SAMPLED = 32
-"""Images whose pixels, decoded as small as possible, tell a source from others with the same names and sizes."""
 
 
 class NonFiniteFeatures(UserError):  # noqa: N818  (it names what is wrong, as UserError does)
@@ -70,7 +67,7 @@ def cached_features(
         features = Features(values, torch.tensor([number for numbers, _ in blocks for number in numbers]))
     else:
         precision, _ = choose_precision(config.precision, device)
-        key = digest([encoder.fingerprint, source.fingerprint(), *_sample(source), repr(encoder.transform), precision])
+        key = digest([encoder.fingerprint, state_digest(source), repr(encoder.transform), precision])
         folder = (Path(config.folder) if config.folder else data_home() / "features") / key
         if not folder.is_dir():
             _write(folder, len(source), _blocks(encoder, source, config, device, progress))
@@ -89,15 +86,6 @@ def labeled_features(task: Task, parts: LabeledParts, config: FeatureConfig) -> 
         for part in (parts.train, parts.test)
     )
     return train, test
-
-
-def _sample(source: Source) -> Iterator[bytes]:
-    """The pixels of a few images; a fingerprint has only names and sizes, which other images may share."""
-    for index in evenly(len(source), SAMPLED):
-        try:
-            yield source.image(index, shrink_to=1).cpu().contiguous().numpy().tobytes()
-        except BadImage:
-            yield b""
 
 
 def _blocks(

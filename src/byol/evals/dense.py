@@ -46,6 +46,12 @@ class WrappedSource(Source):
     def header(self, index: int) -> Header:
         return self._base.header(index)
 
+    def stored_bytes(self, index: int) -> int | None:
+        return self._base.stored_bytes(index)
+
+    def state(self, index: int) -> str:
+        return self._base.state(index)
+
     def fingerprint(self) -> str:
         return self._base.fingerprint()
 

@@ -7,7 +7,7 @@ from byol.data.transform import Region
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.evaluation import Evaluation, OpenData, Task
-from byol.evals.labels import labeled, labeled_parts
+from byol.evals.labels import LabeledSource, labeled_parts
 from byol.evals.metrics import mean_average_precision, mean_per_class, top_k
 from byol.evals.transfer_data import ManyLabels, MetricName, open_transfer, transfer_set
 from byol.evals.tuning import Examples, Metric, joined, split_off, tune_penalty
@@ -111,10 +111,18 @@ def evaluate(task: Task, config: TransferConfig) -> dict[str, float]:
             f"{metric} does not fit {task.train.name} and {task.test.name}; map11 is for images with several labels "
             "in both parts, top1 and mean_per_class for images with one."
         )
-    classes = len(_shared_classes(task.train, task.test) if several else labeled_parts(task.train, task.test).classes)
-    train = _examples(task.train, task, config)
-    valid = None if task.valid is None else _examples(task.valid, task, config)
-    test = _examples(task.test, task, config)
+    valid: Examples | None = None
+    if several:
+        classes = len(_shared_classes(task.train, task.test))
+        train, test = _many_labels(task.train, task, config), _many_labels(task.test, task, config)
+        if task.valid is not None:
+            valid = _many_labels(task.valid, task, config)
+    else:
+        parts = labeled_parts(task.train, task.test)
+        classes = len(parts.classes)
+        train, test = _one_label(parts.train, task, config), _one_label(parts.test, task, config)
+        if task.valid is not None:
+            valid = _one_label(parts.like(task.valid, "validation"), task, config)
 
     split = split_off(train, config.held_out, config.seed) if valid is None else joined(train, valid)
     tuned = tune_penalty(split, classes, config.l2, METRICS[metric], task.progress)
@@ -136,14 +144,18 @@ EVALUATION = Evaluation(
 )
 
 
-def _examples(source: Source, task: Task, config: TransferConfig) -> Examples:
-    """Features on the device, with one or several labels per image."""
+def _one_label(part: LabeledSource, task: Task, config: TransferConfig) -> Examples:
+    """Features on the device, with one label per image."""
+    features = cached_features(task.encoder, part.images, config.features, task.device, task.progress)
+    return Examples(features.values.to(task.device), features.with_labels(part.labels).labels)
+
+
+def _many_labels(source: Source, task: Task, config: TransferConfig) -> Examples:
+    """Features on the device, with several labels per image."""
+    if not isinstance(source, ManyLabels):
+        raise UserError(f"{source.name} has one label per image, and the other parts several; give parts alike.")
     features = cached_features(task.encoder, source, config.features, task.device, task.progress)
-    if isinstance(source, ManyLabels):
-        labels = source.truth[features.indices]
-    else:
-        labels = features.with_labels(labeled(source, "validation").labels).labels
-    return Examples(features.values.to(task.device), labels)
+    return Examples(features.values.to(task.device), source.truth[features.indices])
 
 
 def _shared_classes(train: Source, test: Source) -> list[str]:

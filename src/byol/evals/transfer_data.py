@@ -154,10 +154,10 @@ def _voc(folder: Path, part: str, channels: int) -> ManyLabels:
 
 
 def _caltech(folder: Path, channels: int, seed: int) -> OpenedSet:
-    whole = open_source(folder, channels)
+    known = labeled(open_source(folder, channels), "Caltech-101")
     train, valid, test = [], [], []
-    for members in by_class(labeled(whole, "Caltech-101").labels, seed):
+    for members in by_class(known.labels, seed):
         train += members[:CALTECH_TRAIN]
         valid += members[CALTECH_TRAIN : CALTECH_TRAIN + CALTECH_VALID]
         test += members[CALTECH_TRAIN + CALTECH_VALID :]
-    return OpenedSet(*(whole.subset(sorted(part)) for part in (train, valid, test)))
+    return OpenedSet(*(known.images.subset(sorted(part)) for part in (train, valid, test)))

@@ -14,7 +14,7 @@ from byol.augment.params import ViewParams
 from byol.augment.views import make_views
 from byol.config.views import Normalization, ViewConfig
 from byol.data.crop import crop_one, shrink_side
-from byol.data.memory import WHOLE_SIDE, decode_all, fits
+from byol.data.memory import STOP_AT_SHARE, WHOLE_SIDE, TooManyBytes, decode_all, fits
 from byol.data.order import EpochOrder
 from byol.data.readable import ReadableImages
 from byol.data.sources.open import Source, TensorSource
@@ -102,9 +102,13 @@ def training_views(train: LabeledSource, transform: Transform, device: torch.dev
     source, labels = train.images, as_tensor(train.labels)
     if isinstance(source, TensorSource):
         return TrainingViews(source, labels, transform, device, source.images)
-    if not fits(survey(source), free_memory(torch.device("cpu")))[0]:
+    free = free_memory(torch.device("cpu"))
+    if not fits(survey(source), free)[0]:
         return TrainingViews(source, labels, transform, device, None)
-    held = decode_all(source, cores(), shrink_side(transform.image_size))
+    try:
+        held = decode_all(source, cores(), shrink_side(transform.image_size), STOP_AT_SHARE * free)
+    except TooManyBytes:
+        return TrainingViews(source, labels, transform, device, None)
     images = held.images
     if isinstance(images, Tensor) and max(images.shape[2:]) > WHOLE_SIDE and device.type == "cpu":
         images = list(images)  # cropped one by one, antialiased

@@ -69,8 +69,8 @@ def open_data(train: str | Path | Source, test: str | Path | Source, images: int
                 f"{len(train)} or less, or more images."
             )
         train = train.subset(range(images))
-    labeled_parts(train, test)
-    parts = _decoded(train), _decoded(test)
+    alike = labeled_parts(train, test)
+    parts = _decoded(alike.train.source(alike.classes)), _decoded(alike.test.source(alike.classes))
     return Data(*parts, fingerprint=digest([part.fingerprint() for part in parts]))
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from byol.data.holdout import class_count, held_out, readable
+from byol.data.joined_labels import labels_in_numbers_of, same_names
 from byol.data.sources.open import Source
+from byol.data.sources.relabeled import Labels, relabeled
 from byol.data.transform import Transform
 from byol.encoders.load import open_encoder
 from byol.errors import UserError
@@ -120,9 +122,9 @@ class Monitor:
         if len(source) > most:
             chosen = torch.randperm(len(source), generator=generator_of("monitor", len(source)))[:most]
             source = source.subset(sorted(chosen.tolist()))
-        images = labeled(source, "monitor")
-        features = extract(encoder, source, self.transform, self.passes).with_labels(images.labels)
-        groups = None if source.groups is None else torch.tensor(source.groups)[features.indices]
+        known = labeled(source, "monitor")
+        features = extract(encoder, known.images, self.transform, self.passes).with_labels(known.labels)
+        groups = None if known.images.groups is None else torch.tensor(known.images.groups)[features.indices]
         return _Known(features, groups)
 
 
@@ -155,7 +157,7 @@ def split(
                 "or Parquet with a label column."
             )
         if data.labels is not None:
-            _same_classes(data, monitor)
+            monitor = _labeled_like(data, monitor)
             apart = data.groups is not None and monitor.groups is not None
             voters, asked = (_part(source, _known(source, apart)) for source in (data, monitor))
             _check_some(asked)
@@ -220,17 +222,28 @@ def _check_apart(data: Source) -> None:
         )
 
 
-def _same_classes(data: Source, monitor: Source) -> None:
-    if data.classes is not None and monitor.classes is not None:
-        if data.classes != monitor.classes:
-            only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
-            raise UserError(
-                f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "
-                f"{only_one}; give both the same class folders, or --unlabeled where those of the first are no classes."
-            )
-        return
-    strange = sorted(set(labeled(monitor, "monitor").labels) - set(labeled(data, "training").labels) - {-1})[:3]
-    if strange:
+def _labeled_like(data: Source, monitor: Source) -> Source:
+    """The monitor data, its classes numbered as in the training data.
+
+    Raises:
+        UserError: it has other classes.
+    """
+    if data.classes is not None and monitor.classes is not None and not same_names(data.classes, monitor.classes):
+        only_one = sorted(set(data.classes) ^ set(monitor.classes))[:3]
+        raise UserError(
+            f"The classes of {data.name!r} and of the monitor data {monitor.name!r} differ, for example in "
+            f"{only_one}; give both the same class folders, or --unlabeled where those of the first are no classes."
+        )
+    try:
+        labels = labels_in_numbers_of(data, monitor)
+    except UserError as error:
+        said = str(error).rstrip(".")
+        raise UserError(f"{said}, or --unlabeled where the first are no classes.") from error
+    strange = sorted(set(labels) - set(labeled(data, "training").labels) - {-1})[:3]
+    if strange and data.classes is None:
         raise UserError(
             f"The monitor data {monitor.name!r} has labels that the training data lacks, such as {strange}."
         )
+    if labels == monitor.labels:
+        return monitor
+    return relabeled(monitor, Labels(labels=labels, classes=data.classes, groups=monitor.groups))

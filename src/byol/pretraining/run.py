@@ -1,6 +1,7 @@
 """`byol pretrain`: open, survey, plan, check, build, train, judge; `resume` enters the same list further down."""
 
 import logging
+import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from byol.config.run import PretrainConfig
+from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Labeling
 from byol.data.sources.open import Source
@@ -267,10 +269,11 @@ def prepared_run(
     """
     request, images, planner = planned.request, planned.images, planned.planner
     limit = _time_limit(request, planned.plan.budget_minutes, planned.config) if rehearses else None
+    name = images.source.name if isinstance(request.data, Source) else str(request.data)
     with (
         orderly_exit(),
         threads_kept(),
-        _new_folder(request.out, images.source.name, keeps) as folder,
+        _new_folder(request.out, name, keeps) as folder,
         outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
         log.info(describe(images.source, planned.survey))
@@ -324,6 +327,8 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
         images=run.images,
         fingerprint=run.source.fingerprint(),
         monitor_fingerprint=None if monitor is None else monitor.fingerprint(),
+        content=content_digest(run.source),
+        monitor_content=None if monitor is None else content_digest(monitor),
         labels=None if said.labels is None else _absolute(str(said.labels)),
         groups=str(said.groups) if said.by_folders else None if said.groups is None else _absolute(str(said.groups)),
         unlabeled=said.unlabeled,
@@ -347,8 +352,11 @@ def _new_folder(out: str | Path | None, data: str, keeps: bool) -> Iterator[RunF
 
 
 def _absolute(name: str) -> str:
-    """A path that also holds from another working directory; names of known data sets pass."""
-    return str(Path(name).expanduser().resolve()) if Path(name).expanduser().exists() else name
+    """A path or a pattern that also holds from another working directory; names of known data sets pass."""
+    path = Path(name).expanduser()
+    if any(sign in name for sign in "*?[") and not path.exists():
+        return os.path.abspath(path)  # noqa: PTH100  (no part of a pattern need exist)
+    return str(path.resolve()) if path.exists() else name
 
 
 def _found_again(
@@ -364,7 +372,10 @@ def _found_again(
             raise
         raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
     watched = images.monitor
-    if watched is not None and plan.monitor_fingerprint not in (None, watched.fingerprint()):
+    if watched is not None and not (
+        plan.monitor_fingerprint in (None, watched.fingerprint())
+        and plan.monitor_content in (None, content_digest(watched))
+    ):
         raise UserError(
             f"{watched.name!r} does not hold the images that this run's readings are of; restore them, or start a "
             "new run."
@@ -377,6 +388,11 @@ def _check_same_images(run: Run, plan: RunPlan) -> None:
         raise UserError(
             f"{run.source.name!r} does not hold the images this run was started with ({plan.images} then, "
             f"{run.images} now); restore them, or start a new run."
+        )
+    if plan.content is not None and content_digest(run.source) != plan.content:
+        raise UserError(
+            f"Images of {run.source.name!r} have changed since this run was started, though their names and sizes are "
+            "the same; restore them, or start a new run."
         )
 
 

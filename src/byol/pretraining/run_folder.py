@@ -108,6 +108,9 @@ class RunPlan:
     """Of the images that are trained on: a resumed run must find the same ones."""
     monitor_fingerprint: str | None = None
     """Of the images of `monitor`, or its readings could not be compared; None of a run that did not note it."""
+    content: str | None = None
+    """Of what the images that are trained on hold (`content_digest`); None of a run that did not note it."""
+    monitor_content: str | None = None
     labels: str | None = None
     """The CSV file of labels, where one was given."""
     groups: str | None = None
@@ -165,6 +168,8 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
         "images": plan.images,
         "fingerprint": plan.fingerprint,
         "monitor_fingerprint": plan.monitor_fingerprint,
+        "content": plan.content,
+        "monitor_content": plan.monitor_content,
         "labels": plan.labels,
         "groups": plan.groups,
         "unlabeled": plan.unlabeled,
@@ -204,6 +209,8 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
             config=from_json(PretrainConfig, content["config"]),
             **known,
             monitor_fingerprint=content.get("monitor_fingerprint"),
+            content=content.get("content"),
+            monitor_content=content.get("monitor_content"),
             labels=content.get("labels"),
             groups=content.get("groups"),
             unlabeled=content.get("unlabeled", False),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,11 +19,13 @@ from byol.data.batch import Pipeline
 from byol.data.crop import shrink_side
 from byol.data.labeling import Labeling, label_images
 from byol.data.loader import Loader, Storage
-from byol.data.memory import decode_all, fits
+from byol.data.memory import STOP_AT_SHARE, DecodedImages, TooManyBytes, decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
+from byol.data.sources.parts import SeveralParts
 from byol.data.sources.stretched import FULL_RANGE, stretched
 from byol.data.survey import Survey
 from byol.data.transform import Transform
+from byol.errors import UserError
 from byol.evals.features import Passes
 from byol.methods.base import TrainingSet
 from byol.methods.table import method_class
@@ -37,6 +40,7 @@ from byol.runtime.metrics import MetricsWriter
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 NOTHING_SAID = Labeling()
 
 
@@ -133,9 +137,38 @@ def open_images(
 
         return distributed.local_main_first(act, device) if isinstance(what, str) and is_fetched(what) else act()
 
-    source = opened(data, channels)
-    images = label_images(source, None if monitor is None else opened(monitor, source.channels), labeling)
-    return Images(images.source, images.monitor, images.notes, images.remark)
+    said: tuple[str, ...] = ()
+    watched: Source | None = None
+    try:
+        source = opened(data, channels)
+    except SeveralParts as found:
+        if found.training is None:
+            raise
+        source = opened(found.training, channels)
+        wanted = monitor is None and labeling == NOTHING_SAID
+        watched, why = readings_part(found, source) if wanted else (None, "")
+        said = (f"parts: {data} holds {found.names}; training takes {found.training}{why}",)
+    if monitor is not None:
+        watched = opened(monitor, source.channels)
+    images = label_images(source, watched, labeling)
+    return Images(images.source, images.monitor, said + images.notes, images.remark)
+
+
+def readings_part(found: SeveralParts, training: Source) -> tuple[Source | None, str]:
+    """The part of a data set that readings are of beside its training part, or None; and what is said of it."""
+    lacking: list[str] = []
+    for place in found.readings:
+        part = open_source(place, training.channels)
+        if part.labels is None or not set(part.labels) - {-1}:
+            lacking.append(f"{place} has no labels for that")
+            continue
+        try:
+            split(training, part, 0)
+        except UserError:
+            lacking.append(f"{place} is labeled otherwise")
+            continue
+        return part, f", readings are of {place}"
+    return None, f"; readings are of held-out images, if any, as {' and '.join(lacking)}" if lacking else ""
 
 
 def monitor_for(
@@ -189,11 +222,19 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         decoded = training.images
     else:
         enough, why = _wanted_in_memory(config, seen)
-        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
-        config = replace(config, data__memory="always" if enough else "never")
+        began = time.perf_counter()
+        result: DecodedImages | None = None
         if enough:
-            began = time.perf_counter()
-            result = decode_all(training, workers, shrink_side(config.inference_size()))
+            most = STOP_AT_SHARE * machine.free_memory(CPU) if config.data.memory == "auto" else math.inf
+            try:
+                result = decode_all(training, workers, shrink_side(config.inference_size()), most)
+            except TooManyBytes as error:
+                why = str(error)
+            if distributed.any_rank(result is None, torch.device(config.device)):
+                result = None
+        # a resumed run must take the same way, whatever memory is free then: another would make other pixels
+        config = replace(config, data__memory="always" if result is not None else "never")
+        if result is not None:
             for line in result.bad:
                 bad.add(line)
             if bank is images.source or (kept is not None and bank is not None and len(bank) == len(kept)):
@@ -231,7 +272,7 @@ def _wanted_in_memory(config: PretrainConfig, seen: Survey) -> tuple[bool, str]:
     """Whether images are decoded once and kept, and why; the same answer in every process."""
     if config.data.memory != "auto":
         return config.data.memory == "always", f"data.memory is {config.data.memory}"
-    enough, why = fits(seen, machine.free_memory(torch.device("cpu")))
+    enough, why = fits(seen, machine.free_memory(CPU))
     return not distributed.any_rank(not enough, torch.device(config.device)), why
 
 

@@ -4,6 +4,7 @@ A source knows how many images there are, gives the bytes or the tensor of any o
 where each is stored. Labels are kept for monitoring and evaluation; self-supervised training never reads them.
 """
 
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -62,6 +63,17 @@ class Source(ABC):
     def header(self, index: int) -> Header:
         """Size, channels and depth of one image as stored, without decoding it; `BadImage` where it has none."""
         return read_header(self.read(index))
+
+    def stored_bytes(self, index: int) -> int | None:
+        """Bytes of one image's encoded file, or None where that takes reading it."""
+        return None
+
+    def state(self, index: int) -> str:
+        """What is another text as soon as one image changes where it is stored: here a checksum of its bytes."""
+        try:
+            return str(zlib.crc32(self.read(index)))
+        except BadImage:
+            return ""
 
     def subset(self, indices: Sequence[int]) -> "Source":
         """A view of the images with these numbers, in this order."""

@@ -7,12 +7,12 @@ from pathlib import Path
 from byol.data.formats.registry import image_suffixes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
-from byol.data.sources.class_names import named_labels
+from byol.data.sources.class_names import class_order, named_labels
 from byol.data.sources.digest import digest, label_digest
-from byol.data.sources.parts import PARTS, several_parts
+from byol.data.sources.parts import SeveralParts, find_parts, part_of, parts_within_classes
 from byol.errors import UnreachableImage, UserError
 
-__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "read_file"]
+__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "file_state", "read_file"]
 
 
 FOLDER_NAMES = "folder names"
@@ -62,6 +62,13 @@ class FileSource(Source):
     def where(self, index: int) -> str:
         return os.path.join(self._root, self._paths[index])  # noqa: PTH118  (five times as fast as pathlib)
 
+    def stored_bytes(self, index: int) -> int | None:
+        size = _file_size(self.where(index))
+        return size if size >= 0 else None
+
+    def state(self, index: int) -> str:
+        return file_state(self.where(index))
+
     def fingerprint(self) -> str:
         sizes = (str(_file_size(self.where(index))) for index in range(len(self)))
         lines = (f"{path}\t{size}" for path, size in zip(self._paths, sizes, strict=True))
@@ -89,6 +96,15 @@ def read_file(path: str | Path) -> bytes:
         raise UnreachableImage(f"cannot be read: {error.strerror or error}") from error
 
 
+def file_state(path: str | Path) -> str:
+    """What is another text as soon as a file's content changes: its size and its times, which need no reading."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (a Path for each of a million files takes seconds)
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
 def _file_size(path: str) -> int:
     try:
         return Path(path).stat().st_size
@@ -111,7 +127,8 @@ class FolderSource(FileSource):
         paths, others = _walk(root)
         if not paths:
             raise UserError(_no_images(folder, others))
-        labels, classes = _folder_labels(root, paths)
+        _check_parts(root, paths)
+        labels, classes = _folder_labels(paths)
         super().__init__(str(folder), root, paths, labels, classes, channels)
         self.remark = "" if labels else _strays(paths)
         self.labels_from = FOLDER_NAMES if labels else ""
@@ -164,15 +181,28 @@ def _no_images(folder: str | Path, others: Counter[str]) -> str:
     )
 
 
-def _folder_labels(root: Path, paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
+def _check_parts(root: Path, paths: list[str]) -> None:
+    """Refuse a folder that holds training and test images alike."""
+    found = find_parts(paths)
+    if found is not None:
+        raise SeveralParts(root, [(part, str(root / found.above / name)) for name, part in found.parts.items()])
+    within = parts_within_classes(paths)
+    if within:
+        training = next(name for name in within if part_of(name) == "train")
+        pattern = root / "*" / training / "**" / ("*" + Path(paths[0]).suffix)
+        raise UserError(
+            f"each folder of {str(root)!r} holds several parts ({', '.join(within)}); give the images of one of them "
+            f"by a pattern in quotes, such as {str(pattern)!r}, or by a text list."
+        )
+
+
+def _folder_labels(paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
     if not all("/" in path for path in paths):
         return None, None
     owners = [path.split("/", 1)[0] for path in paths]
-    classes = sorted(set(owners))
+    classes = class_order(owners)
     if len(classes) < 2:
         return None, None
-    if all(name.lower() in PARTS for name in classes):
-        raise several_parts(root, classes, root / min(classes, key=lambda name: PARTS.index(name.lower())))
     numbers = {name: number for number, name in enumerate(classes)}
     return [numbers[owner] for owner in owners], classes
 

@@ -12,10 +12,20 @@ from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
+from byol.data.sources.parts import SeveralParts
 from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError, nearest
 
-__all__ = ["FileSource", "FolderSource", "ListSource", "ParquetSource", "Source", "TensorSource", "open_source"]
+__all__ = [
+    "FileSource",
+    "FolderSource",
+    "ListSource",
+    "ParquetSource",
+    "Source",
+    "TensorSource",
+    "open_source",
+    "open_training",
+]
 
 
 def open_source(data: str | Path | Source | Sequence[str | Path], channels: int | None = None) -> Source:
@@ -51,6 +61,16 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         f"{text!r} is not there; give a folder of images, a text list, Parquet files, or the name of a data set."
         f"{_sibling(path) or suggestion(text)}"
     )
+
+
+def open_training(data: str | Path | Source | Sequence[str | Path], channels: int | None = None) -> Source:
+    """Open data as `open_source` does; of a folder with several parts, such as train and test, the training part."""
+    try:
+        return open_source(data, channels)
+    except SeveralParts as found:
+        if found.training is None:
+            raise
+        return open_source(found.training, channels)
 
 
 def is_fetched(data: str) -> bool:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from byol.data.sources.base import Source
-from byol.data.sources.class_names import named_labels
 from byol.data.sources.digest import digest, label_digest
-from byol.data.sources.files import read_file
-from byol.data.sources.parts import PARTS, several_parts
+from byol.data.sources.files import file_state, read_file
+from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
+from byol.data.sources.parts import SeveralParts, part_of
 from byol.errors import BadImage, UserError
 
 __all__ = ["ParquetSource", "parquet_files"]
@@ -23,7 +25,6 @@ __all__ = ["ParquetSource", "parquet_files"]
 # Common names of these columns. The first one that is found is taken.
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
 PATH_NAMES = ("image_path", "path", "file", "filename", "file_name", "filepath", "file_path", "image_file")
-LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "label_id", "cls", "y")
 
 
 class _Feature(NamedTuple):
@@ -38,7 +39,7 @@ class ParquetSource(Source):
 
     The image column is a struct of `bytes` and `path` (the layout of Hugging Face), plain binary, or a string with
     paths relative to the file. Where `bytes` is empty, the path is read. Labels are whole numbers, with names where the
-    file's metadata has them, or strings.
+    file's metadata has them, or strings; files with different names are joined by name (`label_column.py`).
 
     Arrow keeps the encoded bytes in memory.
 
@@ -58,7 +59,8 @@ class ParquetSource(Source):
                 )
         features = _features(schemas[0])
         image = _image_column(self._files[0], schemas[0], features)
-        label = _label_column(schemas[0], features, image)
+        declared = [name for name, feature in features.items() if feature.kind == "ClassLabel"]
+        label = self._label_column(schemas[0], label_columns(schemas[0], declared, image))
         _check_memory(name, self._files, image)
         tables = [_read(file, [image] if label is None else [image, label]) for file in self._files]
         self._starts = np.cumsum([0] + [len(table) for table in tables])
@@ -69,8 +71,15 @@ class ParquetSource(Source):
         self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=tables[0].column(image).type))
         self.labels, self.classes = None, None
         if label is not None:
-            values = [value for table in tables for value in _label_values(table.column(label))]
-            self.labels, self.classes = _labels(values, features[label].names if label in features else None)
+            names = [_features(schema)[label].names if label in _features(schema) else None for schema in schemas]
+            found = read_labels(
+                label,
+                [
+                    Column(str(file), stored_values(table.column(label)), known)
+                    for file, table, known in zip(self._files, tables, names, strict=True)
+                ],
+            )
+            self.labels, self.classes, self.remark = found.labels, found.classes, found.remark
             self.labels_from = f"the column {label!r}" if self.labels else ""
         self.channels = self._own_channels() if channels is None else channels
 
@@ -90,6 +99,16 @@ class ParquetSource(Source):
         file, row = self._place(index)
         return f"{file} row {row}"
 
+    def stored_bytes(self, index: int) -> int | None:
+        blob = None if self._bytes is None else self._bytes[index].as_buffer()
+        return None if blob is None else int(blob.size)
+
+    def state(self, index: int) -> str:
+        if self._bytes is not None and self._bytes[index].is_valid:
+            return str(zlib.crc32(self._bytes[index].as_buffer()))
+        path: str | None = None if self._paths is None else self._paths[index].as_py()
+        return "" if path is None else file_state(self._place(index)[0].parent / path)
+
     def fingerprint(self) -> str:
         parts: list[str | bytes] = []
         if self._bytes is not None:
@@ -98,6 +117,16 @@ class ParquetSource(Source):
         if self._paths is not None:
             parts += [str(path) for path in self._paths.to_pylist()]
         return digest([*parts, label_digest(self.labels, self.classes)])
+
+    def _label_column(self, schema: pa.Schema, candidates: list[str]) -> str | None:
+        """The first of some columns whose values are labels; if none is, the first, so that it can be said why."""
+        for name in candidates:
+            if not may_be_fractions(schema.field(name).type):
+                return name
+            values = [Column(str(file), stored_values(_read(file, [name]).column(name)), None) for file in self._files]
+            if read_labels(name, values).labels is not None:
+                return name
+        return candidates[0] if candidates else None
 
     def _place(self, index: int) -> tuple[Path, int]:
         """The file that holds an image, and its row there."""
@@ -112,16 +141,12 @@ def parquet_files(folder: Path) -> list[Path]:
         UserError: they are several parts of a data set, such as train and test, of which one should be given.
     """
     files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
-    found = {part: file for part in reversed(PARTS) for file in files if _part(file) == part}
-    if len(found) > 1:
-        first = next(part for part in PARTS if part in found)
-        raise several_parts(folder, (part for part in PARTS if part in found), folder / (first + "*.parquet"))
+    # the first word of each name: train-00000-of-00001, test_2, validation
+    words = sorted({re.split(r"[-_. ]", file.stem)[0] for file in files})
+    parts = [(part, str(folder / f"{word}*.parquet")) for word in words if (part := part_of(word)) is not None]
+    if len({part for part, _ in parts}) > 1:
+        raise SeveralParts(folder, parts)
     return files
-
-
-def _part(file: Path) -> str | None:
-    stem = file.stem.lower()
-    return next((part for part in PARTS if stem == part or stem.startswith((part + "-", part + "_", part + "."))), None)
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -189,18 +214,6 @@ def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) 
     )
 
 
-def _label_column(schema: pa.Schema, features: dict[str, _Feature], image: str) -> str | None:
-    """The first column that Hugging Face describes as a class label, else one of numbers or strings named like one."""
-    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema if field.name != image}
-    declared = [name for name in kinds if name in features and features[name].kind == "ClassLabel"]
-    called = [name for known in LABEL_NAMES for name in kinds if name.lower() == known]
-    for name in [*[name for name in called if name in declared], *declared, *called]:
-        kind = kinds[name].value_type if pa.types.is_dictionary(kinds[name]) else kinds[name]
-        if pa.types.is_integer(kind) or _is_string(kind):
-            return name
-    return None
-
-
 def _bytes_and_paths(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray | None, pa.ChunkedArray | None]:
     """The encoded bytes, and the paths where some row has no bytes."""
     kind = column.type
@@ -214,23 +227,6 @@ def _bytes_and_paths(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray | None, p
     if blobs is None or blobs.null_count == len(blobs):
         return None, paths
     return blobs, paths if blobs.null_count else None
-
-
-def _label_values(column: pa.ChunkedArray) -> list[int | str | None]:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    values: list[int | str | None] = column.to_pylist()
-    return values
-
-
-def _labels(values: list[int | str | None], names: list[str] | None) -> tuple[list[int] | None, list[str] | None]:
-    """Labels and classes, or None where a row has no label; Hugging Face writes -1 for none."""
-    if any(value is None or value == -1 for value in values):
-        return None, None
-    if any(isinstance(value, str) for value in values):
-        return named_labels([str(value) for value in values])
-    numbers = [int(value) for value in values if value is not None]
-    return numbers, list(names) if names and max(numbers) < len(names) else None
 
 
 def _check_memory(name: str, files: list[Path], image: str) -> None:

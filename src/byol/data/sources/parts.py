@@ -1,18 +1,102 @@
 """The parts of a data set, such as train and test, of which pretraining should see one."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from byol.errors import UserError
 
-__all__ = ["PARTS", "several_parts"]
+__all__ = ["FolderParts", "SeveralParts", "find_parts", "part_of", "parts_within_classes"]
 
-PARTS = ("train", "test", "validation", "valid", "val", "dev", "unsupervised", "unlabeled", "extra")
-"""Names of parts, or the beginnings of their names, in the order in which an error message suggests them."""
+WORDS = {
+    "train": "train|training|trains",
+    "test": "test|testing|tests",
+    "validation": "val|vals|valid|validation|validations|dev|eval|evaluation",
+    "unlabeled": "unsupervised|unlabeled|unlabelled|extra",
+}
+"""What the folders and files of each part are called, in lower case."""
+AROUND = r"([a-z0-9]+[-_ ])?({})([-_ ]?(set|sets|data|images?|imgs?|split|part|\d+))?"
+"""What may stand around such a word: `seg_train` (Intel's scenes), `Test_Data`, `trainset`, `train2017` (COCO)."""
+READINGS = ("validation", "test")
+"""Parts that readings during training can be of, in the order of preference: a test part is best left for the end."""
 
 
-def several_parts(folder: object, parts: Iterable[str], example: object) -> UserError:
-    """The error about a folder that holds more than one part of a data set."""
-    return UserError(
-        f"the folder {str(folder)!r} holds several parts ({', '.join(parts)}); give one of them, for example "
-        f"{str(example)!r}."
+class SeveralParts(UserError):  # noqa: N818  (it names what is there, as UserError does)
+    """A folder holds more than one part of a data set; the error says which, and this object where."""
+
+    def __init__(self, folder: object, places: Sequence[tuple[str, str]]) -> None:
+        order = [*WORDS]
+        self._places = sorted(places, key=lambda found: order.index(found[0]))
+        self.names = ", ".join(Path(place).name.removesuffix("*.parquet") for _, place in self._places)
+        readings = f" to train on and {self.readings[-1]!r} to test on" if self.training and self.readings else ""
+        super().__init__(
+            f"the folder {str(folder)!r} holds several parts ({self.names}); give one of them, for example "
+            f"{self._places[0][1]!r}{readings}."
+        )
+
+    @property
+    def training(self) -> str | None:
+        """Where the training part is; None where there is none, or several."""
+        return self._only("train")
+
+    @property
+    def readings(self) -> list[str]:
+        """Where parts are that readings can be of, the best one first."""
+        return [place for part in READINGS if (place := self._only(part)) is not None]
+
+    def _only(self, part: str) -> str | None:
+        places = [place for known, place in self._places if known == part]
+        return places[0] if len(places) == 1 else None
+
+
+@dataclass(frozen=True)
+class FolderParts:
+    """Folders that are parts of a data set."""
+
+    above: str
+    """The folder that they are in, relative to the images' root; empty where that is the root itself."""
+    parts: dict[str, str]
+    """From the name of each folder to its part, a key of `WORDS`."""
+
+
+def part_of(name: str) -> str | None:
+    """The part that a folder of this name is, a key of `WORDS`, or None."""
+    return next(
+        (part for part, words in WORDS.items() if re.fullmatch(AROUND.format(words), name.strip().lower())), None
     )
+
+
+def find_parts(paths: Iterable[str]) -> FolderParts | None:
+    """The folders of the first level that are parts, or None.
+
+    Folders are parts where all have such names, or where a training part lies beside one to test on. A single folder
+    around them does not matter.
+
+    Args:
+        paths: of images, with `/` between folders.
+    """
+    steps, above = [path.split("/") for path in paths], ""
+    while True:
+        folders = sorted({step[0] for step in steps if len(step) > 1})
+        parts = {name: part for name in folders if (part := part_of(name)) is not None}
+        kinds = set(parts.values())
+        if len(kinds) > 1 and (len(parts) == len(folders) or ("train" in kinds and kinds & set(READINGS))):
+            return FolderParts(above, parts)
+        if len(folders) != 1:
+            return None
+        above, steps = above + folders[0] + "/", [step[1:] for step in steps if len(step) > 1]
+
+
+def parts_within_classes(paths: Iterable[str]) -> list[str]:
+    """Names of the parts that every folder of the first level is divided into, such as `bottle/train`; or none."""
+    below: dict[str, set[str]] = {}
+    for path in paths:
+        first, _, rest = path.partition("/")
+        below.setdefault(first, set())
+        if "/" in rest:
+            below[first].add(rest.split("/", 1)[0])
+    kinds = [{part_of(name) for name in names} for names in below.values()]
+    if len(kinds) > 1 and all("train" in found and found & set(READINGS) for found in kinds):
+        return sorted({name for names in below.values() for name in names if part_of(name) is not None})
+    return []

@@ -57,6 +57,12 @@ class _Relabeled(Source):
     def header(self, index: int) -> Header:
         return self._base.header(index)
 
+    def stored_bytes(self, index: int) -> int | None:
+        return self._base.stored_bytes(index)
+
+    def state(self, index: int) -> str:
+        return self._base.state(index)
+
     def fingerprint(self) -> str:
         parts: Sequence[bytes] = [label_digest(self.labels, self.classes), label_digest(self.groups, None)]
         return digest([self._base.fingerprint(), *parts])

@@ -55,5 +55,11 @@ class _Stretched(Source):
     def header(self, index: int) -> Header:
         return self._base.header(index)
 
+    def stored_bytes(self, index: int) -> int | None:
+        return self._base.stored_bytes(index)
+
+    def state(self, index: int) -> str:
+        return self._base.state(index)
+
     def fingerprint(self) -> str:
         return self._base.fingerprint()

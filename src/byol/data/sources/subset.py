@@ -45,6 +45,12 @@ class Subset(Source):
     def header(self, index: int) -> Header:
         return self._base.header(self._indices[index])
 
+    def stored_bytes(self, index: int) -> int | None:
+        return self._base.stored_bytes(self._indices[index])
+
+    def state(self, index: int) -> str:
+        return self._base.state(self._indices[index])
+
     def subset(self, indices: Sequence[int]) -> Source:
         return Subset(self._base, [self._indices[index] for index in checked(indices, len(self))])
 

@@ -1,0 +1,51 @@
+"""What images hold, as digests: whether a run finds the same ones again, and whether stored features are still theirs.
+
+A fingerprint knows names, sizes and labels. Files without compression keep their size when their content changes.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+from byol.data.sample import evenly
+from byol.data.sources.base import Source
+from byol.data.sources.digest import digest
+from byol.data.sources.tensor import TensorSource
+from byol.errors import BadImage
+
+__all__ = ["content_digest", "state_digest"]
+
+READ_MOST = 2 * 10**9
+"""Bytes that are read for a digest, a few seconds' work; of larger sets an even sample of images is read."""
+SIZES_ASKED = 64
+"""Images that tell how large the others are."""
+
+
+def content_digest(source: Source) -> str:
+    """16 hexadecimal digits of the images' encoded bytes, the same wherever the data is stored.
+
+    All images count where they have `READ_MOST` bytes or less, else an even sample of so many.
+    """
+    if isinstance(source, TensorSource):
+        return source.fingerprint()
+    return digest(_checksums(source))
+
+
+def state_digest(source: Source) -> str:
+    """16 hexadecimal digits that are others as soon as any image changes: of files by their times, else by content.
+
+    A copy of the same files may have others.
+    """
+    if isinstance(source, TensorSource):
+        return source.fingerprint()
+    return digest([source.fingerprint(), *map(source.state, range(len(source)))])
+
+
+def _checksums(source: Source) -> Iterator[str]:
+    asked = evenly(len(source), SIZES_ASKED)
+    sizes = [size for index in asked if (size := source.stored_bytes(index)) is not None]
+    count = int(READ_MOST * len(sizes) / sum(sizes)) if sum(sizes) else len(source)
+    for index in evenly(len(source), max(1, count)):
+        try:
+            yield str(zlib.crc32(source.read(index)))
+        except BadImage:
+            yield ""
