@@ -83,8 +83,10 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 
 def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
+    spec = card.encoder
+    size = {} if spec.native_size is None else {"img_size": spec.native_size}
     try:
-        plain = timm.create_model(card.encoder.name, pretrained=False, num_classes=0, in_chans=card.encoder.channels)
+        plain = timm.create_model(spec.architecture, pretrained=False, num_classes=0, in_chans=spec.channels, **size)
         plain.load_state_dict(encoder.state_dict(), strict=True)
     except RuntimeError as error:
         raise _no_plain_model(card, "timm") from error

@@ -11,6 +11,8 @@ import torch
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.survey import Survey
+from byol.encoders.names import check_name
+from byol.encoders.sizes import fitted
 from byol.pretraining import budget
 from byol.pretraining.checks import check
 from byol.pretraining.setup import Images, Run
@@ -63,8 +65,13 @@ class Planner:
         return self.recipe.make(self.facts if epochs is None else self.facts.with_epochs(epochs, hurried))
 
     def config(self, plan: Plan, **changes: Any) -> PretrainConfig:
-        """A plan's config with what the user gave."""
-        return replace(plan.config, **{**self.facts.settings, **self.resolved, **changes})
+        """A plan's config with what the user gave, its encoder built for the size of the views where it must be."""
+        config = replace(plan.config, **{**self.facts.settings, **self.resolved, **changes})
+        check_name(config.encoder)
+        encoder = fitted(config.encoder, config.image_size)
+        if encoder != config.encoder and "encoder__input_size" not in self.facts.given:
+            encoder = replace(encoder, input_size=None)  # it takes the views' size alone
+        return replace(config, encoder=encoder)
 
     def settled(self) -> tuple[str, ...]:
         """The reasons that hold however long the run will be."""
