@@ -102,6 +102,7 @@ def feature_count(encoder: nn.Module) -> int:
     return int(encoder.num_features)  # type: ignore[arg-type]
 
 
+@cache
 def _entry_class(name: str) -> type[nn.Module]:
     """Class of a timm model, found without allocating its weights twice on the device of work."""
     with torch.device("meta"):

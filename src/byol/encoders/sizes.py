@@ -61,7 +61,7 @@ def nearest_size(spec: EncoderSpec, size: int) -> int:
         UserError: as `unsupported_reason`.
     """
     largest = fixed_input_size(spec.name) or LARGEST_TRIED
-    multiples = {unit * math.ceil(part * size / unit) for unit in UNITS for part in (1, 1.25, 1.5, 2, 3, 4)}
+    multiples = {unit * math.ceil(part * size / unit) for unit in UNITS for part in (1, 1.5, 2, 3)}
     tried = [size, *sorted(side for side in multiples if size < side < largest), largest]
     return next((side for side in tried if not unsupported_reason(fitted(spec, side), side)), size)
 
