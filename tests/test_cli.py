@@ -58,7 +58,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "encoder too deep for the size": (
         [*("{here}/pictures", "--encoder", "vgg11", "--encoder.width", "1", "--encoder.stem", "standard")],
-        ["takes no images of 16 px", "give a larger --image-size"],
+        ["takes no images of 16 px", "give --image-size 32"],
     ),
     "budget": (["{here}/pictures", "--budget", "soon"], ["'soon'", "2h"]),
     "budget and epochs": (["{here}/pictures", "--budget", "2h"], ["epochs and a budget both say how long"]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from functools import cache
 
 import torch
@@ -25,7 +26,8 @@ def unsupported_reason(spec: EncoderSpec, size: int) -> str:
     Raises:
         UserError: there is no such encoder, or it gives no vector per image.
     """
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong is the reason
         encoder = make_encoder(spec.untrained()).eval()
         if inside := _resized_inside(encoder, size):
             return f"it would enlarge them to {inside} px, at the cost of that size"
