@@ -46,7 +46,7 @@ def export(run: str | Path, format: str = "onnx", out: str | Path | None = None,
         raise UserError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.{nearest(format, FORMATS)}")
     if from_pixels and format != "onnx":
         raise UserError(
-            f"Weights alone normalize no pixels; leave --from-pixels out, or give --format onnx for {format}."
+            f"Weights alone, as {format} has them, normalize no pixels; leave --from-pixels out, or give --format onnx."
         )
     encoder, card = read_encoder(run)
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
