@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,55 @@ def test_error_says_what_would_do() -> None:
     needed = LEAST_UPDATES / 60 / (1 - RESERVE)
     with pytest.raises(UserError, match=rf"give {math.ceil(60 * needed)} seconds or more"):
         epochs_within(needed / 2, 0.0, 1.0, PretrainConfig(batch_size=10), 6000)
+
+
+def rehearsal(monkeypatch: pytest.MonkeyPatch, per_image: float, **settings: Any) -> tuple[float, list[int]]:
+    """What is measured where an update takes so many seconds per image, and the batches that were run for it."""
+    ran: list[int] = []
+    clock = [0.0]
+
+    class Step:
+        warmup_steps = 0
+
+        def __init__(self, state: object, config: PretrainConfig) -> None:
+            self.size = config.batch_size
+
+        def __call__(self, *_: object) -> tuple[torch.Tensor, torch.Tensor]:
+            ran.append(self.size)
+            clock[0] += per_image * self.size
+            return torch.zeros(()), torch.zeros(())
+
+    monkeypatch.setattr(budget, "TrainStep", Step)
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+    config = replace(PretrainConfig(image_size=16, batch_size=64, epochs=1, device="cpu"), **TINY_NETWORK, **settings)
+    images = torch.randint(0, 256, (128, 3, 16, 16), dtype=torch.uint8)
+    cpu = torch.device("cpu")
+    loader = Loader(Storage(TensorSource(images), 1, images), config, pipeline_of(config), cpu)
+    return seconds_per_step(build_state(config, TrainingSet(128), cpu), loader, 2.0), ran
+
+
+TINY_NETWORK = {"encoder": "resnet18", "encoder__width": 0.125, "method__hidden": 8, "method__output": 8}
+
+
+def test_slow_updates_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes may be measured for 2.4 s: updates of 64 s each are guessed from small ones."""
+    seconds, ran = rehearsal(monkeypatch, per_image=1.0)
+    assert (seconds, ran) == (64.0, [8])
+
+
+def test_fast_updates_are_measured_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, ran = rehearsal(monkeypatch, per_image=0.001)
+    assert seconds == pytest.approx(0.064)
+    assert ran[:2] == [8, 8], "after a small batch"
+    assert set(ran[2:]) == {64}
+
+
+def test_the_small_batch_is_one_that_the_method_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    moco = {"method": "moco", "method__queue": 64, "method__splits": 8}
+    settings = {name: value for name, value in TINY_NETWORK.items() if not name.startswith("method")}
+    monkeypatch.setitem(globals(), "TINY_NETWORK", settings)
+    seconds, ran = rehearsal(monkeypatch, per_image=1.0, **moco)
+    assert (seconds, ran) == (64.0, [16]), "eight parts of two images"
 
 
 def test_measuring_the_speed_moves_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
