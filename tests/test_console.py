@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import byol
-from byol.pretraining import run as pretraining
+from byol.pretraining import finish as finishing
 from byol.runtime.console import ROOT, ProgressBar, words_to
 from conftest import TINY
 
@@ -139,7 +139,7 @@ def test_a_run_that_fails_leaves_the_logger_as_it_was(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(pretraining, "train", fails)
+    monkeypatch.setattr(finishing, "train", fails)
     before = ROOT.level
     with pytest.raises(RuntimeError, match="a defect"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **TINY)

@@ -10,7 +10,7 @@ import byol
 from byol.cli import main as cli
 from byol.errors import UserError, memory_is_full
 from byol.methods.byol import BYOL
-from byol.pretraining import run as pretraining
+from byol.pretraining import finish as finishing
 from conftest import TINY
 
 GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8 GiB")
@@ -56,7 +56,7 @@ def test_other_errors_keep_their_traceback(image_folder: Path, tmp_path: Path, m
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(pretraining, "train", fails)
+    monkeypatch.setattr(finishing, "train", fails)
     with pytest.raises(RuntimeError, match="a defect"):
         byol.pretrain(image_folder, recipe="cifar10-cpu", out=tmp_path / "run", quiet=True, **TINY)
 

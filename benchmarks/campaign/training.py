@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from byol.pretraining.keep import is_finished
-from byol.pretraining.run import pretrain, resume
+from byol.pretraining.resume import resume
+from byol.pretraining.run import pretrain
 from byol.runtime.metrics import read_metrics
 from campaign.unit import Unfinished
 

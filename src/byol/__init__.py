@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from byol.methods.supervised import Supervised as Supervised
     from byol.optim.lars import LARS as LARS
     from byol.optim.lars import parameter_groups as parameter_groups
+    from byol.pretraining.resume import resume as resume
     from byol.pretraining.run import pretrain as pretrain
-    from byol.pretraining.run import resume as resume
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
@@ -41,7 +41,7 @@ _HOMES = {
     "open_source": "byol.data.sources.open",
     "parameter_groups": "byol.optim.lars",
     "pretrain": "byol.pretraining.run",
-    "resume": "byol.pretraining.run",
+    "resume": "byol.pretraining.resume",
 }
 
 __all__ = [*sorted(_HOMES)]

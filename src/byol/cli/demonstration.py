@@ -12,7 +12,8 @@ from byol.encoders.load import open_encoder
 from byol.evals import fewshot
 from byol.evals.cache import FeatureConfig
 from byol.evals.evaluation import Task
-from byol.pretraining.run import Outcome, pretrain
+from byol.pretraining.finish import Outcome
+from byol.pretraining.run import pretrain
 from byol.runtime import device as machine
 from byol.runtime.checkpoint import write_atomically
 from byol.runtime.program import program

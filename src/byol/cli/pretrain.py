@@ -10,7 +10,7 @@ from byol.cli.settings import LabelFlags, RunFlags, parse_run
 from byol.errors import UserError
 
 if TYPE_CHECKING:
-    from byol.pretraining.run import Outcome
+    from byol.pretraining.finish import Outcome
 
 INTERRUPTED = 130
 """Exit code after SIGINT, SIGTERM or SIGHUP, the shell's for an interrupted command."""
@@ -49,7 +49,8 @@ class Pretrain(RunFlags, LabelFlags):
 def run(arguments: list[str]) -> int:
     """Train, or go on with a run; the exit code."""
     command, settings = parse_run(Pretrain, arguments, "pretrain", Pretrain.__doc__ or "")
-    from byol.pretraining.run import pretrain, resume
+    from byol.pretraining.resume import resume
+    from byol.pretraining.run import pretrain
 
     if command.resume is not None:
         typed = {"--out": command.out, "--budget": command.budget, "--plan": command.plan}

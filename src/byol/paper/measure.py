@@ -35,7 +35,8 @@ from byol.paper.results import alone, result_config
 from byol.paper.scales import Scale
 from byol.pretraining.health import Health
 from byol.pretraining.keep import is_finished
-from byol.pretraining.run import pretrain, resume
+from byol.pretraining.resume import resume
+from byol.pretraining.run import pretrain
 from byol.pretraining.run_folder import load_plan
 from byol.pretraining.verdict import Course, judge
 from byol.runtime import device as machine

@@ -5,6 +5,7 @@ config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safet
 
 import itertools
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -246,3 +247,11 @@ class BadImages:
         """Add what the other processes have met; all of them must call this at the same step."""
         for line in distributed.gather_lines(self._known):
             self.add(line)
+
+
+def absolute(name: str) -> str:
+    """A path or a pattern that also holds from another working directory; names of known data sets pass."""
+    path = Path(name).expanduser()
+    if any(sign in name for sign in "*?[") and not path.exists():
+        return os.path.abspath(path)  # noqa: PTH100  (no part of a pattern need exist)
+    return str(path.resolve()) if path.exists() else name
