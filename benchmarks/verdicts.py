@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     for row in rows:
         show(row)
     write_atomically(options.out / TABLE, table(lines))
+    (options.out / "verdicts.json").unlink(missing_ok=True)  # names of rows hold counts: old ones would stay
     print(f"written to {write('verdicts', rows, options.out)} and {options.out / TABLE}")
 
 

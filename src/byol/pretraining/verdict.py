@@ -1,7 +1,6 @@
 """The verdict on a run, in words: from the course of its measures, and from labels where there are some.
 
-Every threshold was chosen on three data sets of `benchmarks/verdicts.py` and is judged on three others
-(docs/health.md).
+Every threshold was chosen on six data sets of `benchmarks/verdicts.py` and is judged on three others (docs/health.md).
 """
 
 import math
