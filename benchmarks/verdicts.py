@@ -1,7 +1,7 @@
 """How often the verdict of a run is right: short runs whose truth is known, judged by the words of the product.
 
-    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --run --only cifar10 photos      # a quarter of an hour of one core each
-    python benchmarks/verdicts.py                                                   # judge what was run, and write
+    OMP_NUM_THREADS=1 python benchmarks/verdicts.py --run --only cifar10 photos  # a quarter of an hour of one core each
+    python benchmarks/verdicts.py                                               # judge what was run, and write
 
 `--run` trains the cases of `verdict_cases.py` on the sets of `verdict_data.py` and keeps what the product saw of each,
 and the truth, as lines of benchmarks/results/verdict-runs.jsonl; runs that are there are not repeated. Without it these

@@ -1,8 +1,12 @@
 """A busy machine: how many threads train."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+import byol
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.loader import Loader, Storage
@@ -10,9 +14,13 @@ from byol.data.sources.open import TensorSource
 from byol.methods.base import TrainingSet
 from byol.pretraining import busy
 from byol.pretraining.busy import choose_threads, threads_kept
+from byol.pretraining.callbacks import Callbacks
+from byol.pretraining.run_folder import load_plan
 from byol.pretraining.setup import pipeline_of
 from byol.pretraining.state import TrainState, build_state
+from byol.pretraining.train import TrainStep
 from byol.runtime import device as machine
+from conftest import TINY
 
 CPU = torch.device("cpu")
 
@@ -32,6 +40,7 @@ def small() -> tuple[TrainState, Loader]:
         ({1: 1.0, 2: 13.0}, 1, [1, 2]),
         ({1: 1.0, 2: 0.7, 4: 0.9}, 2, [1, 2, 4]),
         ({1: 1.0, 2: 0.7, 4: 0.5}, 4, [1, 2, 4]),
+        ({1: 1.0, 2: 0.7, 4: 0.5, 6: 0.4}, 6, [1, 2, 4, 6]),  # all of them, which is no power of two
     ],
 )
 def test_a_busy_machine_trains_with_the_threads_that_are_fastest(
@@ -81,3 +90,33 @@ def test_an_update_is_timed_and_moves_no_weight(small: tuple[TrainState, Loader]
     assert 0 < busy._seconds_per_update(state, loader) < 5
     for name, value in state.method.named_parameters():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_resumed_run_takes_as_many_threads(
+    class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums of several threads are others: a run that went on with more would end elsewhere."""
+    out, seen, whole = tmp_path / "run", [], TrainStep.__call__
+
+    def choose(state: TrainState, loader: Loader) -> str:
+        torch.set_num_threads(1)
+        return "the machine is busy"
+
+    def step(self: TrainStep, *arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return whole(self, *arguments)
+
+    monkeypatch.setattr("byol.pretraining.planner.choose_threads", choose)
+    monkeypatch.setattr(TrainStep, "__call__", step)
+    with threads_kept(2), monkeypatch.context() as patched:
+        patched.setattr(Callbacks, "_read_save_listen", lambda callbacks: False)
+        settings = {**{name: value for name, value in TINY.items() if name != "epochs"}, "batch_size": 16}
+        run = byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, budget="8s", **settings)
+        assert run.interrupted
+        assert torch.get_num_threads() == 2
+    assert load_plan(out)[1].threads == 1
+    seen.clear()
+    with threads_kept(2):
+        byol.resume(out, quiet=True)
+        assert torch.get_num_threads() == 2
+    assert set(seen) == {1}

@@ -1,5 +1,6 @@
 """`byol eval` and `byol verdict` as typed: parts, names, places, and one sentence for what is wrong."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -210,3 +211,25 @@ def test_a_new_evaluation_is_one_file_and_one_line(
     _, out, _ = run(capsys, "eval", "nearest_means", "--help")
     assert "--train DATA" in out
     assert "--norm FLOAT" in out
+
+
+def test_what_is_done_is_kept_whatever_a_later_encoder_meets(
+    copies: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from byol.errors import UserError
+    from byol.evals import knn
+    from byol.evals.evaluation import Task
+
+    def fails_for_pixels(task: Task, config: knn.KnnConfig) -> dict[str, float]:
+        if task.encoder.name.startswith("pixels"):
+            raise UserError("This encoder's features are no numbers.")
+        return {"top1_k1": 0.25}
+
+    monkeypatch.setattr(knn, "EVALUATION", dataclasses.replace(knn.EVALUATION, evaluate=fails_for_pixels))
+    parts = ["--train", copies / "pets" / "train", "--test", copies / "pets" / "test"]
+    file = copies / "several.json"
+    code, out, errors = run(capsys, "eval", "knn", TINY, "pixels@8", *parts, "--json", file)
+    assert code == 2
+    assert errors == "byol: This encoder's features are no numbers.\n"
+    assert "25.00 %" in out
+    assert [record["result"] for record in json.loads(file.read_text())] == [{"top1_k1": 0.25}]

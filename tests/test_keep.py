@@ -9,8 +9,11 @@ from safetensors.torch import load_file
 
 import byol
 from byol.encoders.file import read_card
+from byol.errors import UserError
+from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.keep import BEST, is_finished
 from byol.pretraining.monitor import Monitor, Reading
+from byol.pretraining.verdict import Verdict
 from byol.runtime.metrics import read_metrics
 from conftest import TINY
 
@@ -111,8 +114,6 @@ def test_a_start_is_never_lost(
 def test_the_best_one_survives_a_resume(
     class_folder: Path, tmp_path: Path, readings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from byol.pretraining.callbacks import Callbacks
-
     out, whole = tmp_path / "run", Callbacks._read_save_listen
     readings["full"] = [0.5, 0.7, 0.2]
 
@@ -129,3 +130,38 @@ def test_the_best_one_survives_a_resume(
     byol.resume(out, quiet=True)
     assert equal(out, [values for full, values in readings["seen"] if not full][1])
     assert "kept: the encoder after 10 of 20 updates" in said(out)
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(
+    class_folder: Path, tmp_path: Path, readings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    readings["full"] = [0.5, 0.7, 0.2]
+    with monkeypatch.context() as patched:
+        patched.setattr("byol.pretraining.judge.keep_encoder", full)
+        with pytest.raises(UserError, match="The run cannot write: No space left on device"):
+            byol.pretrain(class_folder, out=out, keep="best", **RUN)
+    assert (out / BEST).is_file()
+    assert not is_finished(out)
+    readings["full"] = [0.5, 0.7, 0.2]
+    byol.resume(out, quiet=True)
+    assert equal(out, [values for full, values in readings["seen"] if not full][1])
+    assert not (out / BEST).exists()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_that_diverges_at_its_end_leaves_no_encoder_but_what_was_put_aside(
+    keep: str, class_folder: Path, tmp_path: Path, readings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr(Callbacks, "_verdict", lambda callbacks: Verdict("diverged", "Diverged."))
+    settings = {**RUN, "logging__stop_on_collapse": False}
+    outcome = byol.pretrain(class_folder, out=out, keep=keep, **settings)
+    assert outcome.verdict is not None
+    assert outcome.verdict.word == "diverged"
+    assert not (out / "encoder.safetensors").exists()
+    assert (out / BEST).is_file() == (keep == "best")

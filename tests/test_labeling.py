@@ -334,3 +334,20 @@ def main_code(arguments: list[str]) -> int:
 
 def tiny(**changes: Any) -> list[str]:
     return ["--recipe", "cifar10-cpu", *flags({**TINY, **changes})]
+
+
+def test_voters_need_labels_and_groups_too() -> None:
+    images = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    data = TensorSource(images, [0, 1, -1, -1], groups=[-1, -1, 0, 1], name="training images")
+    monitor = TensorSource(images, [0, 1, 0, 1], groups=[0, 1, 0, 1])
+    with pytest.raises(UserError, match="No image of 'training images' has a label, and a group"):
+        split(data, monitor, 0)
+
+
+def test_a_list_may_name_an_image_twice(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(0, 16, 16).save(tmp_path / f"{name}.png")
+    (tmp_path / "list.txt").write_text("a.png\nb.png\na.png\n")
+    labels = written(tmp_path / "labels.csv", [("a.png", "cat"), ("b.png", "dog")])
+    found = label_images(open_source(tmp_path / "list.txt"), None, Labeling(labels=labels))
+    assert found.source.labels == [0, 1, 0]

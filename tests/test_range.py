@@ -177,3 +177,23 @@ def test_solarizing_acts_on_the_used_range(microscope: Path) -> None:
     changed = (apply_operations(used, params) != used).float().mean()
     assert changed == pytest.approx(float((used >= 0.5).float().mean()), abs=0.02)
     assert changed > 0.2
+
+
+def test_readings_see_stretched_images_as_training_does(tmp_path: Path) -> None:
+    """The encoder that is exported takes images as they are stored; the one that is read takes them stretched."""
+    generator = torch.Generator().manual_seed(0)
+    labels = [number % 2 for number in range(60)]
+    images = torch.rand(60, 3, 20, 20, generator=generator)
+    images[::2, 0] += 0.5
+    dark = images / images.max() / 16
+    limits = (0.0, 0.0625)
+    runs = {}
+    for name, data, chosen in (
+        ("dark", TensorSource(dark, labels), limits),
+        ("before", stretched(TensorSource(dark, labels), limits), (0.0, 1.0)),
+    ):
+        runs[name] = trained(data, tmp_path / name, data__range=chosen)
+    for what in ("reading", "start", "pixels"):
+        one, other = (getattr(runs[name], what) for name in ("dark", "before"))
+        assert torch.equal(one.correct, other.correct), what
+    assert runs["dark"].verdict == runs["before"].verdict

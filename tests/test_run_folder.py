@@ -169,18 +169,19 @@ def test_a_resumed_run_repeats_no_step_in_tensorboard(tmp_path: Path, monkeypatc
     class SummaryWriter:
         def __init__(self, log_dir: str, purge_step: int | None = None) -> None:
             opened.append(purge_step)
+            Path(log_dir).mkdir(exist_ok=True)
 
         def add_scalar(self, name: str, value: float, step: int) -> None: ...
 
         def close(self) -> None: ...
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
-    for first in (1, 4):  # killed after step 6, with a checkpoint of step 3
+    for first in (1, 4, 1):  # killed after step 6, with a checkpoint of step 3, and once more without one
         cut_metrics(tmp_path / "metrics.jsonl", first - 1)
         with MetricsWriter(tmp_path, LoggingConfig(tensorboard=True)) as metrics:
             for step in range(first, 7):
                 metrics.write(step, {"loss": 1.0})
-    assert opened == [None, 4]
+    assert opened == [None, 4, 1 - 1]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])

@@ -47,23 +47,28 @@ def evaluate(arguments: list[str]) -> int:
     if command.quick and evaluation.left_out(config):
         console.print(evaluation.left_out(config))
     typed = shlex.join(["byol", "eval", *arguments])
-    results, records = [], []
-    for encoder in encoders:
-        sources = command.open(evaluation.open_data, input_channels(encoder))
-        if encoder is encoders[0]:
-            for words in filter(None, map(unlabeled_in_words, sources.values())):
-                console.print(words)
-        began = time.perf_counter()
-        with Bars() as progress:
-            result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)
-        origin = Origin(typed, time.perf_counter() - began)
-        for warning in progress.warnings():
-            console.print(warning)
-        results.append(result)
-        records.append(make_record(name, encoder, sources, config, result, origin))
-    console.print(_table(name, names, results, evaluation.percent))
+    results: list[dict[str, float]] = []
+    records: list[dict[str, Any]] = []
+    try:
+        for encoder in encoders:
+            sources = command.open(evaluation.open_data, input_channels(encoder))
+            if encoder is encoders[0]:
+                for words in filter(None, map(unlabeled_in_words, sources.values())):
+                    console.print(words)
+            began = time.perf_counter()
+            with Bars() as progress:
+                result = evaluation.evaluate(Task(encoder, **sources, device=device, progress=progress), config)
+            origin = Origin(typed, time.perf_counter() - began)
+            for warning in progress.warnings():
+                console.print(warning)
+            results.append(result)
+            records.append(make_record(name, encoder, sources, config, result, origin))
+            if command.json is not None:
+                write_record(Path(command.json), records[0] if len(names) == 1 else records)
+    finally:  # what is done is kept, whatever a later encoder meets
+        if results:
+            console.print(_table(name, names[: len(results)], results, evaluation.percent))
     if command.json is not None:
-        write_record(Path(command.json), records[0] if len(records) == 1 else records)
         console.print(f"written to {command.json}")
     return 0
 

@@ -113,10 +113,14 @@ class PretrainConfig:
         """Side of the whole images that the trained encoder takes, in pixels."""
         return max(self.image_size, self.encoder.input_size or 0)
 
+    def read_encoder(self) -> EncoderSpec:
+        """The spec of the encoder that the run trains: of images whose range is stretched already."""
+        return dataclasses.replace(self.encoder.untrained(), input_size=self.inference_size())
+
     def trained_encoder(self) -> EncoderSpec:
-        """The spec of the encoder that the run exports."""
+        """The spec of the encoder that the run exports: of images as they are stored."""
         low, high = self.data.range or (0.0, 1.0)
-        spec = dataclasses.replace(self.encoder.untrained(), input_size=self.inference_size())
+        spec = self.read_encoder()
         if (low, high) == (0.0, 1.0):
             return spec
         # the encoder takes images as they are stored: its normalization does the stretching too

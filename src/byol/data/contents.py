@@ -10,7 +10,7 @@ from byol.data.sample import evenly
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest
 from byol.data.sources.tensor import TensorSource
-from byol.errors import BadImage
+from byol.errors import BadImage, UnreachableImage, UserError
 
 __all__ = ["content_digest", "state_digest"]
 
@@ -47,5 +47,9 @@ def _checksums(source: Source) -> Iterator[str]:
     for index in evenly(len(source), max(1, count)):
         try:
             yield str(zlib.crc32(source.read(index)))
+        except UnreachableImage as error:  # it may be there the next time, and would seem to have changed
+            raise UserError(
+                f"{source.where(index)} cannot be reached now: {error}; see that its disk is there."
+            ) from error
         except BadImage:
             yield ""

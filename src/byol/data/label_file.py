@@ -81,19 +81,20 @@ class LabelFile:
                 f"{str(self.path)!r} names image files, but {source.name!r} has none: its labels belong to its images; "
                 "give a folder or a text list."
             )
-        numbers = {os.path.normpath(base.where(index)): index for index in range(len(base))}
+        numbers: dict[str, list[int]] = {}  # a text list may name an image more than once
+        for index in range(len(base)):
+            numbers.setdefault(os.path.normpath(base.where(index)), []).append(index)
         values: list[str | None] = [None] * len(base)
         roots = (base.root, os.path.abspath(self.path.parent))  # noqa: PTH100  (as sources name files)
         for name, value in self.rows.items():
             places = (os.path.normpath(os.path.join(root, name)) for root in roots)  # noqa: PTH118
-            index = next((numbers[place] for place in places if place in numbers), None)
-            if index is None:
-                continue
-            if values[index] not in (None, value):
-                raise UserError(
-                    f"{str(self.path)!r} says both {values[index]!r} and {value!r} of {base.where(index)}; keep one."
-                )
-            values[index] = value
+            for index in next((numbers[place] for place in places if place in numbers), []):
+                if values[index] not in (None, value):
+                    raise UserError(
+                        f"{str(self.path)!r} says both {values[index]!r} and {value!r} of {base.where(index)}; keep "
+                        "one."
+                    )
+                values[index] = value
         return values
 
     def unknown(self, source: Source) -> UserError:

@@ -9,7 +9,7 @@ from byol.data.joined_labels import same_names
 from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
 from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
-from byol.data.sources.files import FOLDER_NAMES
+from byol.data.sources.files import FOLDER_NAMES, FileSource
 from byol.data.sources.relabeled import Labels, relabeled
 from byol.errors import UserError
 
@@ -139,10 +139,9 @@ def _grouped(
 
 def _values_or_none(table: LabelFile, monitor: Source) -> list[str | None] | None:
     """What a file says of the images of the monitor, or None where it names none of them."""
-    try:
-        values = table.values(monitor)
-    except UserError:  # no files: they have labels of their own
+    if not isinstance(monitor, FileSource):  # its images have labels of their own
         return None
+    values = table.values(monitor)
     return values if any(value is not None for value in values) else None
 
 

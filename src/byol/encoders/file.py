@@ -5,7 +5,7 @@ With the standard stem and width 1 the keys are timm's, and for ResNets torchvis
 
 import json
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,8 @@ def read_card(path: Path) -> EncoderCard:
     if isinstance(content, dict) and "crc32" in content:
         raise UserError(f"{path.stem} is a checkpoint of a run; give the folder of the run.")
     known = content if isinstance(content, dict) else {}
-    lacking = [field.name for field in fields(EncoderCard) if field.name not in known]
+    required = [field.name for field in fields(EncoderCard) if field.default is MISSING]
+    lacking = [name for name in required if name not in known]
     if lacking:
         raise UserError(f"{path} does not describe an encoder: it lacks {', '.join(lacking)}; see {HOW_TO}.")
     try:

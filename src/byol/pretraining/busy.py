@@ -26,11 +26,13 @@ def load() -> float:
 
 
 @contextmanager
-def threads_kept() -> Iterator[None]:
-    """Have as many threads after a `with` as before it."""
+def threads_kept(count: int | None = None) -> Iterator[int]:
+    """Have as many threads after a `with` as before it, which it gives; within it `count`, if that is a number."""
     there = torch.get_num_threads()
     try:
-        yield
+        if count is not None:
+            torch.set_num_threads(count)
+        yield there
     finally:
         torch.set_num_threads(there)
 
@@ -50,13 +52,12 @@ def choose_threads(state: TrainState, loader: Loader) -> str:
     if not alone or there == 1 or wanted <= cores:
         return ""
     seconds: dict[int, float] = {}
-    count = 1
-    while count <= there:  # from the fewest on: on a busy machine one update of all threads can take minutes
+    # from the fewest on: on a busy machine one update of all threads can take minutes
+    for count in [*(2**power for power in range(there.bit_length()) if 2**power < there), there]:
         torch.set_num_threads(count)
         seconds[count] = _seconds_per_update(state, loader)
         if seconds[count] > min(seconds.values()):
             break
-        count *= 2
     fastest = min(seconds, key=seconds.__getitem__)
     torch.set_num_threads(fastest)
     times = ", ".join(f"{each:.2g} s with {n}" for n, each in seconds.items())

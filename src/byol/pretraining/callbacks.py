@@ -171,7 +171,7 @@ class Callbacks:
             )
             if keeps_best(self.run) and (self.history.best is None or reading.accuracy > self.history.best[1]):
                 self.history.best = self.state.step, reading.accuracy
-                keep_best(self.run, self.state.method.encoder)
+                keep_best(self.run, self.state)
         if self._due(self.config.health_every):
             self.run.bad.share()
         stopping = bool(self.stopping)
@@ -190,7 +190,7 @@ class Callbacks:
 
     def _features(self) -> Features:
         """Features of all training images, in every process."""
-        transform = Transform.of(self.run.config.trained_encoder())
+        transform = Transform.of(self.run.config.read_encoder())
         return extract(self.state.method.encoder, self.run.source, transform, self.run.passes)
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -61,7 +61,12 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
     if verdict is None:
         log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
         return Outcome(where, None, interrupted=True)
-    found = judge_encoder(run, state, verdict, history.best)
+    try:
+        found = judge_encoder(run, state, verdict)
+    except OSError as error:
+        raise UserError(
+            f"The run cannot write: {error.strerror or error}. All of it is kept; go on with: {_go_on(run)}"
+        ) from error
     distributed.barrier()
     return Outcome(where, found.verdict, found.reading, found.start, found.pixels)
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from byol.methods.base import Method
-from byol.pretraining.keep import Candidate, best_of, drop_encoder, keep_encoder, keeps_best
+from byol.pretraining.keep import Candidate, best_of, drop_best, drop_encoder, keep_encoder, keeps_best
 from byol.pretraining.monitor import Monitor, Reading
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
@@ -38,28 +38,28 @@ def judge_untrained(run: Run, method: Method) -> Verdict:
     return untrained(look)
 
 
-def judge_encoder(run: Run, state: TrainState, verdict: Verdict, best: tuple[int, float] | None = None) -> Judgment:
+def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
     """Say whether it worked and whether it was worth it, and write the encoder.
 
     Args:
         run: that has ended.
         state: what training left.
         verdict: from the measures.
-        best: updates after which a sample was read best, and its accuracy, where that encoder was put aside.
     """
     found, kept = Judgment(verdict), Candidate(state.method.encoder, state.step)
     if run.monitor is not None and verdict.word != "diverged":
         if state.step == 0:
             found = _read_untrained(run, run.monitor, state, verdict)
         else:
-            found, kept = _read_trained(run, run.monitor, _candidates(run, state, best), verdict)
+            found, kept = _read_trained(run, run.monitor, _candidates(run, state), verdict)
     log.info(found.verdict.sentence, extra={"style": STYLES.get(found.verdict.word, "bold red")})
     if found.verdict.advice:
         log.info(found.verdict.advice)
-    drop_encoder(run)  # a run that was stopped leaves none
-    # last: a run that has it is finished
-    ended = state.step == run.config.total_steps(run.images)
-    path = keep_encoder(run, kept, finished=True) if ended else None
+    drop_encoder(run)  # a run that was stopped leaves none, but for what was put aside
+    path = None
+    if state.step == run.config.total_steps(run.images) and verdict.word != "diverged":
+        path = keep_encoder(run, kept, finished=True)  # last: a run that has it is finished
+        drop_best(run)
     if run.folder is not None and path is not None:
         log.info(f"encoder {path}", extra={"style": "bold"})
         log.info(f"in Python: import byol; encoder = byol.load_encoder({str(run.folder.path)!r})")
@@ -75,10 +75,10 @@ def _read_untrained(run: Run, monitor: Monitor, state: TrainState, verdict: Verd
     return Judgment(said, reading, reading, pixels)
 
 
-def _candidates(run: Run, state: TrainState, best: tuple[int, float] | None) -> list[Candidate]:
+def _candidates(run: Run, state: TrainState) -> list[Candidate]:
     """The encoders that were trained and may be kept, the last one first."""
     last = Candidate(state.method.encoder, state.step)
-    aside = best_of(run, state, best[0]) if best is not None and keeps_best(run) else None
+    aside = best_of(run, state) if keeps_best(run) else None
     return [last] if aside is None else [last, aside]
 
 

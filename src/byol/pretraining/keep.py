@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import nn
 
 from byol.encoders.build import feature_count
@@ -63,26 +63,36 @@ def keep_encoder(run: Run, kept: Candidate, finished: bool) -> Path | None:
     return save_encoder(run.folder.path, kept.encoder, card)
 
 
-def keep_best(run: Run, encoder: nn.Module) -> None:
+def keep_best(run: Run, state: TrainState) -> None:
     """Put the encoder aside that was read better than all before it."""
     if run.folder is not None:
-        save_tensors(run.folder.path / BEST, dict(encoder.state_dict()), {"format": "pt"})
+        # its step lies with it: a run that goes on from an earlier checkpoint may find a later one
+        tensors = dict(state.method.encoder.state_dict())
+        save_tensors(run.folder.path / BEST, tensors, {"format": "pt", "step": str(state.step)})
 
 
-def best_of(run: Run, state: TrainState, step: int) -> Candidate | None:
-    """The encoder that was put aside after `step` updates; None where there is none."""
+def best_of(run: Run, state: TrainState) -> Candidate | None:
+    """The encoder that was put aside; None where there is none."""
     if run.folder is None or not (run.folder.path / BEST).is_file():
         return None
     encoder = copy.deepcopy(state.method.encoder)
-    encoder.load_state_dict(load_file(run.folder.path / BEST), strict=True)
+    with safe_open(run.folder.path / BEST, "pt") as file:
+        step = int(file.metadata()["step"])
+        encoder.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)  # noqa: SIM118
     return Candidate(encoder, step)
 
 
 def drop_encoder(run: Run) -> None:
-    """Take away the encoders that a run had so far: before that of its end is written, and where there is none."""
+    """Take away the encoder that a run had so far: before that of its end is written, and where there is none."""
     if run.folder is not None:
-        for name in (WEIGHTS, CARD, BEST):
+        for name in (WEIGHTS, CARD):
             (run.folder.path / name).unlink(missing_ok=True)
+
+
+def drop_best(run: Run) -> None:
+    """Take away the best-read encoder, once the run has written the one that it keeps."""
+    if run.folder is not None:
+        (run.folder.path / BEST).unlink(missing_ok=True)
 
 
 def is_finished(folder: Path) -> bool:

@@ -171,12 +171,10 @@ def split(
         if data.labels is not None:
             monitor = _labeled_like(data, monitor)
             apart = data.groups is not None and monitor.groups is not None
-            voters, asked = (_part(source, _known(source, apart)) for source in (data, monitor))
-            _check_some(asked)
+            voters, asked = (_labeled_part(source, _known(source, apart)) for source in (data, monitor))
             words = f"20-NN on {monitor.name}: {len(asked)} images that training never sees"
             return None, voters, asked, words + _held_apart(apart, data)
-        asked = _part(monitor, readable(monitor))
-        _check_some(asked)
+        asked = _labeled_part(monitor, readable(monitor))
         words = f"20-NN on {monitor.name}: each of {len(asked)} images classified by the others"
         return None, asked, None, words + _held_apart(monitor.groups is not None, data)
     known = readable(data)
@@ -216,12 +214,14 @@ def _held_apart(apart: bool, data: Source) -> str:
     return "; groups are not held apart, as those of the monitor data are not known" if data.groups is not None else ""
 
 
-def _check_some(asked: Source) -> None:
-    if asked.labels is None or len(asked) == 0:
+def _labeled_part(source: Source, images: list[int]) -> Source:
+    """Some images of a source that can be read on, if any can."""
+    if not images:
         raise UserError(
-            f"No image of the monitor data {asked.name!r} has a label, and a group where groups are held apart, so "
-            "nothing can be read on it; add some to the file."
+            f"No image of {source.name!r} has a label, and a group where groups are held apart, so nothing can be read "
+            "on it; add some to the file."
         )
+    return _part(source, images)
 
 
 def _check_apart(data: Source) -> None:

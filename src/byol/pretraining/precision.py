@@ -46,8 +46,8 @@ def faster_precision(config: PretrainConfig, device: torch.device) -> tuple[Prec
         images = torch.randn(most, config.encoder.channels, side, side).to(memory_format=torch.channels_last)
         turns = [_turn(encoder, images[:few])]
         slowest, count = max(turns[0]), few
-        if slowest < LONG:
-            count = min(most, max(few, int(few * SECONDS / slowest)))
+        if not distributed.any_rank(slowest >= LONG, device):  # all processes take one way: there are reductions in it
+            count = distributed.all_reduce_min(min(most, max(few, int(few * SECONDS / slowest))), device)
             again = _turn(encoder, images[:count])  # another number of images chooses kernels again
             more = max(UPDATES, int(SHORT_SECONDS / max(again)))
             turns = [_turn(encoder, images[:count]) for _ in range(distributed.all_reduce_min(more, device))]

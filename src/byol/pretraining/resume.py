@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from byol.data.contents import content_digest
-from byol.data.labeling import Labeling
+from byol.data.labeling import FOLDERS, Labeling
 from byol.data.sources.open import Source
 from byol.encoders.file import WEIGHTS
 from byol.errors import UserError
+from byol.pretraining.busy import threads_kept
 from byol.pretraining.finish import Outcome, finish
 from byol.pretraining.history import History
 from byol.pretraining.keep import is_finished
@@ -69,19 +70,25 @@ def resume(
         writes = folder if distributed.is_first() else None
         if writes is not None:
             cut_metrics(folder.metrics, -1 if saved is None else saved.step)  # before they are opened
-        with outputs(writes, config, images.source.name, quiet=quiet) as out:
+        with threads_kept(plan.threads), outputs(writes, config, images.source.name, quiet=quiet) as out:
             for message in messages:
                 log.warning(message)
             run = prepare(config, images, find_facts(images.source, images.monitor, device, {})[1], device, out)
             _check_same_images(run, plan)
             if writes is not None:
-                change_plan(folder, {key: absolute(str(at)) for key, at in moved.items() if isinstance(at, str | Path)})
+                change_plan(folder, _places(moved))
             state, history = build_state(config, run.data, device), History()
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
                 state.step, history = saved.step, History.from_json(saved.extra)
             log.info(f"going on with {folder.path} after {state.step} of {config.total_steps(run.images)} updates")
             return finish(run, state, history)
+
+
+def _places(moved: Mapping[str, str | Path | Source]) -> dict[str, str]:
+    """New places as a run's folder keeps them; sources that are given as objects have none."""
+    named = {key: str(at) for key, at in moved.items() if isinstance(at, str | Path)}
+    return {key: at if (key, at) == ("groups", FOLDERS) else absolute(at) for key, at in named.items()}
 
 
 def _found_again(

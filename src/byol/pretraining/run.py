@@ -1,5 +1,6 @@
 """`byol pretrain`: open, survey, plan, check, build, train, judge; `resume.py` enters the same list further down."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -179,7 +180,7 @@ def prepared_run(
     name = images.source.name if isinstance(request.data, Source) else str(request.data)
     with (
         orderly_exit(),
-        threads_kept(),
+        threads_kept() as usual,
         _new_folder(request.out, name, keeps) as folder,
         outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
@@ -194,7 +195,9 @@ def prepared_run(
             with memory_explained(run):
                 run, reasons = planner.within(run, limit)
         if folder is not None:
-            save_plan(folder, _plan_of(run, request, images), machine.describe())
+            threads = torch.get_num_threads()
+            noted = dataclasses.replace(_plan_of(run, request, images), threads=threads if threads != usual else None)
+            save_plan(folder, noted, machine.describe())
             if run.bad:  # not before: a run that is refused leaves no list
                 log.info(f"images that were left out are listed in {folder.bad_images}")
         yield run, reasons

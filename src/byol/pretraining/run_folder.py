@@ -118,6 +118,8 @@ class RunPlan:
     """The CSV file of groups, or "folders"."""
     unlabeled: bool = False
     """Whether the data's own labels are none."""
+    threads: int | None = None
+    """Threads of PyTorch, where the machine was busy and not all of them were chosen: as many go on with the run."""
 
 
 def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
@@ -174,6 +176,7 @@ def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> N
         "labels": plan.labels,
         "groups": plan.groups,
         "unlabeled": plan.unlabeled,
+        "threads": plan.threads,
         "draws": DRAWS,
         "config": to_json(plan.config),
         "machine": machine,
@@ -215,6 +218,7 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
             labels=content.get("labels"),
             groups=content.get("groups"),
             unlabeled=content.get("unlabeled", False),
+            threads=content.get("threads"),
         )
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error

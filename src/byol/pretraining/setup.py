@@ -158,7 +158,11 @@ def readings_part(found: SeveralParts, training: Source) -> tuple[Source | None,
     """The part of a data set that readings are of beside its training part, or None; and what is said of it."""
     lacking: list[str] = []
     for place in found.readings:
-        part = open_source(place, training.channels)
+        try:
+            part = open_source(place, training.channels)
+        except UserError:
+            lacking.append(f"{place} cannot be read")
+            continue
         if part.labels is None or not set(part.labels) - {-1}:
             lacking.append(f"{place} has no labels for that")
             continue
@@ -255,7 +259,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
     monitor = None
     if bank is not None:
         passes = Passes(device, workers=workers, autocast=config.precision == "bf16")
-        monitor = Monitor(bank, queries, Transform.of(config.trained_encoder()), passes)
+        monitor = Monitor(bank, queries, Transform.of(config.read_encoder()), passes)
     return Run(config, device, loader, monitor, outputs, bad)
 
 

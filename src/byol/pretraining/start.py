@@ -46,4 +46,4 @@ def start_encoder_of(run: Run) -> nn.Module:
 
 def calibrate(run: Run, encoder: nn.Module) -> None:
     """Let an untrained encoder's batch norm see training images, as evaluations show them."""
-    calibrate_on(encoder, run.source, Transform.of(run.config.trained_encoder()), run.passes)
+    calibrate_on(encoder, run.source, Transform.of(run.config.read_encoder()), run.passes)

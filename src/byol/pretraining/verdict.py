@@ -215,13 +215,14 @@ def with_labels(verdict: Verdict, after: Reading, before: Reading, pixels: Readi
     """
     pairs = after.pairs_since(before)
     low, high = (100 * end for end in pairs.interval)
+    between = f"{low:+.1f} to {high:+.1f}" if math.isfinite(low) else "one group alone gives no interval"
     kept = "the start weights" if started else "the same network untrained"
     votes = f"{after.queries} images" if after.bank < after.queries else f"{after.queries} images, {after.bank} vote"
     if after.groups is not None:
         votes += f", {len(set(after.groups.tolist()))} groups held apart"
     figures = (
         f"20-NN accuracy {after.accuracy:.1%} ({votes}); {kept} {before.accuracy:.1%}, bare pixels "
-        f"{pixels.accuracy:.1%}: {100 * pairs.gain:+.1f} points ({low:+.1f} to {high:+.1f})"
+        f"{pixels.accuracy:.1%}: {100 * pairs.gain:+.1f} points ({between})"
     )
     seen = verdict.sentence.partition(": ")[2].removesuffix(".")
     if verdict.failed:
@@ -261,6 +262,8 @@ def _what_next(word: Word, queries: int, high: float) -> str:
         case "forgot its start":
             return "Use the start weights as they were, or train with a tenth of the learning rate (--optim.lr)."
         case "cannot tell":
+            if not math.isfinite(high):
+                return "Labels of more groups would tell."
             return f"On {queries} labeled images a gain of up to {high:.1f} points is possible; label more to tell."
     return "Train longer (--epochs, --budget), or see whether the learning rate fits (--optim.lr)."
 

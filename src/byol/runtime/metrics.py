@@ -72,7 +72,8 @@ def _tensorboard(folder: Path) -> Any:
         raise UserError("TensorBoard is not installed; run: pip install 'byol[tensorboard]'.") from error
     steps = [line["step"] for line in read_metrics(folder / METRICS)]
     # a resumed run writes again what came after its checkpoint: TensorBoard passes over the first time
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=steps[-1] + 1 if steps else None)
+    again = (folder / "tensorboard").is_dir()
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=max(steps, default=-1) + 1 if again else None)
 
 
 def _wandb(name: str, folder: Path) -> Any:

@@ -11,6 +11,8 @@ from byol.data.sources.tensor import TensorSource
 __all__ = ["FULL_RANGE", "stretch", "stretched"]
 
 FULL_RANGE = (0.0, 1.0)
+BLOCK = 256
+"""Images, or channels of one, that are stretched at once."""
 
 
 def stretch(image: Tensor, limits: tuple[float, float]) -> Tensor:
@@ -18,8 +20,11 @@ def stretch(image: Tensor, limits: tuple[float, float]) -> Tensor:
     low, high = limits
     if image.dtype == torch.uint8:
         values = stretch(torch.arange(256) / 255, limits)
-        table = (values * 255).round().to(torch.uint8)
-        return table.to(image.device)[image.long()]
+        table = (values * 255).round().to(torch.uint8).to(image.device)
+        result = torch.empty_like(image)
+        for start in range(0, len(image), BLOCK):  # indices take four times the memory
+            result[start : start + BLOCK] = table[image[start : start + BLOCK].int()]
+        return result
     return ((image - low) / (high - low)).clamp_(0, 1)
 
 
