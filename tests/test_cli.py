@@ -52,14 +52,14 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "encoder of another size": (
         [
-            *("{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--image-size", "64"),
+            *("{here}/pictures", "--encoder", "vit_tiny_patch16_224", "--image-size", "100"),
             *("--encoder.width", "1", "--encoder.stem", "standard"),
         ],
-        ["takes no images of 64 px", "give --image-size 224"],
+        ["takes no images of 100 px", "give --image-size 112"],
     ),
     "encoder too deep for the size": (
         [*("{here}/pictures", "--encoder", "vgg11", "--encoder.width", "1", "--encoder.stem", "standard")],
-        ["takes no images of 16 px", "give a larger --image-size"],
+        ["takes no images of 16 px", "give --image-size 32"],
     ),
     "budget": (["{here}/pictures", "--budget", "soon"], ["'soon'", "2h"]),
     "budget and epochs": (["{here}/pictures", "--budget", "2h"], ["epochs and a budget both say how long"]),

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 import byol
 from byol.errors import UserError
 from byol.methods.moco import MoCo
 from byol.runtime import distributed
-from byol.runtime.distributed import BatchNormAcrossProcesses
+from byol.runtime.distributed import BatchNormAcrossProcesses, BatchNormActAcrossProcesses
 from byol.runtime.metrics import read_metrics
 from conftest import TINY, flags, picture
 from small_networks import online, views
@@ -188,18 +189,26 @@ def test_own_batch_norm_alone_equals_pytorchs() -> None:
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
 
 
-def test_fused_norms_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from timm.layers import BatchNormAct2d
+class Doubled(nn.BatchNorm2d):
+    """A batch norm with a forward pass of its own."""
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_norms_of_a_kind_that_is_not_known_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    with pytest.raises(UserError, match="BatchNormAct2d cannot share its statistics between CPU processes"):
-        distributed.synchronize_batch_norm(nn.Sequential(BatchNormAct2d(4)), torch.device("cpu"))
-    converted = distributed.synchronize_batch_norm(
-        nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm1d(3))), torch.device("cpu")
-    )
+    with pytest.raises(UserError, match="Doubled cannot share its statistics between CPU processes"):
+        distributed.synchronize_batch_norm(nn.Sequential(Doubled(4)), torch.device("cpu"))
+    layers = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm1d(3), BatchNormAct2d(5)))
+    names = list(layers.state_dict())
+    converted = distributed.synchronize_batch_norm(layers, torch.device("cpu"))
+    assert list(converted.state_dict()) == names
     assert [type(m) for m in converted.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] == [
-        BatchNormAcrossProcesses
-    ] * 2
+        BatchNormAcrossProcesses,
+        BatchNormAcrossProcesses,
+        BatchNormActAcrossProcesses,
+    ]
 
 
 @pytest.mark.slow

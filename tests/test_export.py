@@ -50,7 +50,62 @@ def test_onnx_gives_the_same_features_for_any_number_of_images(tmp_path: Path) -
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["mean"]) == [0.5, 0.5, 0.5]
     assert json.loads(about["image_size"]) == 32
+    assert (about["encoder"], about["method"], about["stem"]) == ("resnet10", "byol", "stride2"), "plain, not quoted"
+    assert json.loads(about["value_range"]) == [0, 1]
+    assert (about["crop"], json.loads(about["crop_share"])) == ("central square", 0.875)
+    assert (about["interpolation"], json.loads(about["whole_up_to"])) == ("bicubic, antialiased", 64)
+    assert (about["normalization"], about["layout"]) == ("(value - mean) / std", "NCHW")
     assert {file.name for file in run.iterdir()} == {"encoder.safetensors", "encoder.json", "encoder.onnx"}
+
+
+def test_an_onnx_graph_may_normalize_pixels_itself(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    import onnxruntime
+
+    run = trained(tmp_path / "run", "resnet10", 0.25, "stride2")
+    session = onnxruntime.InferenceSession(str(export(run, from_pixels=True)), providers=["CPUExecutionProvider"])
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    (features,) = session.run(["features"], {"images": pixels.numpy()})
+    with torch.no_grad():
+        expected = byol.load_encoder(run)((pixels.float() / 255 - 0.5) / 0.2)
+    np.testing.assert_allclose(features, expected.numpy(), rtol=1e-3, atol=1e-4)
+    about = session.get_modelmeta().custom_metadata_map
+    assert (json.loads(about["value_range"]), about["normalization"]) == ([0, 255], "inside the graph")
+    with pytest.raises(UserError, match="Weights alone, as timm has them, normalize no pixels"):
+        export(run, "timm", from_pixels=True)
+
+
+def test_attention_over_windows_is_written_too(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    import onnxruntime
+
+    torch.manual_seed(0)
+    spec = EncoderSpec(name="test_maxvit", input_size=64, native_size=64)
+    module = make_encoder(spec)
+    module.train()(torch.randn(4, 3, 64, 64))
+    (tmp_path / "run").mkdir()
+    card = EncoderCard(encoder=spec, features=64, method="byol", epochs=1.0, seed=0, images=8)
+    save_encoder(tmp_path / "run", module, card)
+    session = onnxruntime.InferenceSession(str(export(tmp_path / "run")), providers=["CPUExecutionProvider"])
+    images = torch.randn(3, 3, 64, 64)
+    (features,) = session.run(["features"], {"images": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(features, module.eval()(images).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_what_the_exporter_cannot_write_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name)
+
+    def fails(*_: object, **__: object) -> None:
+        raise torch.onnx.OnnxExporterError("no such operator")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(UserError, match=r"cannot write the encoder 'resnet18' as ONNX \(no such operator\)"):
+        export(trained(tmp_path / "run"))
+    assert not (tmp_path / "run" / "encoder.onnx").exists()
 
 
 def test_what_else_lies_there_is_not_written_over(tmp_path: Path) -> None:

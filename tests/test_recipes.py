@@ -214,9 +214,9 @@ def test_what_was_given_is_kept_and_needs_no_reason() -> None:
 def test_a_network_that_is_no_resnet_keeps_its_own_stem() -> None:
     made = auto(Facts(survey=seen(), settings={"encoder": "vit_tiny_patch16_224"}))
     assert (made.config.encoder.width, made.config.encoder.stem) == (1.0, "standard")
-    assert (made.config.image_size, made.config.encoder.input_size) == (224, None)
-    assert "image size 224: vit_tiny_patch16_224 takes no 32 px" in made.reasons
-    assert auto(Facts(survey=seen(), settings={"encoder": "convnext_atto"})).config.image_size == 24
+    assert (made.config.image_size, made.config.encoder.input_size) == (32, None), "views and whole images alike"
+    assert auto(Facts(survey=seen(), settings={"encoder": "mobilenetv3_small_050"})).config.image_size == 24
+    assert auto(Facts(survey=seen(), settings={"encoder": "convnext_atto"})).config.image_size == 32, "24 is too small"
 
 
 @given(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 import byol
@@ -23,7 +24,7 @@ from conftest import TINY
 from small_networks import gradients, online, predictor, views
 
 RUN = {**TINY, "optim__name": "sgd", "logging__log_every": 1, "logging__health_every": 2, "epochs": 1}
-SHAPES = {"flat": (12, 5), "maps": (8, 4, 3, 2)}
+SHAPES = {"flat": (12, 5), "maps": (8, 4, 3, 2), "rows": (8, 4, 7), "activated": (8, 4, 3, 2)}
 
 
 def batch(kind: str) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,13 @@ def batch(kind: str) -> tuple[Tensor, Tensor]:
 
 def norm(kind: str) -> nn.Module:
     """A batch norm with weights that matter."""
-    layer = nn.BatchNorm1d(5) if kind == "flat" else nn.BatchNorm2d(4)
+    made: dict[str, Callable[[], nn.Module]] = {
+        "flat": lambda: nn.BatchNorm1d(5),
+        "maps": lambda: nn.BatchNorm2d(4),
+        "rows": lambda: nn.BatchNorm1d(4),
+        "activated": lambda: BatchNormAct2d(4, act_layer=nn.SiLU),
+    }
+    layer = made[kind]()
     with torch.no_grad():
         layer.weight.copy_(torch.linspace(0.5, 2, layer.num_features))
         layer.bias.copy_(torch.linspace(-1, 1, layer.num_features))

@@ -154,6 +154,7 @@ def _prepared(
         planner, seen = Planner.of(chosen, images, device, settings)
     config = planner.config(planner.plan())
     check(config, images.source)
+    config = planner.with_precision(config, device)[0].config(planner.plan())
     with outputs(None, config, images.source.name, quiet=True) as silent:
         return prepare(config, images, seen, device, silent), seen
 

@@ -18,6 +18,8 @@ class Export:
     """onnx takes pip install 'byol[onnx]'; timm and torchvision take encoders of width 1 with the standard stem."""
     out: Annotated[str | None, given("FILE", "beside the run's own encoder")] = None
     """File to write."""
+    from_pixels: bool = False
+    """Let the ONNX graph take uint8 pixels, 0 to 255, and normalize them itself."""
 
 
 def run(arguments: list[str]) -> int:
@@ -25,5 +27,5 @@ def run(arguments: list[str]) -> int:
     command = parse(Export, arguments, "byol export", Export.__doc__ or "")
     from byol.encoders.export import export
 
-    print(f"encoder {export(command.encoder, command.format, command.out)}")
+    print(f"encoder {export(command.encoder, command.format, command.out, from_pixels=command.from_pixels)}")
     return 0

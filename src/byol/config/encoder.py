@@ -21,7 +21,7 @@ class EncoderSpec:
     """
 
     name: str = "resnet50"
-    """Any timm model name, or resnet10."""
+    """Any timm model name, or resnet10; a tag after a dot only with the weights of timm that it names."""
     width: float = 1.0
     """Multiplies every channel of a ResNet, its stem too (Section 3.3); other families take 1 only."""
     stem: Stem = "standard"
@@ -40,6 +40,9 @@ class EncoderSpec:
     """Side of the whole images that the trained encoder takes, in pixels; by default, and at least, that of the views.
     Crops show objects larger than whole images do: smaller views show them as large (arXiv:1906.06423), and cost
     less."""
+    native_size: int | None = None
+    """Side of the images that a network bound to one size is built for, in pixels; by default timm's. A run sets it to
+    its image size where the network takes no such images otherwise."""
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Mean of each channel in [0, 1], subtracted from the images."""
     std: tuple[float, ...] = IMAGENET_STD
@@ -48,9 +51,22 @@ class EncoderSpec:
     def __post_init__(self) -> None:
         for name in ("width", "init_scale"):
             require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a number above 0")
-        require(self.input_size is None or self.input_size >= 8, "input_size", self.input_size, "8 pixels or more")
+        for name in ("input_size", "native_size"):
+            size = getattr(self, name)
+            require(size is None or size >= 8, name, size, "8 pixels or more")
         require(len(self.mean) == len(self.std), "std", self.std, f"as many values as mean has ({len(self.mean)})")
         require(all(s > 0 for s in self.std), "std", self.std, "values above 0")
+
+    @property
+    def architecture(self) -> str:
+        """The name without the tag of weights: what is built."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str | None:
+        """What the name says after a dot, by which timm names weights."""
+        _, dot, tag = self.name.partition(".")
+        return tag if dot else None
 
     @property
     def channels(self) -> int:
@@ -76,4 +92,4 @@ class EncoderSpec:
 
     def untrained(self) -> Self:
         """The same network with fresh weights."""
-        return dataclasses.replace(self, weights=None)
+        return dataclasses.replace(self, name=self.architecture, weights=None)

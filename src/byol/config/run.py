@@ -112,7 +112,7 @@ class PretrainConfig:
     def trained_encoder(self) -> EncoderSpec:
         """The spec of the encoder that the run exports."""
         low, high = self.data.range or (0.0, 1.0)
-        spec = dataclasses.replace(self.encoder, input_size=self.inference_size(), weights=None)
+        spec = dataclasses.replace(self.encoder.untrained(), input_size=self.inference_size())
         if (low, high) == (0.0, 1.0):
             return spec
         # the encoder takes images as they are stored: its normalization does the stretching too

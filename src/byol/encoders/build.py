@@ -10,31 +10,11 @@ from torch import Tensor, nn
 
 from byol.config.encoder import EncoderSpec
 from byol.encoders.init import initialize, scale_weights
-from byol.errors import UserError, nearest
-
-SHALLOW: dict[str, tuple[str, tuple[int, ...]]] = {"resnet10": ("resnet18", (1, 1, 1, 1))}
-"""ResNets that timm has no name for: the one they are cut from, and their residual blocks per stage."""
+from byol.encoders.names import SHALLOW, check_name, fixed_input_size
+from byol.errors import UserError
 
 USUAL_SIZE = 224
 """Side of the images with which an encoder is tried that is bound to none."""
-
-
-def fixed_input_size(name: str) -> int | None:
-    """Side of the images that an encoder is bound to, as timm says of most transformers; None of others."""
-    known = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    return int(known.input_size[-1]) if known is not None and known.fixed_input_size else None
-
-
-@cache
-def unsupported_reason(spec: EncoderSpec, size: int) -> str:
-    """Why an encoder takes no square images of a size in pixels; empty where it does."""
-    with torch.device("meta"):
-        encoder = make_encoder(spec.untrained()).eval()
-        try:
-            encoder(torch.empty(2, spec.channels, size, size))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            return " ".join(str(error).split())[:100] or type(error).__name__
-    return ""
 
 
 def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any) -> nn.Module:
@@ -47,18 +27,16 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         channels: of the images, where `spec` is a name.
 
     Raises:
-        UserError: an unknown name, a width or a stem that the family does not have.
+        UserError: an unknown name, a tag whose weights would not be loaded, a width or a stem that the family does not
+            have, or a network that gives no vector per image.
     """
     if isinstance(spec, str):
         spec = EncoderSpec.of(spec, channels, **settings)
-    name = spec.name
-    kwargs: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
+    check_name(spec)
+    name = spec.architecture
+    kwargs = _arguments(spec)
     if name in SHALLOW:
         name, kwargs["layers"] = SHALLOW[name]
-    elif not timm.is_model(name):
-        raise UserError(
-            f"There is no encoder {name!r}.{nearest(name, timm.list_models())} Any name of timm.list_models() will do."
-        )
     if issubclass(_entry_class(name), ResNet):
         kwargs["zero_init_last"] = spec.zero_init_last
         if spec.width != 1:
@@ -69,8 +47,10 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
     try:
         encoder: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
     except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+        built_for = f" for images of {spec.native_size} px" if spec.native_size else ""
         raise UserError(
-            f"timm cannot build {name!r} with {spec.channels} input channels and width {spec.width:g}: {error}"
+            f"timm cannot build {name!r} with {spec.channels} input channels and width {spec.width:g}{built_for}: "
+            f"{error}"
         ) from error
     if isinstance(encoder, ResNet):
         if spec.width != 1:
@@ -90,16 +70,21 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
     return encoder
 
 
+def _arguments(spec: EncoderSpec) -> dict[str, Any]:
+    """What timm is told of an encoder of any family."""
+    size = {} if spec.native_size is None else {"img_size": spec.native_size}
+    return {"num_classes": 0, "in_chans": spec.channels, **size}
+
+
 @cache
 def _returned_features(spec: EncoderSpec) -> int | None:
     """Length of the vectors that `forward` really returns: some families widen the pooled features once more.
 
     None where the encoder does not take images of the size that was tried.
     """
-    kwargs: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
-    size = fixed_input_size(spec.name) or spec.input_size or USUAL_SIZE
+    size = spec.native_size or fixed_input_size(spec.name) or spec.input_size or USUAL_SIZE
     with torch.device("meta"), torch.no_grad():
-        encoder = timm.create_model(spec.name, pretrained=False, **kwargs).eval()
+        encoder = timm.create_model(spec.architecture, pretrained=False, **_arguments(spec)).eval()
         try:
             shape = tuple(encoder(torch.empty(2, spec.channels, size, size)).shape)
         except (AssertionError, RuntimeError, ValueError, AttributeError):
@@ -117,6 +102,7 @@ def feature_count(encoder: nn.Module) -> int:
     return int(encoder.num_features)  # type: ignore[arg-type]
 
 
+@cache
 def _entry_class(name: str) -> type[nn.Module]:
     """Class of a timm model, found without allocating its weights twice on the device of work."""
     with torch.device("meta"):

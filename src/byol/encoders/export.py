@@ -12,9 +12,12 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
+from byol.augment.crop import EVALUATION_SHARE
+from byol.config.encoder import EncoderSpec
 from byol.config.values import to_json
+from byol.data.transform import SMALL_SIDE
 from byol.encoders.file import EncoderCard, read_card, read_encoder
 from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
@@ -23,31 +26,57 @@ OPSET = 18
 """Version of ONNX's operators: the one that PyTorch's exporter writes without conversion."""
 
 
-def export(run: str | Path, format: str = "onnx", out: str | Path | None = None) -> Path:
+def export(run: str | Path, format: str = "onnx", out: str | Path | None = None, *, from_pixels: bool = False) -> Path:
     """Write a trained encoder in a form that other programs load; returns the file's path.
 
     Args:
         run: a run's folder, or an `encoder.safetensors` with its `encoder.json`.
         format: one of `FORMATS`. `onnx` is a graph from `images` (N, C, S, S), normalized, N free, to `features`
             (N, D); `timm` and `torchvision` are weights that load strictly into the plain models there, which is
-            tried; `safetensors` are the weights as they are. What must be known of the input (size, mean, std) lies in
-            the ONNX file's metadata, else in a JSON file beside.
+            tried; `safetensors` are the weights as they are. What must be known of the input (size, crop, filter, mean,
+            std) lies in the ONNX file's metadata, else in a JSON file beside.
         out: the file; by default `encoder.onnx`, `encoder-timm.safetensors` and so on, beside the run's own.
+        from_pixels: whether the ONNX graph takes uint8 pixels (N, C, S, S), 0 to 255, which it normalizes itself.
 
     Raises:
-        UserError: no such encoder or format, an encoder that the library has no plain model for, or packages that are
-            not installed.
+        UserError: no such encoder or format, an encoder that the library has no plain model for or ONNX no operators
+            for, or packages that are not installed.
     """
     if format not in FORMATS:
         raise UserError(f"There is no format {format!r}; there are {', '.join(FORMATS)}.{nearest(format, FORMATS)}")
+    if from_pixels and format != "onnx":
+        raise UserError(
+            f"Weights alone normalize no pixels; leave --from-pixels out, or give --format onnx for {format}."
+        )
     encoder, card = read_encoder(run)
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
     suffix = "onnx" if format == "onnx" else "safetensors"
     name = f"encoder.{suffix}" if format == "onnx" else f"encoder-{format}.{suffix}"
     path = Path(out).expanduser() if out is not None else folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    FORMATS[format](encoder, card, path)
+    if from_pixels:
+        _onnx(FromPixels(encoder, card.encoder), card, path)
+    else:
+        FORMATS[format](encoder, card, path)
     return path
+
+
+class FromPixels(nn.Module):
+    """An encoder behind its normalization: uint8 pixels (N, C, S, S) -> features (N, D)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of images whose values are 0 to 255."""
+        features: Tensor = self.encoder((images.float() / 255 - self.mean) / self.std)
+        return features
 
 
 def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
@@ -56,35 +85,47 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
         raise UserError(f"Writing ONNX takes {' and '.join(missing)}; run: pip install 'byol[onnx]'.")
     import onnx
 
-    example = torch.zeros(
-        2, card.encoder.channels, card.image_size, card.image_size
-    )  # of 1, N would be taken for fixed
+    from_pixels = isinstance(encoder, FromPixels)
+    size = (2, card.encoder.channels, card.image_size, card.image_size)  # of 1, N would be taken for fixed
+    example = torch.zeros(size, dtype=torch.uint8 if from_pixels else torch.float32)
+    for module in encoder.modules():
+        if hasattr(module, "fused_attn"):  # the exporter cannot write its strided output (MaxViT, PyTorch 2.14)
+            module.fused_attn = False  # type: ignore[assignment]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what the exporter will do differently some day
         file = Path(folder) / "encoder.onnx"
-        torch.onnx.export(
-            encoder.eval(),
-            (example,),
-            file,
-            input_names=["images"],
-            output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                encoder.eval(),
+                (example,),
+                file,
+                input_names=["images"],
+                output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+            reason = " ".join(str(error.__cause__ or error).split())[:120]
+            raise UserError(
+                f"PyTorch cannot write the encoder {card.encoder.name!r} as ONNX ({reason}); give --format timm or "
+                "safetensors."
+            ) from error
         graph = onnx.load(file)
     onnx.checker.check_model(graph)
-    for key, value in _described(card).items():
-        graph.metadata_props.add(key=key, value=json.dumps(value))
+    for key, value in {**_described(card), **_input_described(card, from_pixels)}.items():
+        graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     write_atomically(path, graph.SerializeToString())
 
 
 def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
+    spec = card.encoder
+    size = {} if spec.native_size is None else {"img_size": spec.native_size}
     try:
-        plain = timm.create_model(card.encoder.name, pretrained=False, num_classes=0, in_chans=card.encoder.channels)
+        plain = timm.create_model(spec.architecture, pretrained=False, num_classes=0, in_chans=spec.channels, **size)
         plain.load_state_dict(encoder.state_dict(), strict=True)
     except RuntimeError as error:
         raise _no_plain_model(card, "timm") from error
@@ -119,6 +160,20 @@ def _described(card: EncoderCard) -> dict[str, Any]:
     spec = to_json(card.encoder)
     size = {"encoder": spec.pop("name"), "image_size": spec.pop("input_size"), "channels": card.encoder.channels}
     return {**size, **spec, **{key: value for key, value in to_json(card).items() if key != "encoder"}}
+
+
+def _input_described(card: EncoderCard, from_pixels: bool) -> dict[str, Any]:
+    """How images become the graph's input, in the words and numbers of `byol.data.transform`."""
+    return {
+        "layout": "NCHW",
+        "channel_order": "RGB" if card.encoder.channels == 3 else "as in the training images",
+        "crop": "central square",
+        "crop_share": EVALUATION_SHARE,
+        "whole_up_to": SMALL_SIDE,
+        "interpolation": "bicubic, antialiased",
+        "value_range": [0, 255] if from_pixels else [0, 1],
+        "normalization": "inside the graph" if from_pixels else "(value - mean) / std",
+    }
 
 
 def _no_plain_model(card: EncoderCard, library: str) -> UserError:

@@ -17,6 +17,7 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.values import from_json, to_json
 from byol.encoders.build import make_encoder
+from byol.encoders.names import TIMM
 from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
@@ -82,7 +83,7 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
             hint = " Is the run still training? Its encoder comes with its first checkpoint." if path.is_dir() else ""
             raise UserError(f"There is no {file} ({what}); give a run's folder or its {WEIGHTS}.{hint}")
     card = read_card(card_path)
-    encoder = make_encoder(card.encoder)
+    encoder = make_encoder(card.encoder.untrained())
     try:
         encoder.load_state_dict(load_file(weights), strict=True)
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -120,11 +121,11 @@ def start_encoder(spec: EncoderSpec) -> nn.Module:
     if spec.weights is None:
         return encoder
     if spec.weights == TIMM:
-        state = pretrained_timm(spec.name, spec.channels).state_dict()
+        state = pretrained_timm(spec.name, spec.channels, spec.native_size).state_dict()
     else:
         trained, card = read_encoder(spec.weights)
         state = trained.state_dict()
-        if (card.encoder.name, card.encoder.width, card.encoder.stem) != (spec.name, spec.width, spec.stem):
+        if (card.encoder.architecture, card.encoder.width, card.encoder.stem) != (spec.name, spec.width, spec.stem):
             raise UserError(
                 f"{spec.weights} holds a {card.encoder.name} of width {card.encoder.width:g} with the stem "
                 f"{card.encoder.stem}; give the same --encoder, --encoder.width and --encoder.stem."
@@ -136,12 +137,13 @@ def start_encoder(spec: EncoderSpec) -> nn.Module:
     return encoder
 
 
-TIMM = "timm"
-"""`EncoderSpec.weights` of the weights that timm has under the encoder's name."""
-
-
-def pretrained_timm(name: str, channels: int) -> nn.Module:
+def pretrained_timm(name: str, channels: int, native_size: int | None = None) -> nn.Module:
     """A timm model with its pretrained weights, without its classifier.
+
+    Args:
+        name: timm's, with the tag of the weights or without.
+        channels: of the images.
+        native_size: side of the images that it is built for, in pixels; by default timm's own.
 
     Raises:
         UserError: no such model, no weights, or no network to fetch them through.
@@ -149,8 +151,9 @@ def pretrained_timm(name: str, channels: int) -> nn.Module:
     if not timm.is_model(name):
         raise UserError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a warning for each of six attempts
+    size = {} if native_size is None else {"img_size": native_size}
     try:
-        module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=channels)
+        module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=channels, **size)
     except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way
         reason = " ".join(str(error).split())[:120].rstrip(" .")
         raise UserError(

@@ -16,7 +16,9 @@ from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
-from byol.encoders.file import TIMM, WEIGHTS, pretrained_timm, read_encoder
+from byol.encoders.file import WEIGHTS, pretrained_timm, read_encoder
+from byol.encoders.names import TIMM, check_name, fixed_input_size
+from byol.encoders.sizes import fitted, unsupported_reason
 from byol.errors import UserError, nearest
 
 STEMS: tuple[Stem, ...] = ("standard", "stride2", "small")
@@ -192,7 +194,12 @@ def _random(rest: str, channels: int, seed: int) -> LoadedEncoder:
                 f"{option!r} in random:{rest} is no option; give a stem ({', '.join(STEMS)}), a width such as x0.5, or "
                 f"a size of 8 px or more.{nearest(option, STEMS)}"
             )
-    spec = EncoderSpec.of(name, channels, width=width, stem=stem, input_size=size or STEM_SIZES[stem])
+    size = size or fixed_input_size(name) or STEM_SIZES[stem]
+    spec = EncoderSpec.of(name, channels, width=width, stem=stem, input_size=size)
+    check_name(spec)
+    spec = fitted(spec, size)
+    if why := unsupported_reason(spec, size):
+        raise UserError(f"The encoder {name!r} takes no images of {size} px ({why}); give another random:{name}@SIZE.")
     return _untrained(f"random:{rest}", spec, seed)
 
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from byol.encoders.build import SHALLOW
 from byol.encoders.load import LoadedEncoder, open_encoder
+from byol.encoders.names import SHALLOW
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, labeled_features
 from byol.evals.draws import mean_and_std

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torchvision.ops import StochasticDepth
 
 from byol.config.methods import EMAConfig, TargetKind
 from byol.methods.base import Progress
@@ -45,10 +47,34 @@ def kind_of(target: Target) -> TargetKind:
 
 
 def make_target(encoder: nn.Module, projector: nn.Module, target: Target = "ema") -> tuple[nn.Module, nn.Module]:
-    """A target that no gradient reaches: a copy of the online network (Appendix J), or the one that starts apart."""
+    """A target that no gradient reaches: a copy of the online network (Appendix J), or the one that starts apart.
+
+    It drops nothing at random, whatever the online network drops.
+    """
     apart = copy.deepcopy((encoder, projector)) if isinstance(target, str) else target
     target_encoder, target_projector = apart
+    for network in apart:
+        stop_dropping(network)
     return target_encoder.requires_grad_(False), target_projector.requires_grad_(False)
+
+
+DROPPING = (_DropoutNd, StochasticDepth)
+"""Layers with a probability `p` of dropping. timm's own, and functions that a network calls, go by an attribute whose
+name has `drop` in it: `drop_prob`, `drop_rate`, `attn_drop_p`."""
+
+
+def stop_dropping(network: nn.Module) -> None:
+    """Set the probabilities of dropout and of drop path to 0, in training mode too.
+
+    A target in training mode, as its batch norm needs, would otherwise be random: some families zero a fifth of the
+    features themselves.
+    """
+    for module in network.modules():
+        if isinstance(module, DROPPING):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 @torch.no_grad()

@@ -1,13 +1,18 @@
 """How many epochs fit in a budget of time: measured on this machine, with this data, before the run."""
 
+import dataclasses
 import math
 import re
 import time
 
 from byol.config.run import PretrainConfig
+from byol.config.values import replace
 from byol.data.loader import Loader
+from byol.data.sources.open import Source
 from byol.errors import UserError
 from byol.methods.base import Progress
+from byol.methods.table import method_class
+from byol.pretraining.checks import training_set
 from byol.pretraining.state import TrainState
 from byol.pretraining.train import TrainStep
 from byol.runtime import distributed
@@ -21,6 +26,8 @@ UNWAITED_STEPS = 10
 REHEARSAL_SHARE = 0.02
 """Part of the budget that the rehearsal may take, within the next two limits."""
 REHEARSAL_SECONDS = (2.0, 30.0)
+SMALL_BATCH = 8
+"""Images, at least, of the update that is timed first: it shows whether whole ones can be measured in the time."""
 RESERVE = 0.06
 """Part of the budget kept for checkpoints, readings, and a machine that slows down as it warms up."""
 
@@ -60,17 +67,58 @@ def rehearsal_seconds(budget_minutes: float) -> float:
     return min(high, max(low, REHEARSAL_SHARE * budget_minutes * 60))
 
 
+def _from_a_small_batch(state: TrainState, loader: Loader, limit: float) -> float:
+    """Time of an update by that of a smaller batch, from above: fewer images at once take longer each.
+
+    0 where no batch is smaller by half that the method takes, and where another batch would compile the step again.
+    """
+    config, source = loader.config, loader.storage.source
+    if loader.device.type != "cpu" or config.optim.compile:
+        return 0.0
+    least = 2 * config.optim.accumulate * distributed.world_size()
+    sizes = [least << k for k in range(16) if SMALL_BATCH <= least << k <= config.batch_size // 2]
+    small = next((size for size in sizes if _is_taken(replace(config, batch_size=size), source)), None)
+    if small is None:
+        return 0.0
+    few = dataclasses.replace(loader, config=replace(config, batch_size=small))
+    train_step = TrainStep(state, few.config)
+    scheduled = state.method.scheduled(Progress(1, 1))
+    took: list[float] = []
+    began = time.perf_counter()
+    for batches in few.batches(0, WARM_STEPS):
+        train_step(batches, 0.0, scheduled)[0].item()
+        now = time.perf_counter()
+        took.append(now - began)
+        began = now
+        if distributed.any_rank(took[-1] > limit, loader.device):
+            break
+    return min(took) * (config.batch_size / small)
+
+
+def _is_taken(config: PretrainConfig, source: Source) -> bool:
+    """Whether a method can train with these settings."""
+    try:
+        method_class(config.method).check(config, training_set(source))
+    except UserError:
+        return False
+    return True
+
+
 def seconds_per_step(state: TrainState, loader: Loader, budget_minutes: float) -> float:
     """Time of one update, pipeline included, measured on a state that is thrown away afterwards.
 
     On a GPU, synchronize only every 10 steps, as in training, after the first two. What was prefetched during the
-    first, slow steps is not counted.
+    first, slow steps is not counted. Where a small batch shows that even these steps would take longer than measuring
+    may, its time per image counts.
     """
     config = loader.config
     train_step = TrainStep(state, config)
     scheduled = state.method.scheduled(Progress(1, 1))
     warm = WARM_STEPS + train_step.warmup_steps
     least, limit = REHEARSAL_SECONDS[0], rehearsal_seconds(budget_minutes)
+    guessed = _from_a_small_batch(state, loader, limit)
+    if distributed.any_rank(guessed * (warm + loader.prefetches + 1) > limit, loader.device):
+        return guessed
     every = 1 if loader.device.type == "cpu" else UNWAITED_STEPS
     started = began = time.perf_counter()
     for timed, batches in enumerate(loader.batches(0, 10_000), start=1 - warm - loader.prefetches):

@@ -7,7 +7,8 @@ import torch
 
 from byol.config.run import PretrainConfig
 from byol.data.sources.open import Source
-from byol.encoders.build import fixed_input_size, make_encoder, unsupported_reason
+from byol.encoders.build import make_encoder
+from byol.encoders.sizes import check_size
 from byol.errors import UserError
 from byol.methods.base import Method, TrainingSet
 from byol.methods.table import method_class
@@ -54,16 +55,16 @@ def check(config: PretrainConfig, source: Source) -> None:
 
 
 def _check_encoder(config: PretrainConfig) -> None:
-    """An encoder that is unknown or takes no images of this size."""
+    """An encoder that is unknown, or takes no images of the views' sizes or of the size that it is made for."""
     spec = config.encoder
-    for flag, size in (("--image-size", config.image_size), ("--encoder.input-size", config.inference_size())):
-        if why := unsupported_reason(spec, size):
-            bound = fixed_input_size(spec.name)
-            there = f"{flag} {bound}" if bound else f"a larger {flag}, or another --encoder"
-            raise UserError(f"The encoder {spec.name!r} takes no images of {size} px ({why}); give {there}.")
+    local = {view.size for view in method_class(config.method).views(config)} - {config.image_size}
+    check_size(spec, config.image_size, "--image-size")
+    for size in sorted(local):
+        check_size(spec, size, "--method.local-size")
+    check_size(spec, config.inference_size(), "--encoder.input-size")
     if config.optim.activation_checkpointing:
         with torch.device("meta"):
-            checkpoint_activations(make_encoder(spec), spec.name)
+            checkpoint_activations(make_encoder(spec.untrained()), spec.name)
 
 
 def _check_compiler() -> None:

@@ -1,5 +1,6 @@
 """k-NN accuracy on labels that training never sees: the one number that says whether features get better."""
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,8 @@ from byol.runtime.seeds import generator_of
 SAMPLE_BANK, SAMPLE_QUERIES = 5000, 1000
 """Images of a reading during training; the last reading takes all, up to the next number."""
 FULL_MOST = 100_000
+FIRST_IMAGES = 16
+"""Images that show first whether a sample can be read to see how long that takes."""
 
 
 COPY = 1 - 1e-5
@@ -86,14 +89,23 @@ class Monitor:
         small = everything.bank <= SAMPLE_BANK and queries <= SAMPLE_QUERIES
         return everything if small else self.read(encoder, full=False)
 
-    def seconds(self, encoder: nn.Module) -> float:
-        """What the readings of a run will take: four samples, and twice everything at the end; from one sample."""
+    def seconds(self, encoder: nn.Module, most: float = math.inf) -> float:
+        """What the readings of a run will take: four samples, and twice everything at the end; from one sample.
+
+        Where a few images show that a sample would take more than `most` seconds, from those.
+        """
+        asked = [self.bank] if self.queries is None else [self.bank, self.queries]
+        everything = sum(min(len(part), FULL_MOST) for part in asked)
+        sampled = sum(min(len(part), size) for part, size in zip(asked, (SAMPLE_BANK, SAMPLE_QUERIES), strict=False))
+        began = time.perf_counter()
+        few = self._features(encoder, self.bank, FIRST_IMAGES).features.values
+        each = (time.perf_counter() - began) / len(few)
+        if each * sampled > most:
+            return each * (4 * sampled + 2 * everything)
         began = time.perf_counter()
         sample = self.read(encoder, full=False)
-        asked = [self.bank] if self.queries is None else [self.bank, self.queries]
         read = sample.bank + (0 if self.queries is None else sample.queries)
         each = (time.perf_counter() - began) / read
-        everything = sum(min(len(part), FULL_MOST) for part in asked)
         return each * (3 * read + 2 * everything)  # one of the four is done
 
     def read_pixels(self) -> Reading:

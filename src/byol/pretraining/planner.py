@@ -1,5 +1,6 @@
 """What a recipe decides, and decides again once it is measured how much training a time buys."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping
@@ -11,9 +12,12 @@ import torch
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.survey import Survey
+from byol.encoders.names import check_name
+from byol.encoders.sizes import fitted
 from byol.pretraining import budget
 from byol.pretraining.busy import choose_threads
 from byol.pretraining.checks import check
+from byol.pretraining.precision import faster_precision
 from byol.pretraining.setup import Images, Run
 from byol.pretraining.state import build_state
 from byol.recipes.auto import FEW_UPDATES
@@ -64,8 +68,24 @@ class Planner:
         return self.recipe.make(self.facts if epochs is None else self.facts.with_epochs(epochs, hurried))
 
     def config(self, plan: Plan, **changes: Any) -> PretrainConfig:
-        """A plan's config with what the user gave."""
-        return replace(plan.config, **{**self.facts.settings, **self.resolved, **changes})
+        """A plan's config with what the user gave, its encoder built for the size of the views where it must be."""
+        config = replace(plan.config, **{**self.facts.settings, **self.resolved, **changes})
+        check_name(config.encoder)
+        encoder = fitted(config.encoder, config.image_size)
+        if encoder != config.encoder and "encoder__input_size" not in self.facts.given:
+            encoder = replace(encoder, input_size=None)  # it takes the views' size alone
+        return replace(config, encoder=encoder)
+
+    def with_precision(self, config: PretrainConfig, device: torch.device) -> tuple["Planner", str]:
+        """The same with the precision in which a config's encoder trains faster, where the user leaves it open; why.
+
+        Only where a processor multiplies bf16 are there two to choose from.
+        """
+        asked = self.facts.values.precision
+        chosen, why = machine.choose_precision(asked, device)
+        if asked == "auto" and device.type == "cpu" and chosen == "bf16":
+            chosen, why = faster_precision(config, device)
+        return dataclasses.replace(self, resolved={**self.resolved, "precision": chosen}), why
 
     def settled(self) -> tuple[str, ...]:
         """The reasons that hold however long the run will be."""
@@ -115,13 +135,14 @@ class Planner:
 def _epochs_within(run: Run, limit: TimeLimit) -> tuple[float, str]:
     """As many epochs as fit in the time, measured on this machine; and the sentence about it."""
     state = build_state(run.config, run.data, run.device)
-    readings = 0.0 if run.monitor is None else run.monitor.seconds(state.method.encoder)  # of all readings to come
     step = budget.seconds_per_step(state, run.loader, limit.minutes)
+    most = budget.rehearsal_seconds(limit.minutes)
+    readings = 0.0 if run.monitor is None else run.monitor.seconds(state.method.encoder, most)  # all that will come
     spent = time.perf_counter() - limit.started + readings
     step, spent = distributed.mean(torch.tensor([step, spent], device=run.device)).tolist()
     epochs = budget.epochs_within(limit.minutes, spent, step, run.config, run.images)
-    rate, available, most = run.config.batch_size / step, budget.in_words(limit.minutes), limit.most_epochs
-    if most is not None and epochs >= most:
-        time_needed = budget.in_words(most * run.images / rate / 60)
-        return most, f"epochs {most:g}: {rate:.0f} images/s here, about {time_needed}"
+    rate, available, enough = run.config.batch_size / step, budget.in_words(limit.minutes), limit.most_epochs
+    if enough is not None and epochs >= enough:
+        time_needed = budget.in_words(enough * run.images / rate / 60)
+        return enough, f"epochs {enough:g}: {rate:.0f} images/s here, about {time_needed}"
     return epochs, f"epochs {epochs:.4g}: {available} at {rate:.0f} images/s, measured here on a few updates"

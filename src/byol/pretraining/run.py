@@ -249,8 +249,8 @@ def plan_for(request: Request, device: torch.device) -> Planned:
     plan = planner.plan()
     config = planner.config(plan)
     check(config, images.source)
-    _, why_precision = machine.choose_precision(planner.facts.values.precision, device)
-    return Planned(request, images, seen, planner, plan, config, why_precision)
+    planner, why_precision = planner.with_precision(config, device)
+    return Planned(request, images, seen, planner, plan, planner.config(plan), why_precision)
 
 
 @contextmanager

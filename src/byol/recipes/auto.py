@@ -12,7 +12,7 @@ from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
-from byol.encoders.build import fixed_input_size, unsupported_reason
+from byol.encoders.sizes import fitted, nearest_size
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.small import small_on_cpu, small_views
@@ -33,13 +33,16 @@ def auto(facts: Facts) -> Plan:
         return value
 
     size = _image_size(seen.short_side_median, on_gpu)
-    bound = _bound_to(asked.encoder.name, size[0], seen.channels) if "encoder" in given else None
-    if bound is not None:
-        size = bound, f"{asked.encoder.name} takes no {size[0]} px"
+    own = EncoderSpec.of(asked.encoder.name, seen.channels).untrained() if "encoder" in given else None
+    if own is not None and (taken := nearest_size(own, size[0])) != size[0]:
+        size = taken, f"{own.name} takes no {size[0]} px"
     image_size = int(choose("image_size", *size))  # type: ignore[call-overload]
     input_size = None
-    if not on_gpu and image_size <= 64 and bound is None and not {"image_size", "encoder__input_size"} & given:
-        input_size, image_size = image_size, (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
+    smaller = (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
+    if own is not None and not on_gpu:
+        smaller = nearest_size(own, smaller) if fitted(own, image_size).native_size is None else image_size
+    if not on_gpu and smaller < image_size <= 64 and not {"image_size", "encoder__input_size"} & given:
+        input_size, image_size = image_size, smaller
         reasons.append(
             f"views of {image_size} px, whole images of {input_size} px when trained: so short a run learns more from "
             "more updates of smaller views (docs/recipes.md)"
@@ -108,12 +111,6 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
     if on_gpu:
         return 224, f"the paper's, and the images' shorter side is {short_side} px"
     return 96, f"the images are larger ({short_side} px), but a processor affords 96 px at most; a GPU would take 224"
-
-
-def _bound_to(encoder: str, size: int, channels: int) -> int | None:
-    """The size of images that an encoder is made for, where it takes no others."""
-    side = fixed_input_size(encoder)
-    return side if side is not None and unsupported_reason(EncoderSpec.of(encoder, channels), size) else None
 
 
 def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:

@@ -61,10 +61,25 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> int:
-    """Write tensors as safetensors, atomically; returns the file's CRC-32."""
-    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    """Write tensors as safetensors, atomically; returns the file's CRC-32.
+
+    Tensors that share memory, as layers do that a network uses twice, are written once under each name.
+    """
+    content = save(_apart(tensors), metadata)
     write_atomically(path, content)
     return zlib.crc32(content)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, no two of them in the same memory: safetensors refuses what shares it."""
+    seen: set[int] = set()
+    result: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        memory = value.untyped_storage().data_ptr()
+        result[name] = value.clone() if memory in seen else value
+        seen.add(memory)
+    return result
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], extra: dict[str, Any]) -> Path:

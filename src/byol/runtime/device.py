@@ -44,7 +44,10 @@ def choose_device(asked: Device) -> tuple[torch.device, str]:
 
 
 def choose_precision(asked: Precision, device: torch.device) -> tuple[Precision, str]:
-    """bf16 autocast or float32, and the reason: `auto` takes bf16 where the hardware multiplies it."""
+    """bf16 autocast or float32, and the reason: `auto` takes bf16 where the hardware multiplies it.
+
+    On a processor that is not faster for every encoder; a run times its own (`byol.pretraining.precision`).
+    """
     if asked != "auto":
         return asked, "asked for"
     if device.type == "cuda":
@@ -55,7 +58,7 @@ def choose_precision(asked: Precision, device: torch.device) -> tuple[Precision,
         features = cpu_features()
         for flag, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512")):
             if flag in features:
-                return "bf16", f"this processor multiplies bf16 in hardware ({words}): two to three times as fast"
+                return "bf16", f"this processor multiplies bf16 in hardware ({words})"
         return "float32", "this processor has no bf16 units"
     return "float32", f"bf16 is not tried on {device.type}"
 

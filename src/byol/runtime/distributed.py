@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -163,7 +163,7 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
     """Make every batch norm use the statistics of the whole batch, over all processes (official configs/byol.py:47).
 
     Raises:
-        UserError: a batch norm fused with an activation on a CPU, which this project's own form does not cover.
+        UserError: on a CPU, a batch norm with a forward pass of its own, which this project's form does not cover.
     """
     if world_size() == 1:
         return module
@@ -172,11 +172,15 @@ def synchronize_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
 
         converted: nn.Module = convert_sync_batchnorm(module)
         return converted
+    from timm.layers import BatchNormAct2d
+
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
                 setattr(parent, name, BatchNormAcrossProcesses.like(child))  # type: ignore[arg-type]
-            elif isinstance(child, BATCH_NORMS) and type(child) is not BatchNormAcrossProcesses:
+            elif type(child) is BatchNormAct2d:
+                setattr(parent, name, BatchNormActAcrossProcesses.like(child))  # type: ignore[arg-type]
+            elif isinstance(child, BATCH_NORMS) and not isinstance(child, BatchNormAcrossProcesses):
                 raise UserError(
                     f"{type(child).__name__} cannot share its statistics between CPU processes; "
                     "train this encoder in one process, or on GPUs."
@@ -191,7 +195,7 @@ class BatchNormAcrossProcesses(nn.BatchNorm1d):
     """
 
     @classmethod
-    def like(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "BatchNormAcrossProcesses":
+    def like(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> Self:
         """The same layer, weights and statistics included."""
         new = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         new.weight, new.bias = norm.weight, norm.bias
@@ -200,11 +204,10 @@ class BatchNormAcrossProcesses(nn.BatchNorm1d):
         return new.train(norm.training)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C) or (N, C, H, W) -> the same, normalized."""
-        assert input.ndim in (2, 4)
+        """(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) -> the same, normalized."""
         if not self.training:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        dims = [0] if input.ndim == 2 else [0, 2, 3]
+        dims = [0, *range(2, input.ndim)]
         shape = [1, -1] + [1] * (input.ndim - 2)
         x = input if input.dtype == torch.float64 else input.float()
         # sum, then sum of squares around the common mean: two small reductions, and no cancellation
@@ -223,6 +226,25 @@ class BatchNormAcrossProcesses(nn.BatchNorm1d):
             out = out * self.weight.view(shape) + self.bias.view(shape)
         normalized: Tensor = out.to(input.dtype)
         return normalized
+
+
+class BatchNormActAcrossProcesses(BatchNormAcrossProcesses):
+    """The same, with the dropping layer and the activation that timm's `BatchNormAct2d` has behind it."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> Self:
+        """The same layer, weights and statistics included."""
+        new = super().like(norm)
+        new.drop, new.act = norm.get_submodule("drop"), norm.get_submodule("act")
+        return new
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same, normalized and activated."""
+        activated: Tensor = self.act(self.drop(super().forward(input)))
+        return activated
 
 
 class _AllMean(torch.autograd.Function):
