@@ -14,7 +14,8 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import BYOLConfig
 from byol.encoders.build import make_encoder, parameter_count
-from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder, start_encoder
+from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
+from byol.encoders.start import start_encoder
 from byol.encoders.init import initialize
 from byol.errors import UserError
 from byol.methods.base import Ingredients, TrainingSet

@@ -34,7 +34,7 @@ def verdict(arguments: list[str]) -> int:
     @dataclass(frozen=True, kw_only=True)
     class Command:
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
-        """A run's folder, or an encoder.safetensors."""
+        """A run's folder, or a file of weights (docs/weights.md)."""
         data: str
         """Labeled data. If --test is not given, a fifth of it is the test set; of fewer than 2,000 images each fifth in
         turn, so that all labels are used."""

@@ -8,7 +8,7 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from byol.config.encoder import EncoderSpec
+from byol.config.encoder import EncoderSpec, Stem
 from byol.encoders.init import initialize, scale_weights
 from byol.encoders.names import SHALLOW, check_name, fixed_input_size
 from byol.errors import UserError
@@ -20,7 +20,7 @@ USUAL_SIZE = 224
 def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any) -> nn.Module:
     """Build an encoder: images (N, channels, H, W) -> features (N, encoder.num_features).
 
-    Its weights are fresh; `byol.encoders.file.start_encoder` also loads those that a spec names.
+    Its weights are fresh; `byol.encoders.start.start_encoder` also loads those that a spec names.
 
     Args:
         spec: which encoder; or its name, with the other settings of an `EncoderSpec` as keywords.
@@ -56,7 +56,7 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         if spec.width != 1:
             _widen_stem(encoder, _scaled(64, spec.width))
         if spec.stem != "standard":
-            _replace_stem(encoder, stride=2 if spec.stem == "stride2" else 1)
+            _replace_stem(encoder, spec.stem)
     if spec.init == "official":
         initialize(encoder)
         if isinstance(encoder, ResNet) and spec.zero_init_last:
@@ -73,7 +73,8 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
 def _arguments(spec: EncoderSpec) -> dict[str, Any]:
     """What timm is told of an encoder of any family."""
     size = {} if spec.native_size is None else {"img_size": spec.native_size}
-    return {"num_classes": 0, "in_chans": spec.channels, **size}
+    heads = {} if spec.heads is None else {"num_heads": spec.heads}
+    return {"num_classes": 0, "in_chans": spec.channels, **size, **heads}
 
 
 @cache
@@ -135,10 +136,12 @@ def _widen_stem(encoder: ResNet, channels: int) -> None:
     encoder.feature_info[0]["num_chs"] = channels
 
 
-def _replace_stem(encoder: ResNet, stride: int) -> None:
+def _replace_stem(encoder: ResNet, stem: Stem) -> None:
     if not isinstance(encoder.conv1, nn.Conv2d):
         raise UserError("The small stems are for plain ResNets only (resnet18 to resnet200); leave the stem standard.")
-    encoder.conv1 = _conv_like(encoder.conv1, kernel_size=3, stride=stride, padding=1)
+    encoder.conv1 = _conv_like(
+        encoder.conv1, kernel_size=3, stride=2 if stem == "stride2" else 1, padding=2 if stem == "padded" else 1
+    )
     encoder.maxpool = nn.Identity()
 
 

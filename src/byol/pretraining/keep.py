@@ -4,6 +4,7 @@ from pathlib import Path
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import CARD, WEIGHTS, EncoderCard, read_card, save_encoder
+from byol.encoders.start import describe_start
 from byol.errors import UserError
 from byol.pretraining.run_folder import RunPlan
 from byol.pretraining.setup import Run
@@ -26,6 +27,7 @@ def keep_encoder(run: Run, state: TrainState) -> Path | None:
         epochs=config.epochs if state.step == total else config.epochs * state.step / total,
         seed=config.seed,
         images=run.images if state.step or config.epochs else 0,
+        start=describe_start(config.encoder),
     )
     return save_encoder(run.folder.path, state.method.encoder, card)
 

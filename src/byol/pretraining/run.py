@@ -19,6 +19,7 @@ from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.build import parameter_count
 from byol.encoders.file import WEIGHTS, load_encoder
+from byol.encoders.start import start_words
 from byol.errors import UnreachableImage, UserError
 from byol.pretraining import budget as budgets
 from byol.pretraining.busy import threads_kept
@@ -279,6 +280,9 @@ def prepared_run(
         log.info("\n  ".join([f"{kind} {request.recipe}", *reasons]))
         why_device = machine.choose_device(planner.facts.values.device)[1]
         log.info(f"device {device.type}: {why_device}; precision {planned.config.precision}: {planned.why_precision}")
+        started = start_words(planned.config.encoder)
+        for line in started:
+            log.info(line)
         run = prepare(planned.config, images, planned.survey, device, out)
         if limit is not None:
             with memory_explained(run):
@@ -287,7 +291,7 @@ def prepared_run(
             save_plan(folder, _plan_of(run, request, images), machine.describe())
             if run.bad:  # not before: a run that is refused leaves no list
                 log.info(f"images that were left out are listed in {folder.bad_images}")
-        yield run, reasons
+        yield run, (*started, *reasons)
 
 
 def _recipe(name: str) -> Recipe:
