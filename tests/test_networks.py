@@ -264,7 +264,9 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not fit its card"):
         load_encoder(path)
     (tmp_path / "encoder.json").unlink()
-    with pytest.raises(UserError, match=r"encoder\.json"):
+    with pytest.raises(UserError, match=r"There is no .*encoder\.json"):
+        load_encoder(tmp_path)
+    with pytest.raises(UserError, match="safetensors that are not whole"):
         load_encoder(path)
 
 
@@ -343,10 +345,12 @@ def test_weights_of_another_network_are_refused(other: dict, exported: Path) -> 
     )
 
 
-def test_weights_for_other_channels_are_refused(exported: Path) -> None:
-    spec = EncoderSpec.of("resnet10", 1, width=0.25, stem="small", weights=str(exported))
-    with pytest.raises(UserError, match=r"The weights '.*' do not fit the encoder 'resnet10'"):
-        start_encoder(spec)
+def test_weights_for_other_channels_are_adapted_as_timm_does(exported: Path) -> None:
+    trained = load_file(exported / "encoder.safetensors")["conv1.weight"]
+    gray = start_encoder(EncoderSpec.of("resnet10", 1, width=0.25, stem="small", weights=str(exported)))
+    torch.testing.assert_close(gray.conv1.weight, trained.sum(1, keepdim=True))
+    five = start_encoder(EncoderSpec.of("resnet10", 5, width=0.25, stem="small", weights=str(exported)))
+    torch.testing.assert_close(five.conv1.weight, trained[:, [0, 1, 2, 0, 1]] * 3 / 5)
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from byol.encoders.weights.pickles import Unreadable, read_legacy, read_zip
+from byol.encoders.weights.pickles import Unreadable, check_zip, read_legacy, read_zip
 from byol.encoders.weights.stand_in import StandIn, is_module, module_state
 from byol.errors import UserError
 
@@ -76,7 +76,7 @@ def read_contents(path: Path) -> Contents:
         path = found[0]
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(64)
         container, top, metadata = _read(path, head)
     except Unreadable as error:
         raise UserError(f"{path} cannot be read as weights ({error}); {CONVERT}.") from error
@@ -101,6 +101,8 @@ def _read(path: Path, head: bytes) -> tuple[str, Any, Mapping[str, str]]:
                 return "safetensors", tensors, file.metadata() or {}
         except SafetensorError as error:
             raise Unreadable(f"safetensors that are not whole: {error}") from error
+    if head.startswith(ZIP):
+        check_zip(path)  # PyTorch would hand a program to another reader
     if head.startswith((ZIP, LEGACY)):
         try:
             return "PyTorch file", torch.load(path, map_location="cpu", weights_only=True), {}

@@ -120,21 +120,35 @@ class Reader(pickle.Unpickler):
         return self._load(pid)
 
 
-def read_zip(path: Path) -> Any:
-    """What `torch.save` wrote, as a zip archive of one pickle and a record for each storage.
+def check_zip(path: Path) -> None:
+    """See that a zip archive is one of weights, before anything reads it.
 
     Raises:
         Unreadable: it is another archive, compressed, a TorchScript program, or torn.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            records = {name.partition("/")[2] for name in archive.namelist()}
+            compressed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise Unreadable(f"a torn file: {error}") from error
+    if "constants.pkl" in records:
+        raise Unreadable("a TorchScript program")
+    if "data.pkl" not in records:
+        raise Unreadable("a zip archive that PyTorch did not write")
+    if compressed:
+        raise Unreadable("a compressed archive, which PyTorch does not write")
+
+
+def read_zip(path: Path) -> Any:
+    """What `torch.save` wrote, as a zip archive of one pickle and a record for each storage.
+
+    Raises:
+        Unreadable: it is torn, or holds values that are not read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
             records = {name.partition("/")[2]: name for name in archive.namelist()}
-            if "constants.pkl" in records:
-                raise Unreadable("a TorchScript program")
-            if "data.pkl" not in records:
-                raise Unreadable("a zip archive that PyTorch did not write")
-            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                raise Unreadable("a compressed archive, which PyTorch does not write")
             if "byteorder" in records and archive.read(records["byteorder"]).strip() != b"little":
                 raise Unreadable("values in big-endian order")
             loaded: dict[str, Tensor] = {}
