@@ -16,9 +16,9 @@ from byol.data.sources.open import TensorSource
 from byol.data.survey import survey
 from byol.encoders.build import make_encoder
 from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
-from byol.encoders.start import start_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.sizes import check_size, fitted, nearest_size, unsupported_reason
+from byol.encoders.start import start_encoder
 from byol.errors import UserError
 from byol.methods.byol import BYOL
 from byol.methods.moco import MoCo

@@ -15,8 +15,8 @@ from byol.config.encoder import EncoderSpec
 from byol.config.methods import BYOLConfig
 from byol.encoders.build import make_encoder, parameter_count
 from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
-from byol.encoders.start import start_encoder
 from byol.encoders.init import initialize
+from byol.encoders.start import start_encoder
 from byol.errors import UserError
 from byol.methods.base import Ingredients, TrainingSet
 from byol.methods.byol import BYOL

@@ -69,7 +69,7 @@ def describe(file: str, encoder: str | None = None) -> list[tuple[str, str]]:
 
 
 def _network(module: "nn.Module", card: "EncoderCard") -> list[tuple[str, str]]:
-    """What is known of the network and its input, whoever trained it."""
+    """What is known of a network and its input, of ours and of others."""
     from byol.encoders.build import feature_count, parameter_count
 
     for parameter in module.parameters():

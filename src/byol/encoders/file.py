@@ -15,14 +15,13 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.values import from_json, to_json
 from byol.encoders.build import feature_count, make_encoder
+from byol.encoders.hub import FILES, HUB, hub_file
 from byol.encoders.weights.open import WeightsFile, open_weights, sha256
 from byol.errors import UserError
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What a folder from timm's hub holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ def load_encoder(path: str | Path) -> nn.Module:
 
     Args:
         path: a run's folder, an `encoder.safetensors` with its `encoder.json` beside it, or a file of weights of
-            another program (docs/weights.md).
+            another program, a folder from timm's hub, or `hf-hub:ORGANIZATION/NAME` (docs/weights.md).
 
     Raises:
         UserError: no such file, a file that is not recognized, or weights that do not fit their card.
@@ -92,7 +91,7 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     Raises:
         UserError: as `load_encoder`.
     """
-    path = Path(path)
+    path = hub_file(str(path)) if str(path).startswith(HUB) else Path(path)
     if not has_card(path):
         check_there(path)
         return from_weights(open_weights(path))
@@ -147,7 +146,7 @@ def check_there(path: Path) -> None:
     """
     if not path.exists():
         raise UserError(f"There is no {path}; give a run's folder, its {WEIGHTS}, or a file of weights.")
-    if not path.is_dir() or any((path / name).is_file() for name in HUB_FILES):
+    if not path.is_dir() or any((path / name).is_file() for name in FILES):
         return
     missing = [name for name in (WEIGHTS, CARD) if not (path / name).is_file()]
     hint = " Is the run still training? Its encoder comes with its first checkpoint." if len(missing) == 2 else ""

@@ -18,7 +18,7 @@ from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
 from byol.encoders.file import read_encoder
-from byol.encoders.hub import HUB, hub_file, pretrained_timm
+from byol.encoders.hub import HUB, pretrained_timm
 from byol.encoders.names import TIMM, check_name, fixed_input_size
 from byol.encoders.sizes import STEM_SIZES, fitted, unsupported_reason
 from byol.errors import UserError, nearest
@@ -125,10 +125,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
         return _from_timm(rest, channels)
     if kind == "random" and colon:
         return _random(rest, channels, seed)
-    if name.startswith(HUB):
-        module, card = read_encoder(hub_file(name))
-        return _loaded(module, name, card.encoder)
-    if not Path(name).exists():
+    if not name.startswith(HUB) and not Path(name).exists():
         word = nearest(kind, ("timm", "random", "pixels")) if colon or "/" not in name else ""
         raise UserError(
             f"There is no encoder {name!r}; give a run's folder, a file of weights, timm:NAME, random:NAME or "
