@@ -5,11 +5,12 @@ import json
 import pickle
 import sys
 import types
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+import golden_names as golden
 from byol.cli.main import main
 from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
@@ -29,6 +31,7 @@ from byol.encoders.load import open_encoder
 from byol.encoders.start import describe_start, start_encoder, start_words, with_start
 from byol.encoders.weights.open import open_weights, sha256
 from byol.errors import UserError
+from golden_networks import normalize_images
 
 State = dict[str, Any]
 
@@ -575,3 +578,68 @@ def test_byol_pytorch_itself_writes_the_file(tmp_path: Path) -> None:
     torch.save(learner.state_dict(), tmp_path / "x.pt")
     assert open_weights(tmp_path / "x.pt").found.layout == "byol-pytorch"
     same(tmp_path / "x.pt", network)
+
+
+# the official code
+
+
+class OfficialPickler(pickle.Pickler):
+    """Writes as dill does: the class of a named tuple, and large arrays, by helpers that are named in the file."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        helpers = sys.modules["dill._dill"]
+        if isinstance(thing, type) and issubclass(thing, tuple) and hasattr(thing, "_fields"):
+            return helpers._create_namedtuple, (thing.__name__, thing._fields, thing.__module__)
+        if isinstance(thing, np.ndarray) and thing.ndim == 4:
+            begin, arguments, state = thing.__reduce__()
+            return helpers._create_array, (begin, arguments, state, None)
+        return NotImplemented
+
+
+def official_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """The golden ResNet-50, laid out as the official code's checkpoints; the averages of its batch norm."""
+    helpers = types.ModuleType("dill._dill")
+    for name in ("_create_namedtuple", "_create_array"):
+        exec(f"def {name}(*_): raise AssertionError('a name in the file is nothing that is called')", helpers.__dict__)
+    monkeypatch.setitem(sys.modules, "dill", types.ModuleType("dill"))
+    monkeypatch.setitem(sys.modules, "dill._dill", helpers)
+    arrays = golden.load("network")
+    parameters = golden.recipe_arrays(arrays, "resnet50")
+    params: dict[str, dict[str, Any]] = {}
+    for key, value in parameters.items():
+        module, _, name = key.rpartition("/")
+        params.setdefault(module, {})[name] = np.asarray(value, dtype=np.float32)
+    state: dict[str, dict[str, Any]] = {}
+    random = np.random.RandomState(3)
+    for module in (module for module, values in params.items() if "scale" in values):
+        for statistic in ("mean", "var"):
+            average = random.random_sample(params[module]["scale"].shape).astype(np.float32)
+            state[f"{module}/~/{statistic}_ema"] = {"average": average, "hidden": average / 2, "counter": np.int32(7)}
+    kind = namedtuple("_ByolExperimentState", "online_params target_params online_state target_state opt_state")
+    shifted = {module: {name: value + 1 for name, value in values.items()} for module, values in params.items()}
+    content = {"experiment_state": kind(params, shifted, state, state, ()), "step": 5, "rng": np.zeros(2, np.uint8)}
+    with path.open("wb") as file:
+        OfficialPickler(file, protocol=2).dump(content)
+    return state
+
+
+def test_an_official_checkpoint_gives_the_official_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    averages = official_file(tmp_path / "pretrain.pkl", monkeypatch)
+    encoder, card = read_encoder(tmp_path / "pretrain.pkl")
+    assert (card.encoder.name, card.encoder.padding, card.method) == ("resnet50", "same", "official BYOL")
+    arrays = golden.load("network")
+    images = normalize_images(golden.images(arrays["resnet50/images"], torch.float32))
+    for module, name in (("initial_batchnorm", "bn1"), ("block_group_2/~/block_5/~/batchnorm_2", "layer3.5.bn3")):
+        for statistic in ("mean", "var"):
+            expected = averages[f"res_net50/~/{module}/~/{statistic}_ema"]["average"].reshape(-1)
+            kept = encoder.get_buffer(f"{name}.running_{statistic}")
+            np.testing.assert_array_equal(kept.numpy(), expected)
+    plain = make_encoder("resnet50")
+    plain.load_state_dict(encoder.state_dict())
+    with torch.no_grad():  # in training mode, of which there are official features
+        ours, other_padding = encoder.train()(images), plain.train()(images)
+    expected = arrays["resnet50/train/embedding"]
+    golden.assert_close_relative(ours, expected, 2e-3, "features")
+    assert (other_padding - ours).abs().max() > 0.1 * ours.abs().max(), "the padding matters"
+    with pytest.raises(UserError, match="does not pad as TensorFlow does"):
+        export(tmp_path / "pretrain.pkl", "torchvision")

@@ -94,8 +94,9 @@ def _flags(spec: "EncoderSpec") -> str:
     """The flags that name the encoder."""
     width = f" --encoder.width {spec.width:g}" if spec.width != 1 else ""
     stem = f" --encoder.stem {spec.stem}" if spec.stem != "standard" else ""
+    padding = f" --encoder.padding {spec.padding}" if spec.padding != "symmetric" else ""
     heads = f" --encoder.heads {spec.heads}" if spec.heads is not None else ""
-    return f"--encoder {spec.name}{width}{stem}{heads}"
+    return f"--encoder {spec.name}{width}{stem}{padding}{heads}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -9,6 +9,7 @@ from byol.config.checks import require
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, Normalization
 
 Stem = Literal["standard", "stride2", "small", "padded"]
+Padding = Literal["symmetric", "same"]
 Init = Literal["timm", "official"]
 
 
@@ -27,6 +28,9 @@ class EncoderSpec:
     stem: Stem = "standard"
     """First layer of a ResNet: standard 7x7 and max-pool; stride2: 3x3 stride 2; small: 3x3 stride 1, up to 64 px;
     padded: small with a padding of 2, as solo-learn's ResNets for CIFAR have it (solo/methods/base.py)."""
+    padding: Padding = "symmetric"
+    """How strided layers of a ResNet pad: alike on all sides, as timm and torchvision do, or as TensorFlow's SAME, as
+    the official code does (docs/faithful.md)."""
     heads: int | None = None
     """Attention heads of a transformer; by default timm's. MoCo v3's ViT-S has 12 (moco-v3, vits.py), timm's has 6."""
     init: Init = "timm"

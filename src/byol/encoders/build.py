@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from byol.config.encoder import EncoderSpec, Stem
 from byol.encoders.init import initialize, scale_weights
 from byol.encoders.names import SHALLOW, check_name, fixed_input_size
+from byol.encoders.padding import pad_as_tensorflow
 from byol.errors import UserError
 
 USUAL_SIZE = 224
@@ -41,8 +42,9 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         kwargs["zero_init_last"] = spec.zero_init_last
         if spec.width != 1:
             kwargs["channels"] = tuple(_scaled(c, spec.width) for c in (64, 128, 256, 512))
-    elif spec.width != 1 or spec.stem != "standard":
+    elif spec.width != 1 or spec.stem != "standard" or spec.padding != "symmetric":
         given = f"width {spec.width:g}" if spec.width != 1 else f"the stem {spec.stem!r}"
+        given = given if spec.width != 1 or spec.stem != "standard" else f"the padding {spec.padding!r}"
         raise UserError(f"Encoder {name!r} is no ResNet, so {given} means nothing for it; leave it at its default.")
     try:
         encoder: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
@@ -57,6 +59,8 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
             _widen_stem(encoder, _scaled(64, spec.width))
         if spec.stem != "standard":
             _replace_stem(encoder, spec.stem)
+        if spec.padding == "same":
+            pad_as_tensorflow(encoder)
     if spec.init == "official":
         initialize(encoder)
         if isinstance(encoder, ResNet) and spec.zero_init_last:

@@ -123,6 +123,7 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     spec = card.encoder
+    _check_padding(spec, "timm")
     size = {} if spec.native_size is None else {"img_size": spec.native_size}
     if spec.heads is not None:  # the names and shapes would fit all the same
         raise UserError(
@@ -138,6 +139,7 @@ def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 
 def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
+    _check_padding(card.encoder, "torchvision")
     try:
         plain = torchvision.models.get_model(card.encoder.name, weights=None)
         plain.fc = nn.Identity()
@@ -145,6 +147,19 @@ def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     except (RuntimeError, ValueError) as error:
         raise _no_plain_model(card, "torchvision") from error
     _weights(encoder, card, path)
+
+
+def _check_padding(spec: EncoderSpec, library: str) -> None:
+    """See that a plain model of a library would give the same features: names and shapes fit with any padding.
+
+    Raises:
+        UserError: it would not.
+    """
+    if spec.padding != "symmetric":
+        raise UserError(
+            f"{library}'s {spec.architecture} does not pad as TensorFlow does (--encoder.padding same), so the weights "
+            "would give other features there; export onnx."
+        )
 
 
 def _weights(encoder: nn.Module, card: EncoderCard, path: Path) -> None:

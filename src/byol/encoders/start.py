@@ -19,6 +19,8 @@ from byol.encoders.weights.fit import Fitted, fit
 from byol.encoders.weights.open import WeightsFile, for_channels, open_weights, sha256
 from byol.errors import UserError, nearest
 
+DECIDED = ("width", "stem", "padding", "heads", "mean", "std")
+"""Settings of an encoder that a file of weights decides, besides the architecture."""
 IMAGENET = ("imagenet", TIMM)
 """Words for the weights that timm has under the encoder's own name, which were trained on ImageNet."""
 
@@ -49,7 +51,8 @@ def _weights_of(spec: EncoderSpec) -> Fitted:
         return fit(trained.state_dict(), spec, repr(spec.weights))
     check_there(path)
     file = open_weights(path, spec)
-    if file.spec != spec and (file.found.stated.stem or file.found.stated.heads or file.found.stated.spec):
+    stated = file.found.stated
+    if stated.stem or stated.heads or stated.padding or stated.spec:
         _check_same(spec, file.spec, spec.weights)
     return file.fitted(spec)
 
@@ -64,7 +67,11 @@ def _check_same(spec: EncoderSpec, other: EncoderSpec, source: str) -> None:
     Raises:
         UserError: they are not.
     """
-    if any(getattr(spec, field) != getattr(other, field) for field in ("architecture", "width", "stem", "heads")):
+    if any(
+        getattr(spec, field) != getattr(other, field) for field in ("architecture", "width", "stem", "padding", "heads")
+    ):
+        if spec.padding != other.padding:
+            raise UserError(f"{source} holds a network with the padding {other.padding!r}; give --encoder.padding too.")
         heads = f" and {other.heads} attention heads" if other.heads else ""
         flags = (
             ", --encoder.width, --encoder.stem and --encoder.heads" if heads else ", --encoder.width and --encoder.stem"
@@ -98,7 +105,7 @@ def with_start(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:
         return {**decided, **given, "encoder__weights": TIMM}
     if weights.startswith(HUB) or Path(weights).expanduser().exists():
         spec = for_channels(_encoder_of(weights, given), channels)
-        decided = {f"encoder__{field}": getattr(spec, field) for field in ("width", "stem", "heads", "mean", "std")}
+        decided = {f"encoder__{field}": getattr(spec, field) for field in DECIDED}
         decided = {key: value for key, value in decided.items() if value is not None}
         place = weights if weights.startswith(HUB) else str(Path(weights).expanduser().resolve())
         return {"encoder": spec.architecture, **decided, **given, "encoder__weights": place}

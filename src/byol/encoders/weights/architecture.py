@@ -55,6 +55,8 @@ def completed(spec: EncoderSpec, stated: Stated) -> EncoderSpec:
     """An encoder with what a file states besides its weights: heads, mean and deviation, size of the images."""
     if stated.heads is not None and spec.heads is None:
         spec = replace(spec, heads=stated.heads)
+    if stated.padding is not None:
+        spec = replace(spec, padding=stated.padding)
     if stated.normalization is not None and len(stated.normalization.mean) == spec.channels:
         spec = replace(spec, mean=stated.normalization.mean, std=stated.normalization.std)
     return replace(spec, input_size=stated.input_size or spec.input_size or _usual_size(spec))

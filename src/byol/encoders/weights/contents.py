@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from byol.encoders.weights.deepmind_pickle import read_deepmind
 from byol.encoders.weights.pickles import Unreadable, check_zip, read_legacy, read_zip
 from byol.encoders.weights.stand_in import StandIn, is_module, module_state
 from byol.errors import UserError
@@ -112,7 +113,7 @@ def _read(path: Path, head: bytes) -> tuple[str, Any, Mapping[str, str]]:
         if head.startswith(begin):
             raise Unreadable(what)
     if head[:1] == b"\x80":
-        raise Unreadable("a pickle that PyTorch did not write")
+        return "dill pickle", read_deepmind(path), {}
     raise Unreadable("it begins like no file of weights that is known" if head else "it is empty")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from byol.config.encoder import EncoderSpec, Stem
+from byol.config.encoder import EncoderSpec, Padding, Stem
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, Normalization
 
 IMAGENET = Normalization(IMAGENET_MEAN, IMAGENET_STD)
@@ -24,6 +24,7 @@ class Stated:
     heads: int | None = None
     """Attention heads, which the shapes of a transformer's weights do not show."""
     stem: Stem | None = None
+    padding: Padding | None = None
     input_size: int | None = None
     """Side of the images, in pixels."""
     license: str | None = None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from byol.encoders.weights import (
     barlow_twins,
     byol_pytorch,
+    deepmind,
     dino,
     lightly,
     lightly_train,
@@ -26,6 +27,7 @@ from byol.encoders.weights.found import Found
 
 LAYOUTS: tuple[Callable[[Contents], Found | None], ...] = (
     own.find,
+    deepmind.find,
     moco.find,
     simsiam.find,
     swav.find,
