@@ -29,6 +29,7 @@ from byol.encoders.export import export
 from byol.encoders.file import read_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.start import describe_start, start_encoder, start_words, with_start
+from byol.encoders.weights.deepmind_pickle import read_deepmind
 from byol.encoders.weights.open import open_weights, sha256
 from byol.errors import UserError
 from golden_networks import normalize_images
@@ -643,3 +644,30 @@ def test_an_official_checkpoint_gives_the_official_features(tmp_path: Path, monk
     assert (other_padding - ours).abs().max() > 0.1 * ours.abs().max(), "the padding matters"
     with pytest.raises(UserError, match="does not pad as TensorFlow does"):
         export(tmp_path / "pretrain.pkl", "torchvision")
+
+
+class ReadOnly:
+    """Keeps its values as Haiku's read-only dict of 2020 does."""
+
+    __slots__ = ("_keys", "_storage")
+
+    def __init__(self, values: State) -> None:
+        self._storage, self._keys = values, tuple(values)
+
+
+def test_haikus_read_only_dicts_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("haiku._src.data_structures")
+    module.ReadOnly = ReadOnly  # type: ignore[attr-defined]
+    for name in ("haiku", "haiku._src"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(ReadOnly, "__module__", module.__name__)
+    values = np.arange(6, dtype=np.float32).reshape(2, 3, order="F")
+    content = {
+        "experiment_state": ReadOnly({"online_params": ReadOnly({"a": {"w": values}})}),
+        "rng": np.uint32([1, 2]),
+    }
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    read = read_deepmind(tmp_path / "x.pkl")
+    assert read["experiment_state"]["online_params"]["a"]["w"].tolist() == values.tolist()
+    assert read["rng"].tolist() == [1, 2]

@@ -15,7 +15,7 @@ import torch
 from byol.encoders.weights.pickles import KNOWN, Reader, Unreadable
 from byol.encoders.weights.stand_in import StandIn, stand_in_for
 
-CODES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
+CODES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 """NumPy's names of the values that arrays may have."""
 MAPPINGS = ("haiku._src.data_structures.",)
 """Haiku's read-only dicts, of several names over the years."""
@@ -128,5 +128,6 @@ def _plain(node: Any, depth: int = 0) -> Any:
 
 def _inside(node: StandIn) -> Mapping[str, Any]:
     """The dict in a read-only one of Haiku's: what it was made of, or what its state keeps."""
-    state = node.state.values() if isinstance(node.state, Mapping) else ()
-    return next((value for value in (*node.arguments, *state, node.state) if isinstance(value, Mapping)), {})
+    parts = node.state if isinstance(node.state, tuple) else (node.state,)  # a class with slots keeps two
+    kept = [value for part in parts if isinstance(part, Mapping) for value in part.values()]
+    return next((value for value in (*node.arguments, *kept, *parts) if isinstance(value, Mapping)), {})
