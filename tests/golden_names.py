@@ -97,9 +97,14 @@ def parameters(arrays: Arrays, prefix: str, dtype: torch.dtype = torch.float32) 
 
 
 def recipe_parameters(arrays: Arrays, case: str, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """Weights of a full-size network by our names, in our layout."""
+    return {parameter_name(name): to_torch(name, value, dtype) for name, value in recipe_arrays(arrays, case).items()}
+
+
+def recipe_arrays(arrays: Arrays, case: str) -> Arrays:
     """Weights of a full-size network, drawn again from the stored seed and checked against the stored sums."""
     seed = int(arrays[f"{case}/recipe_seed"])
-    made = {}
+    made: Arrays = {}
     for i, (name, shape) in enumerate(
         zip(arrays[f"{case}/recipe_names"], arrays[f"{case}/recipe_shapes"], strict=True)
     ):
@@ -114,7 +119,7 @@ def recipe_parameters(arrays: Arrays, case: str, dtype: torch.dtype = torch.floa
         value = value.astype(np.float32)
         assert value.flat[0] == arrays[f"{case}/recipe_first_value"][i]
         assert np.isclose(value.sum(dtype=np.float64), arrays[f"{case}/recipe_sum_float64"][i], rtol=1e-12, atol=1e-9)
-        made[parameter_name(str(name))] = to_torch(str(name), value, dtype)
+        made[str(name)] = value
     return made
 
 

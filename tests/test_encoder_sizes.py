@@ -15,9 +15,10 @@ from byol.config.values import replace
 from byol.data.sources.open import TensorSource
 from byol.data.survey import survey
 from byol.encoders.build import make_encoder
-from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder, start_encoder
+from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.sizes import check_size, fitted, nearest_size, unsupported_reason
+from byol.encoders.start import start_encoder
 from byol.errors import UserError
 from byol.methods.byol import BYOL
 from byol.methods.moco import MoCo
@@ -257,7 +258,7 @@ def test_a_tag_with_the_hubs_weights_is_asked_for_there(monkeypatch: pytest.Monk
         asked.append((name, channels, native_size))
         return make_encoder("resnet18")
 
-    monkeypatch.setattr("byol.encoders.file.pretrained_timm", fetched)
+    monkeypatch.setattr("byol.encoders.start.pretrained_timm", fetched)
     start_encoder(EncoderSpec(name="resnet18.a1_in1k", weights="timm"))
     assert asked == [("resnet18.a1_in1k", 3, None)]
     config = replace(PretrainConfig(), encoder__name="resnet18.a1_in1k", encoder__weights="timm")

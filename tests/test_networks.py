@@ -14,8 +14,9 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import BYOLConfig
 from byol.encoders.build import make_encoder, parameter_count
-from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder, start_encoder
+from byol.encoders.file import EncoderCard, load_encoder, read_encoder, save_encoder
 from byol.encoders.init import initialize
+from byol.encoders.start import start_encoder
 from byol.errors import UserError
 from byol.methods.base import Ingredients, TrainingSet
 from byol.methods.byol import BYOL
@@ -263,7 +264,9 @@ def test_files_that_are_no_encoder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"encoder\.safetensors cannot be read .* may be cut short"):
         load_encoder(path)
     (tmp_path / "encoder.json").unlink()
-    with pytest.raises(UserError, match=r"encoder\.json"):
+    with pytest.raises(UserError, match=r"There is no .*encoder\.json"):
+        load_encoder(tmp_path)
+    with pytest.raises(UserError, match="safetensors that are not whole"):
         load_encoder(path)
 
 
@@ -342,10 +345,12 @@ def test_weights_of_another_network_are_refused(other: dict, exported: Path) -> 
     )
 
 
-def test_weights_for_other_channels_are_refused(exported: Path) -> None:
-    spec = EncoderSpec.of("resnet10", 1, width=0.25, stem="small", weights=str(exported))
-    with pytest.raises(UserError, match=r"The weights '.*' do not fit the encoder 'resnet10'"):
-        start_encoder(spec)
+def test_weights_for_other_channels_are_adapted_as_timm_does(exported: Path) -> None:
+    trained = load_file(exported / "encoder.safetensors")["conv1.weight"]
+    gray = start_encoder(EncoderSpec.of("resnet10", 1, width=0.25, stem="small", weights=str(exported)))
+    torch.testing.assert_close(gray.conv1.weight, trained.sum(1, keepdim=True))
+    five = start_encoder(EncoderSpec.of("resnet10", 5, width=0.25, stem="small", weights=str(exported)))
+    torch.testing.assert_close(five.conv1.weight, trained[:, [0, 1, 2, 0, 1]] * 3 / 5)
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def format_metric(name: str, value: float, percent: tuple[str, ...]) -> str:
 def _overview() -> str:
     lines = ["byol eval NAME ENCODER [ENCODER ...] --train DATA --test DATA [--json FILE]", ""]
     lines += [f"  {name:13s} {what}" for name, what in registry.descriptions().items()]
-    return "\n".join([*lines, "", "ENCODER: a run's folder, an encoder.safetensors, timm:NAME, random:NAME, pixels."])
+    return "\n".join([*lines, "", "ENCODER: a run's folder, a file of weights, timm:NAME, random:NAME, pixels."])
 
 
 def _parse(evaluation: "Evaluation", arguments: list[str]) -> Any:
@@ -106,7 +106,7 @@ def _parse(evaluation: "Evaluation", arguments: list[str]) -> Any:
     @dataclass(frozen=True, kw_only=True)
     class Command(_with_metavars(evaluation.data)):  # type: ignore[misc]
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
-        """A run's folder, an encoder.safetensors, timm:NAME, random:NAME, or pixels."""
+        """A run's folder, a file of weights (docs/weights.md), timm:NAME, hf-hub:NAME, random:NAME, or pixels."""
         others: Annotated[Positional[tuple[str, ...]], given("[ENCODER ...]", "none")] = ()
         """More of them, for one table of all."""
         json: str | None = None

@@ -13,7 +13,7 @@ class Export:
     """Write a trained encoder as ONNX, or as weights that plain timm or torchvision models load."""
 
     encoder: Annotated[Positional[str], arg(metavar="RUN")]
-    """A run's folder, or an encoder.safetensors with its encoder.json."""
+    """A run's folder, an encoder.safetensors with its encoder.json, or a file of weights of another program."""
     format: Annotated[str, arg(metavar="{onnx,timm,torchvision,safetensors}")] = "onnx"
     """onnx takes pip install 'byol[onnx]'; timm and torchvision take encoders of width 1 with the standard stem."""
     out: Annotated[str | None, given("FILE", "beside the run's own encoder")] = None

@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "recipes": ("byol.cli.recipes", "run", "List every recipe with its source, cost and expected result."),
     "demo": ("byol.cli.demo", "run", "Train on bundled photographs for two minutes, and see what it bought."),
     "export": ("byol.cli.export", "run", "Write a trained encoder as ONNX, or for plain timm or torchvision models."),
+    "weights": ("byol.cli.weights", "run", "Say what a file of weights is, and which encoder it fits."),
     "eval": (
         "byol.cli.evaluate",
         "evaluate",

@@ -7,11 +7,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from byol.cli.parse import given
-from byol.cli.settings import LabelFlags, RunFlags, parse_run
+from byol.cli.settings import LabelFlags, RunFlags, WeightsFlags, parse_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(RunFlags, LabelFlags):
+class Plan(RunFlags, LabelFlags, WeightsFlags):
     """Print the plan of a run as TOML, every choice explained: byol plan photos/ > plan.toml.
 
     Edit it, then start the run by byol pretrain photos/ --plan plan.toml. With a budget, the speed of this machine is

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from byol.cli.parse import given
-from byol.cli.settings import LabelFlags, RunFlags, parse_run
+from byol.cli.settings import LabelFlags, RunFlags, WeightsFlags, parse_run
 from byol.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ FAILED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(RunFlags, LabelFlags):
+class Pretrain(RunFlags, LabelFlags, WeightsFlags):
     """Train an encoder on images: a folder is enough.
 
     What is not given, the recipe chooses, and says why. The defaults of the sections below are the paper's; recipes

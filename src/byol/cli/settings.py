@@ -62,8 +62,18 @@ class LabelFlags:
     """Folder names, or a column of labels, are no labels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightsFlags:
+    """What `pretrain` and `plan` take of weights to start from."""
+
+    weights: Annotated[str | None, given("WEIGHTS", "none: fresh ones")] = None
+    """Weights to start from: imagenet, a name of timm's such as resnet50.a1_in1k, hf-hub:..., a file of another
+    program, a run. Without --encoder they decide the encoder."""
+
+
 FLAT = {
     "encoder_name": "encoder",
+    "weights": "encoder__weights",
     "method_name": "method",
     **{name: name for name in ("image_size", "batch_size", "epochs", "seed", "device", "precision", "keep")},
 }

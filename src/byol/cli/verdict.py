@@ -34,7 +34,7 @@ def verdict(arguments: list[str]) -> int:
     @dataclass(frozen=True, kw_only=True)
     class Command:
         encoder: Annotated[Positional[str], arg(metavar="ENCODER")]
-        """A run's folder, or an encoder.safetensors."""
+        """A run's folder, or a file of weights (docs/weights.md)."""
         data: str
         """Labeled data. If --test is not given, a fifth of it is the test set; of fewer than 2,000 images each fifth in
         turn, so that all labels are used."""
@@ -65,7 +65,8 @@ def verdict(arguments: list[str]) -> int:
 
     device, _ = choose_device(command.device)
     folder = Path(command.encoder)
-    page = Path(command.out) if command.out else (folder if folder.is_dir() else folder.parent) / "verdict.html"
+    place = folder if folder.is_dir() else folder.parent if folder.exists() else Path()
+    page = Path(command.out) if command.out else place / "verdict.html"
     for file in (command.json, str(page)):
         check_place(file)
     encoder = open_encoder(command.encoder)
@@ -121,11 +122,11 @@ def _table(result: "Verdict") -> Table:
 
 def _training_run(folder: Path, readings: list[dict[str, Any]]) -> "TrainingRun | None":
     """How the run was trained and monitored; None if there is no run."""
-    from byol.encoders.file import CARD, read_card
+    from byol.encoders.file import CARD, has_card, read_card
     from byol.evals.verdict_words import TrainingRun
 
     path = folder / CARD if folder.is_dir() else folder.with_suffix(".json")
-    if not path.is_file():
+    if not has_card(folder):
         return None
     card = read_card(path)
     return TrainingRun(

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 from byol.config.checks import require
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, Normalization
 
-Stem = Literal["standard", "stride2", "small"]
+Stem = Literal["standard", "stride2", "small", "padded"]
+Padding = Literal["symmetric", "same"]
 Init = Literal["timm", "official"]
 
 
@@ -25,7 +26,13 @@ class EncoderSpec:
     width: float = 1.0
     """Multiplies every channel of a ResNet, its stem too (Section 3.3); other families take 1 only."""
     stem: Stem = "standard"
-    """First layer of a ResNet: standard 7x7 and max-pool; stride2: 3x3 stride 2; small: 3x3 stride 1, up to 64 px."""
+    """First layer of a ResNet: standard 7x7 and max-pool; stride2: 3x3 stride 2; small: 3x3 stride 1, up to 64 px;
+    padded: small with a padding of 2, as solo-learn's ResNets for CIFAR have it (solo/methods/base.py)."""
+    padding: Padding = "symmetric"
+    """How strided layers of a ResNet pad: alike on all sides, as timm and torchvision do, or as TensorFlow's SAME, as
+    the official code does (docs/faithful.md)."""
+    heads: int | None = None
+    """Attention heads of a transformer; by default timm's. MoCo v3's ViT-S has 12 (moco-v3, vits.py), timm's has 6."""
     init: Init = "timm"
     """Initial weights: timm's own (He et al.), or the official code's truncated normal."""
     init_scale: float = 1.0
@@ -34,8 +41,8 @@ class EncoderSpec:
     zero_init_last: bool = False
     """Start residual blocks as the identity; the paper's results did not (README of the official code)."""
     weights: str | None = None
-    """Weights to start from instead: `timm` for those that timm has under this name, or the path of an
-    encoder.safetensors or of a run; a head starts anew."""
+    """Weights to start from instead, as `--weights` takes them: `imagenet` for those that timm has under this name, a
+    file, a run, or `hf-hub:...` (docs/weights.md); a head starts anew."""
     input_size: int | None = None
     """Side of the whole images that the trained encoder takes, in pixels; by default, and at least, that of the views.
     Crops show objects larger than whole images do: smaller views show them as large (arXiv:1906.06423), and cost
@@ -54,6 +61,7 @@ class EncoderSpec:
         for name in ("input_size", "native_size"):
             size = getattr(self, name)
             require(size is None or size >= 8, name, size, "8 pixels or more")
+        require(self.heads is None or self.heads >= 1, "heads", self.heads, "1 or more attention heads")
         require(len(self.mean) == len(self.std), "std", self.std, f"as many values as mean has ({len(self.mean)})")
         require(all(s > 0 for s in self.std), "std", self.std, "values above 0")
 

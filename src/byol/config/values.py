@@ -69,7 +69,7 @@ def _replace(config: Config, changes: Mapping[str, Any], path: str) -> Config:
 
 def _typed(hint: Any, value: Any, path: str) -> Any:
     if sections := _sections(hint):
-        if isinstance(value, tuple(sections)):
+        if isinstance(value, tuple(sections)) or (value is None and type(None) in get_args(hint)):
             return value
         if not isinstance(value, Mapping):
             raise UserError(f"{path} is {value!r}, but is a section of settings.")

@@ -8,9 +8,10 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from byol.config.encoder import EncoderSpec
+from byol.config.encoder import EncoderSpec, Stem
 from byol.encoders.init import initialize, scale_weights
 from byol.encoders.names import SHALLOW, check_name, fixed_input_size
+from byol.encoders.padding import pad_as_tensorflow
 from byol.errors import UserError
 
 USUAL_SIZE = 224
@@ -20,7 +21,7 @@ USUAL_SIZE = 224
 def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any) -> nn.Module:
     """Build an encoder: images (N, channels, H, W) -> features (N, encoder.num_features).
 
-    Its weights are fresh; `byol.encoders.file.start_encoder` also loads those that a spec names.
+    Its weights are fresh; `byol.encoders.start.start_encoder` also loads those that a spec names.
 
     Args:
         spec: which encoder; or its name, with the other settings of an `EncoderSpec` as keywords.
@@ -41,8 +42,9 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         kwargs["zero_init_last"] = spec.zero_init_last
         if spec.width != 1:
             kwargs["channels"] = tuple(_scaled(c, spec.width) for c in (64, 128, 256, 512))
-    elif spec.width != 1 or spec.stem != "standard":
+    elif spec.width != 1 or spec.stem != "standard" or spec.padding != "symmetric":
         given = f"width {spec.width:g}" if spec.width != 1 else f"the stem {spec.stem!r}"
+        given = given if spec.width != 1 or spec.stem != "standard" else f"the padding {spec.padding!r}"
         raise UserError(f"Encoder {name!r} is no ResNet, so {given} means nothing for it; leave it at its default.")
     try:
         encoder: nn.Module = timm.create_model(name, pretrained=False, **kwargs)
@@ -56,7 +58,9 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         if spec.width != 1:
             _widen_stem(encoder, _scaled(64, spec.width))
         if spec.stem != "standard":
-            _replace_stem(encoder, stride=2 if spec.stem == "stride2" else 1)
+            _replace_stem(encoder, spec.stem)
+        if spec.padding == "same":
+            pad_as_tensorflow(encoder)
     if spec.init == "official":
         initialize(encoder)
         if isinstance(encoder, ResNet) and spec.zero_init_last:
@@ -73,7 +77,8 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
 def _arguments(spec: EncoderSpec) -> dict[str, Any]:
     """What timm is told of an encoder of any family."""
     size = {} if spec.native_size is None else {"img_size": spec.native_size}
-    return {"num_classes": 0, "in_chans": spec.channels, **size}
+    heads = {} if spec.heads is None else {"num_heads": spec.heads}
+    return {"num_classes": 0, "in_chans": spec.channels, **size, **heads}
 
 
 @cache
@@ -135,10 +140,12 @@ def _widen_stem(encoder: ResNet, channels: int) -> None:
     encoder.feature_info[0]["num_chs"] = channels
 
 
-def _replace_stem(encoder: ResNet, stride: int) -> None:
+def _replace_stem(encoder: ResNet, stem: Stem) -> None:
     if not isinstance(encoder.conv1, nn.Conv2d):
         raise UserError("The small stems are for plain ResNets only (resnet18 to resnet200); leave the stem standard.")
-    encoder.conv1 = _conv_like(encoder.conv1, kernel_size=3, stride=stride, padding=1)
+    encoder.conv1 = _conv_like(
+        encoder.conv1, kernel_size=3, stride=2 if stem == "stride2" else 1, padding=2 if stem == "padded" else 1
+    )
     encoder.maxpool = nn.Identity()
 
 

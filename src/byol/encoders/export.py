@@ -30,7 +30,7 @@ def export(run: str | Path, format: str = "onnx", out: str | Path | None = None,
     """Write a trained encoder in a form that other programs load; returns the file's path.
 
     Args:
-        run: a run's folder, or an `encoder.safetensors` with its `encoder.json`.
+        run: a run's folder, an `encoder.safetensors` with its `encoder.json`, or a file of weights of another program.
         format: one of `FORMATS`. `onnx` is a graph from `images` (N, C, S, S), normalized, N free, to `features`
             (N, D); `timm` and `torchvision` are weights that load strictly into the plain models there, which is
             tried; `safetensors` are the weights as they are. What must be known of the input (size, crop, filter, mean,
@@ -123,7 +123,13 @@ def _onnx(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     spec = card.encoder
+    _check_padding(spec, "timm")
     size = {} if spec.native_size is None else {"img_size": spec.native_size}
+    if spec.heads is not None:  # the names and shapes would fit all the same
+        raise UserError(
+            f"timm's {spec.architecture} has another number of attention heads than {spec.heads}, so the weights would "
+            f"give other features there; export onnx, or build it by timm.create_model(..., num_heads={spec.heads})."
+        )
     try:
         plain = timm.create_model(spec.architecture, pretrained=False, num_classes=0, in_chans=spec.channels, **size)
         plain.load_state_dict(encoder.state_dict(), strict=True)
@@ -133,6 +139,7 @@ def _timm(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
 
 def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
+    _check_padding(card.encoder, "torchvision")
     try:
         plain = torchvision.models.get_model(card.encoder.name, weights=None)
         plain.fc = nn.Identity()
@@ -140,6 +147,19 @@ def _torchvision(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     except (RuntimeError, ValueError) as error:
         raise _no_plain_model(card, "torchvision") from error
     _weights(encoder, card, path)
+
+
+def _check_padding(spec: EncoderSpec, library: str) -> None:
+    """See that a plain model of a library would give the same features: names and shapes fit with any padding.
+
+    Raises:
+        UserError: it would not.
+    """
+    if spec.padding != "symmetric":
+        raise UserError(
+            f"{library}'s {spec.architecture} does not pad as TensorFlow does (--encoder.padding same), so the weights "
+            "would give other features there; export onnx."
+        )
 
 
 def _weights(encoder: nn.Module, card: EncoderCard, path: Path) -> None:

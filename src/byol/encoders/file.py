@@ -4,26 +4,41 @@ With the standard stem and width 1 the keys are timm's, and for ResNets torchvis
 """
 
 import json
-import logging
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from byol.config.encoder import EncoderSpec
 from byol.config.values import from_json, to_json
-from byol.encoders.build import make_encoder
-from byol.encoders.foreign import HOW_TO, is_safetensors, misfit, what_file_it_is, what_folder_it_is
-from byol.encoders.names import TIMM
-from byol.errors import UserError, nearest
+from byol.encoders.build import feature_count, make_encoder
+from byol.encoders.hub import FILES, HUB, hub_file
+from byol.encoders.weights.open import WeightsFile, open_weights, sha256
+from byol.errors import UserError
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
 WEIGHTS = "encoder.safetensors"
 CARD = "encoder.json"
+HOW_TO = "docs/encoder-file.md"
+"""The page that describes both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartWeights:
+    """The weights that an encoder began with."""
+
+    name: str
+    """The file's or the folder's, or timm's."""
+    sha256: str | None = None
+    """Of the file, in hexadecimal digits."""
+    layout: str | None = None
+    """Which program wrote it."""
+    license: str | None = None
+    """Where the file or timm states one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +56,8 @@ class EncoderCard:
     """How many it was trained on."""
     finished: bool = True
     """Whether the run had ended; False in a run that goes on, which writes one with every checkpoint."""
+    start: StartWeights | None = None
+    """The weights that it began with; None where they were fresh."""
 
     @property
     def image_size(self) -> int:
@@ -61,43 +78,30 @@ def load_encoder(path: str | Path) -> nn.Module:
     """A trained encoder, in evaluation mode: normalized images (N, C, H, W) -> features (N, D).
 
     Args:
-        path: a run's folder, or an `encoder.safetensors` with its `encoder.json` beside it.
+        path: a run's folder, an `encoder.safetensors` with its `encoder.json` beside it, or a file of weights of
+            another program, a folder from timm's hub, or `hf-hub:ORGANIZATION/NAME` (docs/weights.md).
 
     Raises:
-        UserError: no such file, no card beside it, or weights that do not fit the card.
+        UserError: no such file, a file that is not recognized, or weights that do not fit their card.
     """
     return read_encoder(path)[0]
 
 
 def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
-    """A trained encoder, in evaluation mode, and its card.
+    """A trained encoder, in evaluation mode, and its card; for another program's file, what is known of it.
 
     Args:
-        path: a run's folder, or an `encoder.safetensors` with its `encoder.json` beside it.
+        path: as for `load_encoder`.
 
     Raises:
-        UserError: no such file, no card beside it, or weights that do not fit the card.
+        UserError: as `load_encoder`.
     """
-    path = Path(path)
+    path = hub_file(str(path)) if str(path).startswith(HUB) else Path(path)
+    if not has_card(path):
+        check_there(path)
+        return from_weights(open_weights(path))
     weights = path / WEIGHTS if path.is_dir() else path
     card_path = weights.with_suffix(".json")
-    if not weights.is_file():
-        hint = " Is the run still training? Its encoder comes with its first checkpoint." if path.is_dir() else ""
-        raise UserError(
-            what_folder_it_is(path)
-            or f"There is no {weights} (the weights); give a run's folder or its {WEIGHTS}.{hint}"
-        )
-    try:
-        known = is_safetensors(weights)
-    except OSError as error:
-        raise UserError(f"{weights} cannot be read ({error.strerror}); check its permissions.") from error
-    if not known:
-        raise UserError(what_file_it_is(weights))
-    if not card_path.is_file():
-        raise UserError(
-            f"There is no card {card_path} beside the weights, which says what network they are of and what images it "
-            f"takes; give a run's folder or its {WEIGHTS}, or write a card ({HOW_TO})."
-        )
     card = read_card(card_path)
     encoder = make_encoder(card.encoder.untrained())
     try:
@@ -116,6 +120,76 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     return encoder.eval(), card
 
 
+def misfit(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """How the weights of a file differ from those that a network takes, in part of a sentence."""
+    missing = [name for name in wanted if name not in given]
+    strange = [name for name in given if name not in wanted]
+    said = [f"lacks {_first(missing)}"] if missing else []
+    said += [f"has {_first(strange)}, which the network lacks"] if strange else []
+    if not said:
+        for name, weight in wanted.items():
+            if given[name].shape != weight.shape:
+                return f"has {name} of shape {tuple(given[name].shape)} where {tuple(weight.shape)} is wanted"
+    return " and ".join(said)
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def has_card(path: Path) -> bool:
+    """Whether a path is that of an encoder of ours, with its card: a folder, or the file of its weights."""
+    if path.is_dir():
+        return (path / WEIGHTS).is_file() and (path / CARD).is_file()
+    card = path.with_suffix(".json")
+    if path.suffix != ".safetensors" or not path.is_file() or not card.is_file():
+        return False
+    try:
+        content = json.loads(card.read_text())
+    except (OSError, ValueError):
+        return True  # reading it says what is wrong with it
+    return isinstance(content, dict) and "encoder" in content
+
+
+def from_weights(file: WeightsFile) -> tuple[nn.Module, EncoderCard]:
+    """The encoder of another program's file, in evaluation mode, and what is known of it."""
+    encoder = make_encoder(file.spec.untrained())
+    encoder.load_state_dict(file.fitted().state, strict=True)
+    card = EncoderCard(
+        encoder=file.spec,
+        features=feature_count(encoder),
+        method=file.found.layout,
+        epochs=file.found.stated.epochs or 0.0,
+        seed=0,
+        images=0,
+        start=StartWeights(
+            name=file.path.name,
+            sha256=sha256(file.path),
+            layout=file.found.layout,
+            license=file.found.stated.license,
+        ),
+    )
+    return encoder.eval(), card
+
+
+def check_there(path: Path) -> None:
+    """See that a path leads to something that may hold weights.
+
+    Raises:
+        UserError: it does not; or a run that has written no encoder yet.
+    """
+    if not path.exists():
+        raise UserError(f"There is no {path}; give a run's folder, its {WEIGHTS}, or a file of weights.")
+    beside = path.with_suffix(".safetensors")
+    if path.suffix == ".json" and beside.is_file():
+        raise UserError(f"{path} is the card of an encoder; give the weights beside it, {beside}.")
+    if not path.is_dir() or any((path / name).is_file() for name in FILES):
+        return
+    missing = [name for name in (WEIGHTS, CARD) if not (path / name).is_file()]
+    hint = " Is the run still training? Its encoder comes with its first checkpoint." if len(missing) == 2 else ""
+    raise UserError(f"There is no {path / missing[0]}; give a run's folder or its {WEIGHTS}.{hint}")
+
+
 def read_card(path: Path) -> EncoderCard:
     """Read an `encoder.json`.
 
@@ -126,8 +200,6 @@ def read_card(path: Path) -> EncoderCard:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} does not describe an encoder: it is no JSON ({error}); see {HOW_TO}.") from error
-    if isinstance(content, dict) and "crc32" in content:
-        raise UserError(f"{path.stem} is a checkpoint of a run; give the folder of the run.")
     known = content if isinstance(content, dict) else {}
     required = [field.name for field in fields(EncoderCard) if field.default is MISSING]
     lacking = [name for name in required if name not in known]
@@ -148,55 +220,3 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     about = {key: flat[key] for key in ("features", "method", "epochs", "seed", "images")}
     spec = {key: flat[key] for key in ("width", "stem", "mean", "std")}
     return {"encoder": {"name": flat["encoder"], "input_size": flat["image_size"], **spec}, **about}
-
-
-def start_encoder(spec: EncoderSpec) -> nn.Module:
-    """Build an encoder with the weights that its spec names, or fresh ones.
-
-    Raises:
-        UserError: as `make_encoder`; or weights that cannot be had, or belong to another network.
-    """
-    encoder = make_encoder(spec)
-    if spec.weights is None:
-        return encoder
-    if spec.weights == TIMM:
-        state = pretrained_timm(spec.name, spec.channels, spec.native_size).state_dict()
-    else:
-        trained, card = read_encoder(spec.weights)
-        state = trained.state_dict()
-        if (card.encoder.architecture, card.encoder.width, card.encoder.stem) != (spec.name, spec.width, spec.stem):
-            raise UserError(
-                f"{spec.weights} holds a {card.encoder.name} of width {card.encoder.width:g} with the stem "
-                f"{card.encoder.stem}; give the same --encoder, --encoder.width and --encoder.stem."
-            )
-    try:
-        encoder.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise UserError(f"The weights {spec.weights!r} do not fit the encoder {spec.name!r}: {error}") from error
-    return encoder
-
-
-def pretrained_timm(name: str, channels: int, native_size: int | None = None) -> nn.Module:
-    """A timm model with its pretrained weights, without its classifier.
-
-    Args:
-        name: timm's, with the tag of the weights or without.
-        channels: of the images.
-        native_size: side of the images that it is built for, in pixels; by default timm's own.
-
-    Raises:
-        UserError: no such model, no weights, or no network to fetch them through.
-    """
-    if not timm.is_model(name):
-        raise UserError(f"timm has no model {name!r}.{nearest(name, timm.list_models())}")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a warning for each of six attempts
-    size = {} if native_size is None else {"img_size": native_size}
-    try:
-        module: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, in_chans=channels, **size)
-    except Exception as error:  # whatever the hub's client raises without a network, without weights, or half way
-        reason = " ".join(str(error).split())[:120].rstrip(" .")
-        raise UserError(
-            f"The pretrained weights of {name!r} cannot be reached ({reason}); check the network, or give "
-            f"random:{name} for the same network untrained."
-        ) from error
-    return module

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from timm.data.config import resolve_model_data_config
@@ -16,14 +17,13 @@ from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
 from byol.encoders.build import make_encoder
-from byol.encoders.file import WEIGHTS, pretrained_timm, read_encoder
+from byol.encoders.file import read_encoder
+from byol.encoders.hub import HUB, pretrained_timm
 from byol.encoders.names import TIMM, check_name, fixed_input_size
-from byol.encoders.sizes import fitted, unsupported_reason
+from byol.encoders.sizes import STEM_SIZES, fitted, unsupported_reason
 from byol.errors import UserError, nearest
 
-STEMS: tuple[Stem, ...] = ("standard", "stride2", "small")
-STEM_SIZES: dict[Stem, int] = {"standard": 224, "stride2": 64, "small": 32}
-"""Side of the images of an untrained encoder whose size was not given: what each stem is meant for."""
+STEMS: tuple[Stem, ...] = get_args(Stem)
 PIXELS_SIZE = 32
 """Side that images have for the `pixels` encoder: 3,072 values, as many as a ResNet-50 has features, about."""
 
@@ -107,6 +107,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
     Args:
         name: one of
             a run's folder, or an exported `.safetensors` file with its `.json` beside it;
+            another program's file of weights (docs/weights.md), or `hf-hub:ORGANIZATION/NAME`;
             `timm:NAME`, pretrained weights from the hub;
             `random:NAME`, untrained, with `@` and any of a stem, a width and a size after it, in any order:
             `random:resnet18@small/x0.5/32`, or `random:FOLDER` for the architecture of a run;
@@ -124,10 +125,10 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
         return _from_timm(rest, channels)
     if kind == "random" and colon:
         return _random(rest, channels, seed)
-    if not Path(name).exists():
+    if not name.startswith(HUB) and not Path(name).exists():
         word = nearest(kind, ("timm", "random", "pixels")) if colon or "/" not in name else ""
         raise UserError(
-            f"There is no encoder {name!r}; give a run's folder, an exported {WEIGHTS}, timm:NAME, random:NAME or "
+            f"There is no encoder {name!r}; give a run's folder, a file of weights, timm:NAME, random:NAME or "
             f"pixels.{word}"
         )
     module, card = read_encoder(name)

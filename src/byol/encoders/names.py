@@ -35,8 +35,7 @@ def check_name(spec: EncoderSpec) -> None:
     if spec.weights != TIMM:
         raise UserError(
             f"{spec.name!r} names weights, which the name alone does not load; give {name!r} for fresh weights, with "
-            "--encoder.weights FILE for those of a file, or keep the tag and add --encoder.weights timm for those of "
-            "timm's hub."
+            f"--weights FILE for those of a file, or --weights {spec.name} for those of timm's hub."
         )
 
 

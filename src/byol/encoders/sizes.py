@@ -8,11 +8,13 @@ from functools import cache
 import torch
 from torch import nn
 
-from byol.config.encoder import EncoderSpec
+from byol.config.encoder import EncoderSpec, Stem
 from byol.encoders.build import make_encoder
 from byol.encoders.names import check_name, fixed_input_size
 from byol.errors import UserError
 
+STEM_SIZES: dict[Stem, int] = {"standard": 224, "stride2": 64, "small": 32, "padded": 32}
+"""Side of the images of an encoder whose size was not given: what each stem is meant for."""
 UNITS = (14, 16, 32)
 """Pixels of which transformers' images are multiples: the sides of their patches, and of the last stage's places."""
 LARGEST_TRIED = 256

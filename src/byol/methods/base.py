@@ -12,7 +12,7 @@ from byol.config.run import PretrainConfig
 from byol.config.views import ViewSpec
 from byol.data.batch import Batch as Batch
 from byol.encoders.build import feature_count, make_encoder
-from byol.encoders.file import start_encoder
+from byol.encoders.start import start_encoder
 from byol.methods.heads import make_head, set_first_weights
 
 Need = Literal["labels", "index"]

@@ -13,6 +13,7 @@ from torch import nn
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import CARD, WEIGHTS, EncoderCard, read_card, save_encoder
+from byol.encoders.start import describe_start
 from byol.errors import UserError
 from byol.pretraining.setup import Run
 from byol.pretraining.state import TrainState
@@ -59,6 +60,7 @@ def keep_encoder(run: Run, kept: Candidate, finished: bool) -> Path | None:
         seed=config.seed,
         images=run.images if config.epochs else 0,
         finished=finished,
+        start=describe_start(config.encoder),
     )
     return save_encoder(run.folder.path, kept.encoder, card)
 

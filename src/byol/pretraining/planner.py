@@ -14,6 +14,7 @@ from byol.config.values import replace
 from byol.data.survey import Survey
 from byol.encoders.names import check_name
 from byol.encoders.sizes import fitted
+from byol.encoders.start import with_start, with_timm_normalization
 from byol.pretraining import budget
 from byol.pretraining.busy import choose_threads
 from byol.pretraining.checks import check
@@ -59,6 +60,7 @@ class Planner:
         cls, recipe: Recipe, images: Images, device: torch.device, settings: Mapping[str, Any]
     ) -> tuple["Planner", Survey]:
         """What plans a run of these images with these settings, for every verb; and the survey of the images."""
+        settings = with_start(settings, images.source.channels)
         facts, seen = find_facts(images.source, images.monitor, device, settings)
         precision, _ = machine.choose_precision(facts.values.precision, device)
         return cls(recipe, facts, {"device": device.type, "precision": precision}), seen
@@ -71,8 +73,8 @@ class Planner:
         """A plan's config with what the user gave, its encoder built for the size of the views where it must be."""
         config = replace(plan.config, **{**self.facts.settings, **self.resolved, **changes})
         check_name(config.encoder)
-        encoder = fitted(config.encoder, config.image_size)
-        if encoder != config.encoder and "encoder__input_size" not in self.facts.given:
+        encoder = fitted(with_timm_normalization(config.encoder, self.facts.given), config.image_size)
+        if encoder.native_size != config.encoder.native_size and "encoder__input_size" not in self.facts.given:
             encoder = replace(encoder, input_size=None)  # it takes the views' size alone
         return replace(config, encoder=encoder)
 

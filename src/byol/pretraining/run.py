@@ -17,6 +17,7 @@ from byol.data.describe import describe
 from byol.data.labeling import Labeling
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
+from byol.encoders.start import start_words
 from byol.errors import UserError
 from byol.pretraining import budget as budgets
 from byol.pretraining.busy import threads_kept
@@ -190,6 +191,9 @@ def prepared_run(
         log.info("\n  ".join([f"{kind} {request.recipe}", *reasons]))
         why_device = machine.choose_device(planner.facts.values.device)[1]
         log.info(f"device {device.type}: {why_device}; precision {planned.config.precision}: {planned.why_precision}")
+        started = start_words(planned.config.encoder)
+        for line in started:
+            log.info(line)
         run = prepare(planned.config, images, planned.survey, device, out)
         if limit is not None:
             with memory_explained(run):
@@ -200,7 +204,7 @@ def prepared_run(
             save_plan(folder, noted, machine.describe())
             if run.bad:  # not before: a run that is refused leaves no list
                 log.info(f"images that were left out are listed in {folder.bad_images}")
-        yield run, reasons
+        yield run, (*started, *reasons)
 
 
 def _recipe(name: str) -> Recipe:

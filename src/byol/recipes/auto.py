@@ -50,8 +50,11 @@ def auto(facts: Facts) -> Plan:
             else f"views of {image_size} px: crops show objects larger than whole images do, which the trained encoder "
             f"takes in {input_size} px; and smaller views cost less"
         )
-    name = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu)))
-    encoder, method = _networks(name, image_size, on_gpu, reasons)
+    started = "encoder__weights" in given
+    name = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu, started)))
+    encoder, method = _networks(name, image_size, on_gpu, [] if started else reasons)
+    if started:  # the weights decide width and stem
+        encoder = EncoderSpec(name=name)
     stem = asked.encoder.stem if "encoder__stem" in given else encoder.stem
     batch_size = int(choose("batch_size", *_batch_size(seen.count, replace(encoder, stem=stem), image_size, facts)))  # type: ignore[call-overload]
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
@@ -113,10 +116,10 @@ def _image_size(short_side: int, on_gpu: bool) -> tuple[int, str]:
     return 96, f"the images are larger ({short_side} px), but a processor affords 96 px at most; a GPU would take 224"
 
 
-def _encoder(count: int, image_size: int, on_gpu: bool) -> tuple[str, str]:
+def _encoder(count: int, image_size: int, on_gpu: bool, started: bool) -> tuple[str, str]:
     if on_gpu and count >= 20_000 and image_size >= 96:
         return "resnet50", f"the paper's, for {count} images on a GPU"
-    if not on_gpu and image_size <= 64:
+    if not on_gpu and image_size <= 64 and not started:  # nobody publishes weights of it
         return "resnet10", "no GPU: a shallow network learns more from the same time (docs/recipes.md)"
     why = f"{count} images" if on_gpu else "no GPU"
     return "resnet18", f"{why}: a small network learns more from the same time"
