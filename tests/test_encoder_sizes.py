@@ -236,7 +236,7 @@ def test_untrained_transformers_of_any_size() -> None:
         ("resnet18.a1_in1k", "names weights, which the name alone does not load; give 'resnet18' for fresh weights"),
         ("resnet18.a1_in2k", "timm has no weights 'resnet18.a1_in2k'.* Did you mean 'a1_in1k'"),
         ("resnet18.", "timm has no weights 'resnet18.'; there are the tags a1_in1k"),
-        ("vit_tiny_patch16_224.augreg_in21k", "--encoder.weights FILE"),
+        ("vit_tiny_patch16_224.augreg_in21k", "--weights FILE"),
         ("resnet5.a1_in1k", "There is no encoder 'resnet5"),
     ],
 )

@@ -276,7 +276,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     pictures = [value for value in shown if isinstance(value, Image.Image)]
     for picture in pictures:
         picture.load()  # as showing it does
-    assert [picture.size for picture in pictures] == [(640, 256), (920, 404), (576, 512)]
+    assert [picture.size for picture in pictures] == [(640, 256), (920, 428), (576, 512)]
     first = byol.open_source("photos:train").image(0)
     assert pictures[0].getpixel((0, 0)) == tuple(first[:, 0, 0].tolist())
     outcome = namespace["outcome"]

@@ -78,6 +78,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
             return (most, "enough") if most is not None and epochs >= most else (epochs, f"epochs {epochs:g}")
 
         monkeypatch.setattr(planning, "_epochs_within", measured)
+        monkeypatch.setattr(planning.machine, "load", lambda: 0.0)
         planner = planner_of(source, recipe, **settings)
         config = planner.config(planner.plan())
         run: Any = Prepared(config, source)

@@ -5,7 +5,6 @@ a core because something else runs there holds up all others, so two threads on 
 times slower than one.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +13,11 @@ import torch
 
 from byol.data.loader import Loader
 from byol.methods.base import Progress
-from byol.pretraining.state import TrainState
+from byol.pretraining.setup import Run
+from byol.pretraining.state import TrainState, build_state
 from byol.pretraining.train import TrainStep
 from byol.runtime import device as machine
 from byol.runtime import distributed
-
-
-def load() -> float:
-    """Programs that want a core, as a mean over the last minute; 0 where the system does not say."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 @contextmanager
@@ -37,32 +32,29 @@ def threads_kept(count: int | None = None) -> Iterator[int]:
         torch.set_num_threads(there)
 
 
-def choose_threads(state: TrainState, loader: Loader) -> str:
-    """Set as many threads of PyTorch as train fastest where the machine is busy; else leave them as they are.
-
-    Args:
-        state: a state that is thrown away afterwards.
-        loader: of the run.
+def choose_threads(run: Run) -> str:
+    """Set as many threads of PyTorch as train a prepared run fastest, on a processor, by one process.
 
     Returns:
-        A sentence, or nothing where the number stays.
+        A sentence, or nothing where there is nothing to choose.
     """
-    there, cores, wanted = torch.get_num_threads(), machine.cores(), load()
-    alone = loader.device.type == "cpu" and distributed.world_size() == 1
-    if not alone or there == 1 or wanted <= cores:
+    there = torch.get_num_threads()
+    if run.device.type != "cpu" or distributed.world_size() > 1 or there == 1:
         return ""
+    state = build_state(run.config, run.data, run.device)  # which is thrown away
     seconds: dict[int, float] = {}
     # from the fewest on: on a busy machine one update of all threads can take minutes
     for count in [*(2**power for power in range(there.bit_length()) if 2**power < there), there]:
         torch.set_num_threads(count)
-        seconds[count] = _seconds_per_update(state, loader)
+        seconds[count] = _seconds_per_update(state, run.loader)
         if seconds[count] > min(seconds.values()):
             break
     fastest = min(seconds, key=seconds.__getitem__)
     torch.set_num_threads(fastest)
     times = ", ".join(f"{each:.2g} s with {n}" for n, each in seconds.items())
     kept = "thread trains" if fastest == 1 else "threads train"
-    return f"the machine is busy (load {wanted:.1f} on {cores} cores): an update takes {times}, so {fastest} {kept}"
+    busy = f"the machine is busy (load {machine.load():.1f} on {machine.cores()} cores)"
+    return f"{busy}: an update takes {times}, so {fastest} {kept}"
 
 
 def _seconds_per_update(state: TrainState, loader: Loader) -> float:

@@ -104,7 +104,7 @@ class Planner:
         """
         most_each = budget.in_words(budget.rehearsal_seconds(limit.minutes) / 60)
         log.info(f"measuring how fast this machine trains, for {most_each} at most, again if the plan changes by it")
-        if busy := choose_threads(build_state(run.config, run.data, run.device), run.loader):
+        if machine.load() > machine.cores() and (busy := choose_threads(run)):
             log.info(busy)
         hurried, calm = False, False
         for left in reversed(range(MEASUREMENTS)):

@@ -127,6 +127,11 @@ def keep_freed_memory() -> None:
         mallopt(-4, 0)  # M_MMAP_MAX: large blocks, too, come from the heap
 
 
+def load() -> float:
+    """Programs that want a core, as a mean over the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def cores() -> int:
     """Processor cores for this process: those it may use, shared with the other processes of a run on this machine."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
