@@ -376,7 +376,8 @@ def test_a_finished_run_is_left_alone(class_folder: Path, tmp_path: Path) -> Non
 
 def test_a_reader_that_goes_away_ends_no_run(class_folder: Path, tmp_path: Path) -> None:
     """`byol pretrain ... | tee log`, and Ctrl-C takes tee first: the state is kept, and the exit code is 130."""
-    process = start(class_folder, tmp_path / "run", *flags({"epochs": 200}))
+    often = {"epochs": 200, "logging__checkpoint_minutes": 60.0, "logging__knn_every_epochs": 1.0}
+    process = start(class_folder, tmp_path / "run", *flags(often))
     assert process.stdout is not None
     while "after" not in process.stdout.readline():  # the first reading
         assert process.poll() is None
