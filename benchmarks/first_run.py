@@ -6,6 +6,7 @@ Writes a folder `photos/` of 6,000 images in twelve class folders (Tiny-ImageNet
 `byol pretrain photos/ --budget 10m` there, and keeps what it printed as `benchmarks/results/first-run.txt`.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,8 +39,9 @@ def main() -> None:
         done = subprocess.run(command, cwd=name, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, sep="")
     if done.returncode == 0:
-        text = f"$ byol {' '.join(COMMAND)}\n{done.stdout}"
-        write_atomically(RESULTS / "first-run.txt", text)
+        # a terminal shows a bar where these lines are
+        lines = [line for line in done.stdout.splitlines(True) if not re.match(r"after \d+ of \d+ updates: loss", line)]
+        write_atomically(RESULTS / "first-run.txt", f"$ byol {' '.join(COMMAND)}\n{''.join(lines)}")
 
 
 if __name__ == "__main__":
