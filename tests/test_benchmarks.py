@@ -55,6 +55,7 @@ def test_throughput_runs(images: tuple[Path, Path]) -> None:
     assert origin["resnet18-32"] == "memory"
 
 
+@pytest.mark.slow
 def test_threads_are_measured_beside_processes(images: tuple[Path, Path]) -> None:
     rows = script("threads").main(["--quick", "--jpeg", str(images[1])])
     assert [row.group for row in rows] == ["crops-224"] * 3 + ["pipeline-224"] * 3
@@ -93,6 +94,7 @@ def test_limits_run(images: tuple[Path, Path]) -> None:
     assert ("resnet18-32", "time of an update: decode") not in rows
 
 
+@pytest.mark.slow
 def test_steps_run() -> None:
     rows = {(row.group, row.name): row.values[0] for row in script("steps").main(["--quick", "--only", "resnet18-32"])}
     whole = rows[("resnet18-32", "both directions at once: memory")]
@@ -112,6 +114,7 @@ def test_evaluation_speed_runs(images: tuple[Path, Path]) -> None:
     assert values[("classifiers", "45 penalties")] > 0
 
 
+@pytest.mark.slow
 def test_startup_is_measured_to_the_first_step(tmp_path: Path) -> None:
     (row,) = script("startup").main(["--rounds", "1", "--images", "40", "--out", str(tmp_path)])
     assert len(row.values) == 1, "the first start is not counted"

@@ -110,12 +110,13 @@ def test_a_resumed_run_takes_as_many_threads(
         return whole(self, *arguments)
 
     monkeypatch.setattr("byol.pretraining.planner.choose_threads", choose)
+    monkeypatch.setattr("byol.pretraining.planner._epochs_within", lambda run, limit: (0.5, "half an epoch"))
     monkeypatch.setattr(machine, "load", lambda: 99.0)
     monkeypatch.setattr(TrainStep, "__call__", step)
     with threads_kept(2), monkeypatch.context() as patched:
         patched.setattr(Callbacks, "_read_save_listen", lambda callbacks: False)
         settings = {**{name: value for name, value in TINY.items() if name != "epochs"}, "batch_size": 16}
-        run = byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, budget="8s", **settings)
+        run = byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, budget="1m", **settings)
         assert run.interrupted
         assert torch.get_num_threads() == 2
     assert load_plan(out)[1].threads == 1
