@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from byol.data.formats.header import Header
 from byol.data.order import EpochOrder
 from byol.data.prefetch import prefetch
-from byol.data.sources.open import Source
+from byol.data.sources.wrapped import WrappedSource
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
 from byol.evals.evaluation import input_channels
@@ -22,38 +22,6 @@ from byol.runtime.threads import single_threaded_pool
 
 IGNORE = 255
 """Value of mask pixels that are ignored, as in Pascal VOC."""
-
-
-class WrappedSource(Source):
-    """A source's images, to which a subclass adds annotations."""
-
-    def __init__(self, base: Source) -> None:
-        self._base = base
-        self.name, self.channels, self.labels, self.classes = base.name, base.channels, base.labels, base.classes
-
-    def __len__(self) -> int:
-        return len(self._base)
-
-    def read(self, index: int) -> bytes:
-        return self._base.read(index)
-
-    def where(self, index: int) -> str:
-        return self._base.where(index)
-
-    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        return self._base.image(index, shrink_to)
-
-    def header(self, index: int) -> Header:
-        return self._base.header(index)
-
-    def stored_bytes(self, index: int) -> int | None:
-        return self._base.stored_bytes(index)
-
-    def state(self, index: int) -> str:
-        return self._base.state(index)
-
-    def fingerprint(self) -> str:
-        return self._base.fingerprint()
 
 
 class DenseSource(WrappedSource):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source, open_source
+from byol.data.sources.wrapped import WrappedSource
 from byol.errors import UserError, nearest
-from byol.evals.dense import WrappedSource
 from byol.evals.labels import by_class, labeled
 from byol.evals.voc import VOC_CLASSES, voc_images, voc_names, voc_presence, voc_root
 

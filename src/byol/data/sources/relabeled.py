@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from byol.data.formats.header import Header
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.tensor import TensorSource
+from byol.data.sources.wrapped import WrappedSource
 
 __all__ = ["Labels", "relabeled"]
 
@@ -35,33 +33,11 @@ def relabeled(source: Source, labels: Labels) -> Source:
     return _Relabeled(source, labels)
 
 
-class _Relabeled(Source):
+class _Relabeled(WrappedSource):
     def __init__(self, base: Source, labels: Labels) -> None:
-        self._base = base
-        self.name, self.channels, self.remark = base.name, base.channels, base.remark
+        super().__init__(base)
         self.labels, self.classes, self.labels_from = labels.labels, labels.classes, labels.labels_from
         self.groups = labels.groups
-
-    def __len__(self) -> int:
-        return len(self._base)
-
-    def read(self, index: int) -> bytes:
-        return self._base.read(index)
-
-    def where(self, index: int) -> str:
-        return self._base.where(index)
-
-    def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        return self._base.image(index, shrink_to)
-
-    def header(self, index: int) -> Header:
-        return self._base.header(index)
-
-    def stored_bytes(self, index: int) -> int | None:
-        return self._base.stored_bytes(index)
-
-    def state(self, index: int) -> str:
-        return self._base.state(index)
 
     def fingerprint(self) -> str:
         parts: Sequence[bytes] = [label_digest(self.labels, self.classes), label_digest(self.groups, None)]

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from byol.data.formats.header import Header
 from byol.data.sources.base import Source
 from byol.data.sources.relabeled import Labels, relabeled
 from byol.data.sources.tensor import TensorSource
+from byol.data.sources.wrapped import WrappedSource
 
 __all__ = ["FULL_RANGE", "stretch", "stretched"]
 
@@ -38,33 +38,10 @@ def stretched(source: Source, limits: tuple[float, float] | None) -> Source:
     return _Stretched(source, limits)
 
 
-class _Stretched(Source):
+class _Stretched(WrappedSource):
     def __init__(self, base: Source, limits: tuple[float, float]) -> None:
-        self._base, self._limits = base, limits
-        self.name, self.channels, self.remark = base.name, base.channels, base.remark
-        self.labels, self.classes, self.labels_from = base.labels, base.classes, base.labels_from
-        self.groups = base.groups
-
-    def __len__(self) -> int:
-        return len(self._base)
-
-    def read(self, index: int) -> bytes:
-        return self._base.read(index)
-
-    def where(self, index: int) -> str:
-        return self._base.where(index)
+        super().__init__(base)
+        self._limits = limits
 
     def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        return stretch(self._base.image(index, shrink_to), self._limits)
-
-    def header(self, index: int) -> Header:
-        return self._base.header(index)
-
-    def stored_bytes(self, index: int) -> int | None:
-        return self._base.stored_bytes(index)
-
-    def state(self, index: int) -> str:
-        return self._base.state(index)
-
-    def fingerprint(self) -> str:
-        return self._base.fingerprint()
+        return stretch(super().image(index, shrink_to), self._limits)
