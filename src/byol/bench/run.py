@@ -17,12 +17,13 @@ from byol.bench.synthetic import SyntheticPhotos
 from byol.config.run import PretrainConfig
 from byol.config.values import to_json
 from byol.data.describe import describe
+from byol.data.labeling import Images
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.errors import UserError
 from byol.pretraining.checks import check
 from byol.pretraining.planner import Planner
-from byol.pretraining.setup import Images, Run, monitor_for, open_images, outputs, prepare
+from byol.pretraining.setup import Run, monitor_for, open_images, outputs, prepare
 from byol.recipes.facts import visible_settings
 from byol.recipes.presets import recipe_named
 from byol.runtime import device as machine

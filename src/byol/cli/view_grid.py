@@ -17,7 +17,7 @@ from byol.config.values import replace
 from byol.data.crop import crop_one
 from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_training
-from byol.data.sources.stretched import FULL_RANGE, stretched
+from byol.data.sources.stretched import stretched
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
 from byol.recipes.facts import find_facts
@@ -59,7 +59,7 @@ def write_views(
     device, _ = choose_device("auto")
     facts, _ = find_facts(source, None, device, settings)
     config = replace(recipe_named(recipe).make(facts).config, **settings)
-    limits = config.data.range
+    limits = config.data.stretch
     source = stretched(source, limits)
     rows = []
     for index in evenly(len(source), count):
@@ -75,7 +75,7 @@ def write_views(
     write_atomically(path, file.getvalue())
     rule = (
         ""
-        if limits is None or limits == FULL_RANGE
+        if limits is None
         else f" Values {limits[0]:g} to {limits[1]:g} are stretched from black to white, as in training (--data.range)."
     )
     return (

@@ -68,6 +68,11 @@ class DataConfig:
             low, high = self.range
             require(0 <= low < high <= 1, "range", self.range, "two values from 0 to 1, the lower one first")
 
+    @property
+    def stretch(self) -> tuple[float, float] | None:
+        """The range that is stretched; None where images stay as they are."""
+        return None if self.range == (0, 1) else self.range
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
@@ -119,10 +124,10 @@ class PretrainConfig:
 
     def trained_encoder(self) -> EncoderSpec:
         """The spec of the encoder that the run exports: of images as they are stored."""
-        low, high = self.data.range or (0.0, 1.0)
         spec = self.read_encoder()
-        if (low, high) == (0.0, 1.0):
+        if self.data.stretch is None:
             return spec
+        low, high = self.data.stretch
         # the encoder takes images as they are stored: its normalization does the stretching too
         mean = tuple(low + (high - low) * value for value in spec.mean)
         return dataclasses.replace(spec, mean=mean, std=tuple((high - low) * value for value in spec.std))

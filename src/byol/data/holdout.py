@@ -11,18 +11,21 @@ ENOUGH_QUERIES = 200
 classified by all others, so that every label counts. Training has seen these images, but never their labels."""
 
 
+def labeled_images(data: Source, grouped: bool) -> list[int]:
+    """Numbers of the images with a label, and with a group where groups are held apart."""
+    labels, groups = data.labels or [], data.groups or []
+    return [index for index, label in enumerate(labels) if label != -1 and not (grouped and groups[index] == -1)]
+
+
 def readable(data: Source) -> list[int]:
     """Numbers of the images that a reading can be of.
 
     They have a label. Where images have groups, they have a group too, and a class of which another group has images:
     no other image could vote for them.
     """
-    if data.labels is None:
-        return []
-    known = [index for index, label in enumerate(data.labels) if label != -1]
-    if data.groups is None:
+    known = labeled_images(data, grouped=data.groups is not None)
+    if data.labels is None or data.groups is None:
         return known
-    known = [index for index in known if data.groups[index] != -1]
     groups: dict[int, set[int]] = {}
     for index in known:
         groups.setdefault(data.labels[index], set()).add(data.groups[index])

@@ -75,23 +75,22 @@ class LabelFile:
         Raises:
             UserError: the images are no files, or the file says two things of one of them.
         """
-        base = source
-        if not isinstance(base, FileSource):
+        if not isinstance(source, FileSource):
             raise UserError(
                 f"{str(self.path)!r} names image files, but {source.name!r} has none: its labels belong to its images; "
                 "give a folder or a text list."
             )
         numbers: dict[str, list[int]] = {}  # a text list may name an image more than once
-        for index in range(len(base)):
-            numbers.setdefault(os.path.normpath(base.where(index)), []).append(index)
-        values: list[str | None] = [None] * len(base)
-        roots = (base.root, os.path.abspath(self.path.parent))  # noqa: PTH100  (as sources name files)
+        for index in range(len(source)):
+            numbers.setdefault(os.path.normpath(source.where(index)), []).append(index)
+        values: list[str | None] = [None] * len(source)
+        roots = (source.root, os.path.abspath(self.path.parent))  # noqa: PTH100  (as sources name files)
         for name, value in self.rows.items():
             places = (os.path.normpath(os.path.join(root, name)) for root in roots)  # noqa: PTH118
             for index in next((numbers[place] for place in places if place in numbers), []):
                 if values[index] not in (None, value):
                     raise UserError(
-                        f"{str(self.path)!r} says both {values[index]!r} and {value!r} of {base.where(index)}; keep "
+                        f"{str(self.path)!r} says both {values[index]!r} and {value!r} of {source.where(index)}; keep "
                         "one."
                     )
                 values[index] = value

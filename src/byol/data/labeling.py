@@ -41,18 +41,20 @@ class Labeling:
 
 
 @dataclass(frozen=True)
-class LabeledImages:
-    """The images of a run with the labels and groups that count."""
+class Images:
+    """The images of a run, with the labels and groups that count."""
 
     source: Source
+    """What is trained on."""
     monitor: Source | None
+    """What readings are of, where it was given."""
     notes: tuple[str, ...] = ()
     """What the run says of them, in sentences."""
     remark: str = ""
     """What the user should think about, or nothing."""
 
 
-def label_images(data: Source, monitor: Source | None, labeling: Labeling) -> LabeledImages:
+def label_images(data: Source, monitor: Source | None, labeling: Labeling) -> Images:
     """Put the labels and groups that the user gave in place of those of the data.
 
     Raises:
@@ -78,7 +80,7 @@ def label_images(data: Source, monitor: Source | None, labeling: Labeling) -> La
         )
     said += [_labels_in_words(found)] if found.labels is not None else []
     said += [_groups_in_words(found, labeling)] if found.groups is not None else []
-    return LabeledImages(
+    return Images(
         data if found == Labels.of(data) else relabeled(data, found),
         monitor if monitor is None or watched is None or watched == Labels.of(monitor) else relabeled(monitor, watched),
         tuple(said),
@@ -95,18 +97,14 @@ def _from_file(
     if len(classes) < 2:
         raise UserError(f"{str(file)!r} has one label, {classes[0]!r}, but a reading needs two classes or more.")
     numbers = {name: number for number, name in enumerate(classes)}
-    of_data = table.values(data)
-    if not any(value is not None for value in of_data):
-        raise table.unknown(data)
+    of_data, of_monitor = _of_both(table, data, monitor)
 
     def labeled(before: Labels, values: Sequence[str | None]) -> Labels:
         return replace(before, labels=_numbered(values, numbers), classes=classes, labels_from=table.path.name)
 
     found = labeled(found, of_data)
-    if monitor is not None and watched is not None:
-        of_monitor = _values_or_none(table, monitor)
-        if of_monitor is not None:
-            watched = labeled(watched, of_monitor)
+    if watched is not None and of_monitor is not None:
+        watched = labeled(watched, of_monitor)
     return found, watched
 
 
@@ -126,23 +124,28 @@ def _grouped(
     if len(names) < 2:
         raise UserError(f"{str(groups)!r} has one group, {names[0]!r}; give two or more, or leave --groups out.")
     numbers = {name: number for number, name in enumerate(names)}
-    of_data = table.values(data)
-    if not any(value is not None for value in of_data):
-        raise table.unknown(data)
+    of_data, of_monitor = _of_both(table, data, monitor)
     found = replace(found, groups=_numbered(of_data, numbers))
-    if monitor is not None and watched is not None:
-        of_monitor = _values_or_none(table, monitor)
-        if of_monitor is not None:
-            watched = replace(watched, groups=_numbered(of_monitor, numbers))
+    if watched is not None and of_monitor is not None:
+        watched = replace(watched, groups=_numbered(of_monitor, numbers))
     return found, watched
 
 
-def _values_or_none(table: LabelFile, monitor: Source) -> list[str | None] | None:
-    """What a file says of the images of the monitor, or None where it names none of them."""
-    if not isinstance(monitor, FileSource):  # its images have labels of their own
-        return None
-    values = table.values(monitor)
-    return values if any(value is not None for value in values) else None
+def _of_both(
+    table: LabelFile, data: Source, monitor: Source | None
+) -> tuple[list[str | None], list[str | None] | None]:
+    """What a file says of the images to train on, and of those of the monitor; None where it names none of these.
+
+    Raises:
+        UserError: it names none of the images to train on, or says two things of one.
+    """
+    of_data = table.values(data)
+    if not any(value is not None for value in of_data):
+        raise table.unknown(data)
+    if not isinstance(monitor, FileSource):  # there is none, or its images have labels of their own
+        return of_data, None
+    of_monitor = table.values(monitor)
+    return of_data, of_monitor if any(value is not None for value in of_monitor) else None
 
 
 def _numbered(values: Sequence[str | None], numbers: dict[str, int]) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from byol.data.holdout import class_count, held_out, readable
+from byol.data.holdout import class_count, held_out, labeled_images, readable
 from byol.data.joined_labels import labels_in_numbers_of, same_names
 from byol.data.sources.open import Source
 from byol.data.sources.relabeled import Labels, relabeled
@@ -171,7 +171,7 @@ def split(
         if data.labels is not None:
             monitor = _labeled_like(data, monitor)
             apart = data.groups is not None and monitor.groups is not None
-            voters, asked = (_labeled_part(source, _known(source, apart)) for source in (data, monitor))
+            voters, asked = (_labeled_part(source, labeled_images(source, apart)) for source in (data, monitor))
             words = f"20-NN on {monitor.name}: {len(asked)} images that training never sees"
             return None, voters, asked, words + _held_apart(apart, data)
         asked = _labeled_part(monitor, readable(monitor))
@@ -201,12 +201,6 @@ def _part(source: Source, images: list[int]) -> Source:
     return source if len(images) == len(source) else source.subset(images)
 
 
-def _known(source: Source, grouped: bool) -> list[int]:
-    """The images with a label, and with a group where groups are held apart."""
-    labels, groups = source.labels or [], source.groups or []
-    return [n for n, label in enumerate(labels) if label != -1 and not (grouped and groups[n] == -1)]
-
-
 def _held_apart(apart: bool, data: Source) -> str:
     """What the sentence about readings says of groups."""
     if apart:
@@ -226,10 +220,10 @@ def _labeled_part(source: Source, images: list[int]) -> Source:
 
 def _check_apart(data: Source) -> None:
     """Groups that leave a labeled image without anyone who could vote for its class."""
-    labeled_images = _known(data, grouped=False)
-    if data.groups is not None and class_count(data, labeled_images) > 1:
+    known = labeled_images(data, grouped=False)
+    if data.groups is not None and class_count(data, known) > 1:
         raise UserError(
-            f"Of {len(labeled_images)} labeled images of {data.name!r} none has a class of two groups or more, so none "
+            f"Of {len(known)} labeled images of {data.name!r} none has a class of two groups or more, so none "
             "can be told by images of other groups; give labels that occur in several groups, or leave --groups out."
         )
 

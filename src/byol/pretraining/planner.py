@@ -11,6 +11,7 @@ import torch
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
+from byol.data.labeling import Images
 from byol.data.survey import Survey
 from byol.encoders.names import check_name
 from byol.encoders.sizes import fitted
@@ -19,7 +20,7 @@ from byol.pretraining import budget
 from byol.pretraining.busy import choose_threads
 from byol.pretraining.checks import check
 from byol.pretraining.precision import faster_precision
-from byol.pretraining.setup import Images, Run
+from byol.pretraining.setup import Run
 from byol.pretraining.state import build_state
 from byol.recipes.auto import FEW_UPDATES
 from byol.recipes.facts import Facts, find_facts

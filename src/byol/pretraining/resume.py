@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from byol.data.contents import content_digest
-from byol.data.labeling import FOLDERS, Labeling
+from byol.data.labeling import FOLDERS, Images, Labeling
 from byol.data.sources.open import Source
 from byol.encoders.file import WEIGHTS
 from byol.errors import UserError
@@ -18,7 +18,7 @@ from byol.pretraining.history import History
 from byol.pretraining.keep import is_finished
 from byol.pretraining.run import on_device
 from byol.pretraining.run_folder import RunPlan, absolute, change_plan, load_plan
-from byol.pretraining.setup import Images, Run, open_images, outputs, prepare
+from byol.pretraining.setup import Run, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import find_facts
 from byol.runtime import checkpoint, distributed

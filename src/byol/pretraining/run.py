@@ -14,7 +14,7 @@ import torch
 from byol.config.run import PretrainConfig
 from byol.data.contents import content_digest
 from byol.data.describe import describe
-from byol.data.labeling import Labeling
+from byol.data.labeling import Images, Labeling
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.start import start_words
@@ -34,7 +34,7 @@ from byol.pretraining.plan_file import (
 )
 from byol.pretraining.planner import Planner, TimeLimit
 from byol.pretraining.run_folder import RunFolder, RunPlan, absolute, new_run_folder, save_plan
-from byol.pretraining.setup import NOTHING_SAID, Images, Run, monitor_for, open_images, outputs, prepare
+from byol.pretraining.setup import NOTHING_SAID, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import visible_settings
 from byol.recipes.plan import Plan

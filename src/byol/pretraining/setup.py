@@ -17,12 +17,12 @@ from byol.config.values import replace
 from byol.config.views import ViewSpec
 from byol.data.batch import Pipeline
 from byol.data.crop import shrink_side
-from byol.data.labeling import Labeling, label_images
+from byol.data.labeling import Images, Labeling, label_images
 from byol.data.loader import Loader, Storage
 from byol.data.memory import STOP_AT_SHARE, DecodedImages, TooManyBytes, decode_all, fits
 from byol.data.sources.open import Source, TensorSource, is_fetched, open_source
 from byol.data.sources.parts import SeveralParts
-from byol.data.sources.stretched import FULL_RANGE, stretched
+from byol.data.sources.stretched import stretched
 from byol.data.survey import Survey
 from byol.data.transform import Transform
 from byol.errors import UserError
@@ -42,20 +42,6 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 NOTHING_SAID = Labeling()
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a run, opened."""
-
-    source: Source
-    """What is trained on."""
-    monitor: Source | None
-    """What readings are of, where it was given."""
-    notes: tuple[str, ...] = ()
-    """What is said of labels and groups."""
-    remark: str = ""
-    """What the user should think about, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +137,7 @@ def open_images(
     if monitor is not None:
         watched = opened(monitor, source.channels)
     images = label_images(source, watched, labeling)
-    return Images(images.source, images.monitor, said + images.notes, images.remark)
+    return dataclasses.replace(images, notes=said + images.notes)
 
 
 def readings_part(found: SeveralParts, training: Source) -> tuple[Source | None, str]:
@@ -211,7 +197,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
         outputs: where the run writes.
     """
     workers = config.data.workers or min(16, machine.cores())
-    images = _stretched(images, config.data.range)
+    images = _stretched(images, config.data.stretch)
     kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
     training = images.source if kept is None else images.source.subset(kept)
     for note in images.notes:
@@ -265,7 +251,7 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
 
 def _stretched(images: Images, limits: tuple[float, float] | None) -> Images:
     """The images of a run whose settings say that they use a small part of their range, stretched."""
-    if limits is None or limits == FULL_RANGE:
+    if limits is None:
         return images
     log.info(f"data.range: values {limits[0]:g} to {limits[1]:g} are stretched to all of the range")
     monitor = None if images.monitor is None else stretched(images.monitor, limits)

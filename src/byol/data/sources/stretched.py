@@ -8,7 +8,7 @@ from byol.data.sources.relabeled import Labels, relabeled
 from byol.data.sources.tensor import TensorSource
 from byol.data.sources.wrapped import WrappedSource
 
-__all__ = ["FULL_RANGE", "stretch", "stretched"]
+__all__ = ["stretch", "stretched"]
 
 FULL_RANGE = (0.0, 1.0)
 BLOCK = 256
