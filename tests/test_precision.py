@@ -19,6 +19,12 @@ from byol.runtime import device as machine
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def _asked_anew() -> None:
+    """A process remembers what it has timed."""
+    timing._timed.cache_clear()
+
+
 def config(**changes: Any) -> PretrainConfig:
     small = {"encoder": "resnet10", "encoder__width": 0.25, "image_size": 16, "batch_size": 16}
     return replace(PretrainConfig(), **{**small, **changes})

@@ -5,10 +5,12 @@ convolutions (EfficientNet, MobileNet, GhostNet) loses: in PyTorch 2.14 such enc
 """
 
 import time
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from byol.config.encoder import EncoderSpec
 from byol.config.run import Precision, PretrainConfig
 from byol.encoders.build import features_of, make_encoder
 from byol.runtime import device as machine
@@ -33,17 +35,22 @@ MARGIN = 1.1
 def faster_precision(config: PretrainConfig, device: torch.device) -> tuple[Precision, str]:
     """The precision in which the encoder of a run learns faster, and the reason with both figures.
 
+    A process that asks again gets the same answer: a plan, and the run of the same words after it.
+
     Args:
         config: of the run; its encoder takes images of its size.
         device: a processor that multiplies bf16.
     """
+    most = max(2, min(MOST_IMAGES, config.batch_size // config.optim.accumulate // distributed.world_size()))
+    return _timed(config.encoder.untrained(), config.image_size, most, device)
+
+
+@cache
+def _timed(spec: EncoderSpec, side: int, most: int, device: torch.device) -> tuple[Precision, str]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        encoder = make_encoder(config.encoder.untrained()).to(memory_format=torch.channels_last).train()
-        most = max(2, min(MOST_IMAGES, config.batch_size // config.optim.accumulate // distributed.world_size()))
+        encoder = make_encoder(spec).to(memory_format=torch.channels_last).train()
         few = min(FIRST_IMAGES, most)
-        side = config.image_size
-        images = torch.randn(most, config.encoder.channels, side, side).to(memory_format=torch.channels_last)
+        images = torch.randn(most, spec.channels, side, side).to(memory_format=torch.channels_last)
         turns = [_turn(encoder, images[:few])]
         slowest, count = max(turns[0]), few
         if not distributed.any_rank(slowest >= LONG, device):  # all processes take one way: there are reductions in it
