@@ -122,13 +122,12 @@ def _table(result: "Verdict") -> Table:
 
 def _training_run(folder: Path, readings: list[dict[str, Any]]) -> "TrainingRun | None":
     """How the run was trained and monitored; None if there is no run."""
-    from byol.encoders.file import CARD, has_card, read_card
+    from byol.encoders.file import card_of, has_card
     from byol.evals.verdict_words import TrainingRun
 
-    path = folder / CARD if folder.is_dir() else folder.with_suffix(".json")
     if not has_card(folder):
         return None
-    card = read_card(path)
+    card = card_of(folder)
     return TrainingRun(
         card.images, card.epochs, *(line["knn/sample_images"] for line in readings[-1:] if "knn/sample_images" in line)
     )

@@ -100,9 +100,7 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     if not has_card(path):
         check_there(path)
         return from_weights(open_weights(path))
-    weights = path / WEIGHTS if path.is_dir() else path
-    card_path = weights.with_suffix(".json")
-    card = read_card(card_path)
+    weights, card = weights_of(path), card_of(path)
     encoder = make_encoder(card.encoder.untrained())
     try:
         state = load_file(weights)
@@ -111,9 +109,9 @@ def read_encoder(path: str | Path) -> tuple[nn.Module, EncoderCard]:
     try:
         encoder.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        spec = card.encoder
+        spec, beside = card.encoder, weights.with_suffix(".json").name
         raise UserError(
-            f"{weights} does not fit its card {card_path.name}, which says {spec.name} of width {spec.width:g} with "
+            f"{weights} does not fit its card {beside}, which says {spec.name} of width {spec.width:g} with "
             f"the stem {spec.stem}: it {misfit(state, encoder.state_dict())}; names are those of timm without the "
             f"classifier ({HOW_TO})."
         ) from error
@@ -149,6 +147,20 @@ def has_card(path: Path) -> bool:
     except (OSError, ValueError):
         return True  # reading it says what is wrong with it
     return isinstance(content, dict) and "encoder" in content
+
+
+def weights_of(path: Path) -> Path:
+    """The weights of an encoder of ours: in a run's folder, or the file itself."""
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def card_of(path: Path) -> EncoderCard:
+    """The card of an encoder of ours, without its weights.
+
+    Raises:
+        UserError: as `read_card`.
+    """
+    return read_card(weights_of(path).with_suffix(".json"))
 
 
 def from_weights(file: WeightsFile) -> tuple[nn.Module, EncoderCard]:

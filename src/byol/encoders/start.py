@@ -12,7 +12,7 @@ from torch import nn
 from byol.config.encoder import EncoderSpec
 from byol.config.renamed import current_name
 from byol.encoders.build import make_encoder
-from byol.encoders.file import StartWeights, check_there, has_card, read_encoder
+from byol.encoders.file import StartWeights, card_of, check_there, has_card, read_encoder, weights_of
 from byol.encoders.hub import HUB, cached_file, hub_file, pretrained_timm
 from byol.encoders.names import TIMM, check_name
 from byol.encoders.weights.fit import Fitted, fit
@@ -156,7 +156,7 @@ def _encoder_of(weights: str, given: Mapping[str, Any]) -> EncoderSpec:
     """The encoder that a file's weights belong to; the one that was named, where the file does not tell."""
     path = _path(weights)
     if has_card(path):
-        return read_encoder(path)[1].encoder
+        return card_of(path).encoder
     named = given.get("encoder", given.get("encoder__name"))
     check_there(path)
     if named is None:
@@ -176,7 +176,7 @@ def start_words(spec: EncoderSpec) -> tuple[str, ...]:
         return (f"weights of timm for {spec.name}, mean {_numbers(spec.mean)}, std {_numbers(spec.std)}",)
     path = _path(spec.weights)
     if has_card(path):
-        card = read_encoder(path)[1]
+        card = card_of(path)
         return (f"weights {path}: {card.encoder.name}, trained by {card.method} for {card.epochs:g} epochs",)
     file = open_weights(path, spec)
     return (f"weights {path.name}: {file.found.layout}, {file.found.part}", *facts_of(file, spec))
@@ -213,11 +213,9 @@ def _describe(weights: str, name: str) -> StartWeights:
         )
     path = _path(weights)
     if has_card(path):
-        file = path / "encoder.safetensors" if path.is_dir() else path
-        before = read_encoder(path)[1].start
-        return StartWeights(
-            name=path.name, sha256=sha256(file), layout="byol", license=None if before is None else before.license
-        )
+        before = card_of(path).start
+        license = None if before is None else before.license
+        return StartWeights(name=path.name, sha256=sha256(weights_of(path)), layout="byol", license=license)
     about = open_weights(path, EncoderSpec(name=name))
     return StartWeights(
         name=weights if weights.startswith(HUB) else path.name,

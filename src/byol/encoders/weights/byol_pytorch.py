@@ -2,7 +2,7 @@
 
 from byol.encoders.weights.contents import Contents
 from byol.encoders.weights.found import Found, Stated, has_encoder, rest, under
-from byol.encoders.weights.lightly import is_numbered, named
+from byol.encoders.weights.lightly import by_torchvision_names
 
 PREFIX = "net."
 WORDS = {
@@ -17,9 +17,7 @@ WORDS = {
 def find(contents: Contents) -> Found | None:
     """The network that was given to the learner: the online encoder."""
     state = contents.at("state_dict") or contents.top
-    weights = under(state, PREFIX)
-    if is_numbered(weights):
-        weights = named(weights)
+    weights = by_torchvision_names(under(state, PREFIX))
     if not has_encoder(weights) or not any(key.startswith("online_encoder.") for key in state):
         return None
     return Found(

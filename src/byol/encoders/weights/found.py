@@ -101,6 +101,14 @@ def text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def normalization_of(said: Mapping[str, Any]) -> Normalization | None:
+    """The mean and deviation of each channel, where a file says both."""
+    mean, std = said.get("mean"), said.get("std")
+    if not (isinstance(mean, list | tuple) and isinstance(std, list | tuple) and len(mean) == len(std) > 0):
+        return None
+    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+
+
 def has_encoder(state: Mapping[str, Any]) -> bool:
     """Whether the names at the top of a state dict are those of a ResNet or of a vision transformer."""
     return any(isinstance(state.get(key), Tensor) for key in FIRST_LAYERS)

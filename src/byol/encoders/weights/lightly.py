@@ -49,7 +49,7 @@ def find(contents: Contents) -> Found | None:
             continue
         return Found(
             layout="lightly",
-            weights=named(weights),
+            weights=by_torchvision_names(weights),
             part=part,
             left_out=(*rest(state, prefix, WORDS), *beside(contents.top)),
             stated=Stated(normalization=IMAGENET, epochs=epochs_in(contents.top)),
@@ -64,7 +64,9 @@ def is_numbered(state: Mapping[str, Any]) -> bool:
     )
 
 
-def named(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with torchvision's names."""
+def by_torchvision_names(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state dict with torchvision's names where it is such a numbered one; any other as it is."""
+    if not is_numbered(state):
+        return state
     split = {key: key.partition(".") for key in state}
     return {f"{PARTS.get(number, number)}.{rest}": state[key] for key, (number, _, rest) in split.items()}

@@ -4,10 +4,20 @@ The whole exported model (`exported_last.pt`) is a bare state dict with the name
 (`plain.py`), with a classifier that was never trained.
 """
 
-from byol.config.views import Normalization
 from byol.encoders.weights.contents import Contents
-from byol.encoders.weights.found import IMAGENET, Found, Stated, beside, epochs_in, has_encoder, rest, text, under
-from byol.encoders.weights.lightly import is_numbered, named
+from byol.encoders.weights.found import (
+    IMAGENET,
+    Found,
+    Stated,
+    beside,
+    epochs_in,
+    has_encoder,
+    normalization_of,
+    rest,
+    text,
+    under,
+)
+from byol.encoders.weights.lightly import by_torchvision_names
 from byol.encoders.weights.stand_in import attributes
 
 WRAPPERS = ("", "wrapped_model.", "embedding_model.wrapped_model.", "model.wrapped_model.")
@@ -27,9 +37,7 @@ def find(contents: Contents) -> Found | None:
     state = contents.at("state_dict") or contents.top
     about = attributes(contents.top.get("lightly_train"))
     for prefix in (wrapper + network for wrapper in reversed(WRAPPERS) for network in NETWORKS):
-        weights = under(state, prefix)
-        if is_numbered(weights):
-            weights = named(weights)
+        weights = by_torchvision_names(under(state, prefix))
         if not has_encoder(weights):
             continue
         return Found(
@@ -38,17 +46,9 @@ def find(contents: Contents) -> Found | None:
             part=f"the wrapped model ({prefix.rstrip('.')}), the one that LightlyTrain exports",
             left_out=(*rest(state, prefix, WORDS), *beside(contents.top)),
             stated=Stated(
-                normalization=_normalization(about) or IMAGENET,
+                normalization=normalization_of(attributes(about.get("normalize_args"))) or IMAGENET,
                 license=text(about.get("license")) or text(about.get("license_info")),
                 epochs=epochs_in(contents.top),
             ),
         )
     return None
-
-
-def _normalization(about: object) -> Normalization | None:
-    said = attributes(attributes(about).get("normalize_args"))
-    mean, std = said.get("mean"), said.get("std")
-    if not (isinstance(mean, list | tuple) and isinstance(std, list | tuple) and len(mean) == len(std) > 0):
-        return None
-    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))

@@ -1,8 +1,16 @@
 """Training scripts of timm and torchvision: a checkpoint with `args` and, where it was kept, the moving average."""
 
-from byol.config.views import Normalization
 from byol.encoders.weights.contents import Contents, is_state
-from byol.encoders.weights.found import IMAGENET, Found, Stated, beside, epochs_in, text, without_wrapper
+from byol.encoders.weights.found import (
+    IMAGENET,
+    Found,
+    Stated,
+    beside,
+    epochs_in,
+    normalization_of,
+    text,
+    without_wrapper,
+)
 from byol.encoders.weights.stand_in import attributes
 
 TIMM_KEYS = ("state_dict_ema", "state_dict")
@@ -27,14 +35,7 @@ def find(contents: Contents) -> Found | None:
         left_out=(*(("the network that was averaged",) if "ema" in key else ()), *beside(top, key)),
         stated=Stated(
             architecture=text(top.get("arch")) or text(arguments.get("model")),
-            normalization=_normalization(arguments.get("mean"), arguments.get("std")) or IMAGENET,
+            normalization=normalization_of(arguments) or IMAGENET,
             epochs=epochs_in(top),
         ),
     )
-
-
-def _normalization(mean: object, std: object) -> Normalization | None:
-    """Those that were given to timm's script, where they were."""
-    if not (isinstance(mean, list | tuple) and isinstance(std, list | tuple) and len(mean) == len(std) > 0):
-        return None
-    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
