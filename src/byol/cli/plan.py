@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from byol.cli.parse import given
 from byol.cli.settings import LabelFlags, RunFlags, WeightsFlags, parse_run
@@ -21,10 +21,6 @@ class Plan(RunFlags, LabelFlags, WeightsFlags):
     images: Annotated[Positional[str | None], given("DATA", "bundled photographs")] = None
     """As for pretrain."""
     budget: Annotated[str | None, given("TIME", "none; half an hour for auto on a processor")] = None
-    """As for pretrain."""
-    monitor: Annotated[
-        str | None, arg(aliases=["--monitor-data"]), given("DATA", "a held-out part of labeled DATA")
-    ] = None
     """As for pretrain."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from byol.cli.parse import given
 from byol.cli.settings import LabelFlags, RunFlags, WeightsFlags, parse_run
@@ -32,10 +32,6 @@ class Pretrain(RunFlags, LabelFlags, WeightsFlags):
     """A file of `byol plan`, instead of a recipe."""
     budget: Annotated[str | None, given("TIME", "none; half an hour for auto on a processor")] = None
     """Time that the whole run may take, such as 20m or 2h: epochs are chosen so that its schedule ends in time."""
-    monitor: Annotated[
-        str | None, arg(aliases=["--monitor-data"]), given("DATA", "a held-out part of labeled DATA")
-    ] = None
-    """Labeled images that training never sees, for k-NN readings. Under torchrun: --monitor-data."""
     out: Annotated[str | None, given("FOLDER", "runs/ and the data's name")] = None
     """Folder of the run."""
     resume: Annotated[str | None, given("FOLDER", "none")] = None

@@ -52,8 +52,12 @@ class RunFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFlags:
-    """What `pretrain` and `plan` take of labels and groups."""
+    """What `pretrain` and `plan` take of labels, groups, and images for readings."""
 
+    monitor: Annotated[
+        str | None, arg(aliases=["--monitor-data"]), given("DATA", "a held-out part of labeled DATA")
+    ] = None
+    """Labeled images that training never sees, for k-NN readings. Under torchrun: --monitor-data."""
     labels: Annotated[str | None, given("FILE", "folder names, or what DATA has")] = None
     """A CSV file of path and label: labels for the readings instead of DATA's own."""
     groups: Annotated[str | None, given("FILE|folders", "none")] = None

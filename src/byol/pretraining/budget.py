@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Iterator
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
@@ -81,18 +82,23 @@ def _from_a_small_batch(state: TrainState, loader: Loader, limit: float) -> floa
     if small is None:
         return 0.0
     few = dataclasses.replace(loader, config=replace(config, batch_size=small))
-    train_step = TrainStep(state, few.config)
-    scheduled = state.method.scheduled(Progress(1, 1))
     took: list[float] = []
-    began = time.perf_counter()
-    for batches in few.batches(0, WARM_STEPS):
-        train_step(batches, 0.0, scheduled)[0].item()
-        now = time.perf_counter()
-        took.append(now - began)
-        began = now
-        if distributed.any_rank(took[-1] > limit, loader.device):
+    for seconds in first_updates(state, few, WARM_STEPS):
+        took.append(seconds)
+        if distributed.any_rank(seconds > limit, loader.device):
             break
     return min(took) * (config.batch_size / small)
+
+
+def first_updates(state: TrainState, loader: Loader, count: int) -> Iterator[float]:
+    """Seconds of each of a run's first updates, pipeline included, on a state that is thrown away afterwards."""
+    train_step, scheduled = TrainStep(state, loader.config), state.method.scheduled(Progress(1, 1))
+    began = time.perf_counter()
+    for batches in loader.batches(0, count):
+        train_step(batches, 0.0, scheduled)[0].item()
+        now = time.perf_counter()
+        yield now - began
+        began = now
 
 
 def _is_taken(config: PretrainConfig, source: Source) -> bool:

@@ -5,17 +5,15 @@ a core because something else runs there holds up all others, so two threads on 
 times slower than one.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from byol.data.loader import Loader
-from byol.methods.base import Progress
+from byol.pretraining.budget import first_updates
 from byol.pretraining.setup import Run
 from byol.pretraining.state import TrainState, build_state
-from byol.pretraining.train import TrainStep
 from byol.runtime import device as machine
 from byol.runtime import distributed
 
@@ -59,10 +57,5 @@ def choose_threads(run: Run) -> str:
 
 def _seconds_per_update(state: TrainState, loader: Loader) -> float:
     """One update, after one that is not timed."""
-    step, scheduled = TrainStep(state, loader.config), state.method.scheduled(Progress(1, 1))
-    began = 0.0
-    for number, batches in enumerate(loader.batches(0, 2)):
-        if number == 1:
-            began = time.perf_counter()
-        step(batches, 0.0, scheduled)
-    return time.perf_counter() - began
+    _, second = first_updates(state, loader, 2)
+    return second

@@ -169,8 +169,8 @@ class Callbacks:
                 f"after {self.state.step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of "
                 f"{reading.queries})"
             )
-            if keeps_best(self.run) and (self.history.best is None or reading.accuracy > self.history.best[1]):
-                self.history.best = self.state.step, reading.accuracy
+            if keeps_best(self.run) and (self.history.best is None or reading.accuracy > self.history.best):
+                self.history.best = reading.accuracy
                 keep_best(self.run, self.state)
         if self._due(self.config.health_every):
             self.run.bad.share()

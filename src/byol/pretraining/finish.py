@@ -64,9 +64,7 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
     try:
         found = judge_encoder(run, state, verdict)
     except OSError as error:
-        raise UserError(
-            f"The run cannot write: {error.strerror or error}. All of it is kept; go on with: {_go_on(run)}"
-        ) from error
+        raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
     distributed.barrier()
     return Outcome(where, found.verdict, found.reading, found.start, found.pixels)
 
@@ -74,6 +72,10 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
 def _go_on(run: Run) -> str:
     where = run.folder.path if run.folder is not None else Path()
     return f"{program()} {shlex.join(['pretrain', '--resume', str(where)])}"
+
+
+def _cannot_write(error: OSError) -> str:
+    return f"The run cannot write: {error.strerror or error}."
 
 
 def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
@@ -89,7 +91,7 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
             callbacks.save()  # before anything is said: the reader may be gone
             run.bar.stop()
         except (UserError, OSError) as error:  # mostly a disk that is full
-            said = str(error) if isinstance(error, UserError) else f"The run cannot write: {error.strerror or error}."
+            said = str(error) if isinstance(error, UserError) else _cannot_write(error)
             gone = isinstance(error.__cause__, UnreachableImage)  # between two updates: the state is whole
             if gone and callbacks is not None and distributed.world_size() == 1:
                 with suppress(UserError, OSError):  # of a run folder on the same disk

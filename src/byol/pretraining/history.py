@@ -28,8 +28,8 @@ class History:
     """Loss and gradient norm, summed since the last line of the metrics."""
     counted: int = 0
     """Updates in these sums."""
-    best: tuple[int, float] | None = None
-    """Updates after which a sample was read best, and its accuracy."""
+    best: float | None = None
+    """The best accuracy on a sample, where the encoder that was read best is put aside."""
 
     def verdict(self, method: type[Method], started: bool = False) -> Verdict:
         """What that says of a run by a method; `started`: from weights that had been trained."""
@@ -57,5 +57,5 @@ class History:
             start=None if values.get("start") is None else Health(**values["start"]),
             sums=torch.tensor(values["since"]),
             counted=values["counted"],
-            best=None if values.get("best") is None else tuple(values["best"]),
+            best=values.get("best"),
         )

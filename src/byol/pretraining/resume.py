@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from byol.data.contents import content_digest
-from byol.data.labeling import FOLDERS, Images, Labeling
+from byol.data.labeling import Images, Labeling
 from byol.data.sources.open import Source
 from byol.encoders.file import WEIGHTS
 from byol.errors import UserError
@@ -17,7 +17,7 @@ from byol.pretraining.finish import Outcome, finish
 from byol.pretraining.history import History
 from byol.pretraining.keep import is_finished
 from byol.pretraining.run import on_device
-from byol.pretraining.run_folder import RunPlan, absolute, change_plan, load_plan
+from byol.pretraining.run_folder import RunPlan, change_plan, load_plan, stored_places
 from byol.pretraining.setup import Run, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import find_facts
@@ -76,19 +76,13 @@ def resume(
             run = prepare(config, images, find_facts(images.source, images.monitor, device, {})[1], device, out)
             _check_same_images(run, plan)
             if writes is not None:
-                change_plan(folder, _places(moved))
+                change_plan(folder, stored_places(moved))
             state, history = build_state(config, run.data, device), History()
             if saved is not None:
                 checkpoint.restore_state(state.method, state.optimizer, saved.tensors)
                 state.step, history = saved.step, History.from_json(saved.extra)
             log.info(f"going on with {folder.path} after {state.step} of {config.total_steps(run.images)} updates")
             return finish(run, state, history)
-
-
-def _places(moved: Mapping[str, str | Path | Source]) -> dict[str, str]:
-    """New places as a run's folder keeps them; sources that are given as objects have none."""
-    named = {key: str(at) for key, at in moved.items() if isinstance(at, str | Path)}
-    return {key: at if (key, at) == ("groups", FOLDERS) else absolute(at) for key, at in named.items()}
 
 
 def _found_again(

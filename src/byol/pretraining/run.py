@@ -1,6 +1,5 @@
 """`byol pretrain`: open, survey, plan, check, build, train, judge; `resume.py` enters the same list further down."""
 
-import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,7 @@ from byol.pretraining.plan_file import (
     recipe_from_file,
 )
 from byol.pretraining.planner import Planner, TimeLimit
-from byol.pretraining.run_folder import RunFolder, RunPlan, absolute, new_run_folder, save_plan
+from byol.pretraining.run_folder import RunFolder, RunPlan, absolute, new_run_folder, save_plan, stored_places
 from byol.pretraining.setup import NOTHING_SAID, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import visible_settings
@@ -200,8 +199,8 @@ def prepared_run(
                 run, reasons = planner.within(run, limit)
         if folder is not None:
             threads = torch.get_num_threads()
-            noted = dataclasses.replace(_plan_of(run, request, images), threads=threads if threads != usual else None)
-            save_plan(folder, noted, machine.describe())
+            plan = _plan_of(run, request, images, threads=threads if threads != usual else None)
+            save_plan(folder, plan, machine.describe())
             if run.bad:  # not before: a run that is refused leaves no list
                 log.info(f"images that were left out are listed in {folder.bad_images}")
         yield run, (*started, *reasons)
@@ -231,7 +230,7 @@ def _time_limit(request: Request, usual_minutes: float | None, config: PretrainC
     return limit
 
 
-def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
+def _plan_of(run: Run, request: Request, images: Images, threads: int | None) -> RunPlan:
     monitor, said = images.monitor, request.labeling
     return RunPlan(
         config=run.config,
@@ -243,9 +242,9 @@ def _plan_of(run: Run, request: Request, images: Images) -> RunPlan:
         monitor_fingerprint=None if monitor is None else monitor.fingerprint(),
         content=content_digest(run.source),
         monitor_content=None if monitor is None else content_digest(monitor),
-        labels=None if said.labels is None else absolute(str(said.labels)),
-        groups=str(said.groups) if said.by_folders else None if said.groups is None else absolute(str(said.groups)),
         unlabeled=said.unlabeled,
+        threads=threads,
+        **stored_places({"labels": said.labels, "groups": said.groups}),
     )
 
 

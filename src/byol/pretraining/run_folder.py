@@ -8,9 +8,9 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
+from byol.data.labeling import FOLDERS
+from byol.data.sources.open import Source
 from byol.errors import UserError
 from byol.runtime import distributed
 from byol.runtime.checkpoint import write_atomically
@@ -122,6 +124,10 @@ class RunPlan:
     """Threads of PyTorch, where the machine was busy and not all of them were chosen: as many go on with the run."""
 
 
+NOTES = tuple(note for note in fields(RunPlan) if note.name != "config")
+"""What stands beside the settings in config.json."""
+
+
 def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     """Make an empty run folder; without `out`, `runs/NAME`, `runs/NAME-2`, ... after the data.
 
@@ -165,18 +171,7 @@ def _first_free(name: str) -> Path:
 def save_plan(folder: RunFolder, plan: RunPlan, machine: dict[str, object]) -> None:
     """Write config.json."""
     content = {
-        "recipe": plan.recipe,
-        "data": plan.data,
-        "monitor": plan.monitor,
-        "images": plan.images,
-        "fingerprint": plan.fingerprint,
-        "monitor_fingerprint": plan.monitor_fingerprint,
-        "content": plan.content,
-        "monitor_content": plan.monitor_content,
-        "labels": plan.labels,
-        "groups": plan.groups,
-        "unlabeled": plan.unlabeled,
-        "threads": plan.threads,
+        **{note.name: getattr(plan, note.name) for note in NOTES},
         "draws": DRAWS,
         "config": to_json(plan.config),
         "machine": machine,
@@ -203,23 +198,14 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
         raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
     try:
         content: dict[str, Any] = json.loads(folder.config.read_text())
-        known = {key: content[key] for key in ("recipe", "data", "monitor", "images", "fingerprint")}
+        # what has a default was not noted by every version
+        known = {note.name: content[note.name] for note in NOTES if note.default is MISSING or note.name in content}
         if content.get("draws") != DRAWS:
             raise UserError(
                 f"The run in {folder.path} was started by an older version, whose augmentations drew other numbers; "
                 "start a new run."
             )
-        return folder, RunPlan(
-            config=from_json(PretrainConfig, content["config"]),
-            **known,
-            monitor_fingerprint=content.get("monitor_fingerprint"),
-            content=content.get("content"),
-            monitor_content=content.get("monitor_content"),
-            labels=content.get("labels"),
-            groups=content.get("groups"),
-            unlabeled=content.get("unlabeled", False),
-            threads=content.get("threads"),
-        )
+        return folder, RunPlan(config=from_json(PretrainConfig, content["config"]), **known)
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
 
@@ -251,6 +237,12 @@ class BadImages:
         """Add what the other processes have met; all of them must call this at the same step."""
         for line in distributed.gather_lines(self._known):
             self.add(line)
+
+
+def stored_places(places: Mapping[str, str | Path | Source | None]) -> dict[str, str]:
+    """Places of images, labels and groups as config.json keeps them, by role; sources given as objects have none."""
+    named = {role: str(place) for role, place in places.items() if isinstance(place, str | Path)}
+    return {role: at if (role, at) == ("groups", FOLDERS) else absolute(at) for role, at in named.items()}
 
 
 def absolute(name: str) -> str:
