@@ -200,7 +200,7 @@ def test_the_gradient_norm_is_that_of_all_gradients_and_clipping_bounds_it(clip:
     gradients = {name: p.grad.clone() for name, p in weights.items() if p.grad is not None}
     before = {name: p.detach().clone() for name, p in weights.items()}
     whole = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
-    norm = train_step.optimizer_step(1.0, 1.0)
+    norm = train_step.optimizer_step(1.0, 1.0, 1.0)
     torch.testing.assert_close(norm, whole, rtol=1e-5, atol=0)
     assert whole > 0.02
     factor = 1.0 if clip is None or clip > whole else clip / whole.item()

@@ -26,7 +26,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
 from byol.encoders.build import make_encoder
 from byol.encoders.export import export
-from byol.encoders.file import read_encoder
+from byol.encoders.file import from_weights, read_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.start import describe_start, start_encoder, start_words, with_start
 from byol.encoders.weights.deepmind_pickle import read_deepmind
@@ -671,3 +671,47 @@ def test_haikus_read_only_dicts_are_opened(tmp_path: Path, monkeypatch: pytest.M
     read = read_deepmind(tmp_path / "x.pkl")
     assert read["experiment_state"]["online_params"]["a"]["w"].tolist() == values.tolist()
     assert read["rng"].tolist() == [1, 2]
+
+
+# encoders that neither names nor shapes tell
+
+
+@pytest.mark.parametrize(
+    ("place", "prefix"), [((), ""), (("state_dict",), "backbone."), (("net", "ema"), "module.encoder.")]
+)
+def test_weights_of_a_named_encoder_are_found_wherever_they_lie(
+    tmp_path: Path, place: tuple[str, ...], prefix: str
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=5).eval()
+    tree: dict[str, Any] = {prefix + key: value for key, value in network.state_dict().items()}
+    for key in reversed(place):
+        tree = {key: tree}
+    torch.save(tree, tmp_path / "x.pth")
+    opened = open_weights(tmp_path / "x.pth", EncoderSpec(name="tf_efficientnet_lite0"))
+    assert opened.spec.mean == (0.5, 0.5, 0.5), "as timm trained this encoder"
+    assert opened.assumed == ("mean and std, those of timm's tf_efficientnet_lite0",)
+    module = from_weights(opened)[0]
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(
+        module.eval()(images), network.forward_head(network.forward_features(images), pre_logits=True)
+    )
+    with pytest.raises(UserError, match="name another network by --encoder"):
+        open_weights(tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds no resnet18"):
+        open_weights(tmp_path / "x.pth", EncoderSpec(name="resnet18"))
+
+
+def test_a_half_of_a_named_encoder_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    state = timm.create_model("convnext_atto", num_classes=0).state_dict()
+    del state["stages.3.blocks.1.mlp.fc1.bias"]
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"1 of its weights are missing \(stages.3.blocks.1.mlp.fc1.bias\)"):
+        open_weights(tmp_path / "x.pth", EncoderSpec(name="convnext_atto"))
+
+
+def test_of_two_networks_that_may_be_the_named_one_neither_is_taken(tmp_path: Path) -> None:
+    state = timm.create_model("convnext_atto", num_classes=0).state_dict()
+    torch.save({f"{side}.{key}": value for side in ("a", "b") for key, value in state.items()}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"2 networks that may be a convnext_atto \(a, b\)"):
+        open_weights(tmp_path / "x.pth", EncoderSpec(name="convnext_atto"))

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from byol.config.adapt import AdaptConfig
 from byol.config.checks import require
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig
@@ -99,6 +100,7 @@ class PretrainConfig:
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
+    adapt: AdaptConfig = AdaptConfig()
     logging: LoggingConfig = LoggingConfig()
 
     def __post_init__(self) -> None:
@@ -143,3 +145,7 @@ class PretrainConfig:
     def warmup_steps(self, images: int) -> int:
         """Updates over which the learning rate climbs."""
         return self.steps(min(self.optim.warmup_epochs, self.epochs / 4), images)
+
+    def frozen_steps(self, images: int) -> int:
+        """Updates at the start in which the encoder is frozen."""
+        return int(self.adapt.frozen * self.total_steps(images))

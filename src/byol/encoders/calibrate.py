@@ -5,14 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from byol.encoders.modes import BATCH_NORMS, evaluating
 from byol.runtime.device import autocast
 
 CALIBRATION_IMAGES = 512
 """Images whose statistics are enough. With no weight changed they lift an untrained network's 20-NN accuracy from 44 to
 54 % on the embedded photographs, and hardly on CIFAR-10 (docs/health.md; benchmarks/results/baseline.json)."""
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-"""And their subclasses, timm's too."""
 
 
 @torch.no_grad()
@@ -29,20 +27,17 @@ def calibrate_batch_norm(network: nn.Module, batches: Iterable[Tensor], bf16: bo
     layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS) and layer.track_running_stats]
     if not layers:
         return
-    modes = [(module, module.training) for module in network.modules()]
     momenta = [layer.momentum for layer in layers]
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.train()
-    try:
-        for number, batch in enumerate(batches):
-            for layer in layers:
-                layer.momentum = 1 / (number + 1)  # a plain mean over the batches
-            with autocast(batch.device, bf16):
-                network(batch)
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for module, training in modes:
-            module.training = training
+    with evaluating(network):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.train()
+        try:
+            for number, batch in enumerate(batches):
+                for layer in layers:
+                    layer.momentum = 1 / (number + 1)  # a plain mean over the batches
+                with autocast(batch.device, bf16):
+                    network(batch)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum

@@ -3,6 +3,7 @@
 import timm
 
 from byol.config.encoder import EncoderSpec
+from byol.config.views import Normalization
 from byol.errors import UserError, nearest
 
 SHALLOW: dict[str, tuple[str, tuple[int, ...]]] = {"resnet10": ("resnet18", (1, 1, 1, 1))}
@@ -37,6 +38,13 @@ def check_name(spec: EncoderSpec) -> None:
             f"{spec.name!r} names weights, which the name alone does not load; give {name!r} for fresh weights, with "
             f"--weights FILE for those of a file, or --weights {spec.name} for those of timm's hub."
         )
+
+
+def timm_normalization(name: str) -> Normalization | None:
+    """The mean and deviation with which timm's weights of a name were trained; None where timm does not know it."""
+    architecture = name.partition(".")[0]
+    known = timm.get_pretrained_cfg(name) if timm.is_model(architecture) else None
+    return None if known is None else Normalization(tuple(known.mean), tuple(known.std))
 
 
 def fixed_input_size(name: str) -> int | None:

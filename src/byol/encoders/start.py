@@ -14,7 +14,7 @@ from byol.config.renamed import current_name
 from byol.encoders.build import make_encoder
 from byol.encoders.file import StartWeights, card_of, check_there, has_card, read_encoder, weights_of
 from byol.encoders.hub import HUB, cached_file, hub_file, pretrained_timm
-from byol.encoders.names import TIMM, check_name
+from byol.encoders.names import TIMM, check_name, timm_normalization
 from byol.encoders.weights.fit import Fitted, fit
 from byol.encoders.weights.open import WeightsFile, for_channels, open_weights, sha256
 from byol.errors import UserError, nearest
@@ -132,10 +132,10 @@ def with_timm_normalization(spec: EncoderSpec, given: frozenset[str]) -> Encoder
     """An encoder with the mean and deviation that its weights of timm were trained with, unless the user gave them."""
     if spec.weights != TIMM or "encoder__weights" not in given or {"encoder__mean", "encoder__std"} & given:
         return spec
-    known = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.architecture) else None
+    known = timm_normalization(spec.name)
     if known is None:
         return spec
-    return for_channels(dataclasses.replace(spec, mean=tuple(known.mean), std=tuple(known.std)), spec.channels)
+    return for_channels(dataclasses.replace(spec, mean=known.mean, std=known.std), spec.channels)
 
 
 def _check_pretrained(name: str) -> None:

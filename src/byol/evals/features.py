@@ -11,6 +11,7 @@ from byol.data.prefetch import prefetch_map
 from byol.data.sources.open import Source, TensorSource
 from byol.data.transform import Transform
 from byol.encoders.build import features_of
+from byol.encoders.modes import evaluating
 from byol.errors import BadImage
 from byol.runtime import device as machine
 from byol.runtime.threads import single_threaded_pool
@@ -84,16 +85,12 @@ def feature_blocks(
     passes: Passes,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers of readable images and their features (n, D), batch by batch; arguments as for `extract`."""
-    was_training = encoder.training
-    encoder.eval()
-    try:
+    with evaluating(encoder):
         for indices, images in crops_in_order(source, transform, passes.batch_size, passes.workers):
             with torch.no_grad(), machine.autocast(passes.device, passes.autocast):
                 batch = transform.normalize(images.to(passes.device, non_blocking=True))
                 block = features_of(encoder, batch.contiguous(memory_format=torch.channels_last)).cpu()
             yield indices, block
-    finally:
-        encoder.train(was_training)
 
 
 def crops_in_order(

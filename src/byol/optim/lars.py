@@ -30,23 +30,32 @@ def parameter_groups(
         module: whose weights.
         weight_decay: of those that decay.
         rates: factors on the learning rate of parts of the module by name, such as `{"predictor": 2.0}` (lambda and mu
-            of Tables 21 and 22); a part with another factor than 1 is two groups more. Every group says its factor in
-            `group["rate"]`; training multiplies the scheduled learning rate by it.
+            of Tables 21 and 22), or of layers and weights by their path; the longest name counts. Children of the
+            module that are named apart are groups of their own, as are weights of another factor. Every group says its
+            factor in `group["rate"]`, by which training multiplies the scheduled learning rate, and the child in
+            `group["part"]`, empty for those that are not named.
     """
-    rates = {name: rate for name, rate in (rates or {}).items() if rate != 1.0}
-    parts: dict[str, list[nn.Parameter]] = {"": [], **{name: [] for name in rates}}
+    named = dict(rates or {})
+    parts: dict[tuple[str, float], list[nn.Parameter]] = {("", 1.0): []}
     for name, weight in module.named_parameters():
         if weight.requires_grad:
-            part = name.partition(".")[0]
-            parts[part if part in rates else ""].append(weight)
+            path = _longest(name, named)
+            parts.setdefault((path.partition(".")[0], named.get(path, 1.0)), []).append(weight)
     groups: list[dict[str, Any]] = []
-    for part, weights in parts.items():
-        rate = rates.get(part, 1.0)
+    for (part, rate), weights in parts.items():
+        about = {"rate": rate, "part": part}
         adapted = [p for p in weights if p.ndim > 1]
         excluded = [p for p in weights if p.ndim <= 1]
-        groups.append({"params": adapted, "weight_decay": weight_decay, "adapt": True, "rate": rate})
-        groups.append({"params": excluded, "weight_decay": 0.0, "adapt": False, "rate": rate})
+        groups.append({"params": adapted, "weight_decay": weight_decay, "adapt": True, **about})
+        groups.append({"params": excluded, "weight_decay": 0.0, "adapt": False, **about})
     return [group for group in groups if group["params"]]
+
+
+def _longest(name: str, named: Mapping[str, float]) -> str:
+    """The longest of some paths that a weight lies below, or is; empty where there is none."""
+    while name and name not in named:
+        name = name.rpartition(".")[0]
+    return name
 
 
 class LARS(torch.optim.Optimizer):

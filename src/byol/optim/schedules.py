@@ -24,6 +24,16 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
     return peak * half_cosine(step - warmup_steps, total_steps - warmup_steps)
 
 
+def unfrozen(step: int, frozen_steps: int) -> float:
+    """Share of its rate that an encoder has at one step: 0 while it is frozen, then up to 1 over as many steps.
+
+    Heads first, then a ramp, as DINOv3's adaptation to other images does it (10,000 updates, then a ramp of 1,000).
+    """
+    if step < frozen_steps:
+        return 0.0
+    return min(1.0, (step - frozen_steps + 1) / frozen_steps) if frozen_steps else 1.0
+
+
 def tau(step: int, *, base: float, total_steps: int) -> float:
     """Share of itself that the target keeps at one step: from `base` at step 0 to 1 at the end (Section 3.3)."""
     return 1 - (1 - base) * half_cosine(step, total_steps)

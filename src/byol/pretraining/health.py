@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from byol.encoders.modes import evaluating
+
 PROBE_IMAGES = 256
 """Images whose two views are looked at, always the same ones."""
 
@@ -100,12 +102,8 @@ def represent_with(encoder: nn.Module, projector: nn.Module) -> Callable[[Tensor
     """Representations and projections of an online network in evaluation mode, left in the mode it came in."""
 
     def represent(images: Tensor) -> tuple[Tensor, Tensor]:
-        modes = encoder.training, projector.training
-        encoder.eval(), projector.eval()
-        try:
+        with evaluating(encoder, projector):
             features = encoder(images).flatten(1)
             return features, projector(features)
-        finally:
-            encoder.train(modes[0]), projector.train(modes[1])
 
     return represent

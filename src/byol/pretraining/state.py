@@ -7,14 +7,20 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from byol.config.adapt import AdaptConfig
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
+from byol.encoders.layers import layer_rates, train_only
+from byol.encoders.modes import hold_batch_norm
 from byol.methods.base import Ingredients, Method, TrainingSet
 from byol.methods.table import method_class
 from byol.optim.lars import LARS, parameter_groups
 from byol.runtime import distributed
 from byol.runtime.activation_checkpointing import checkpoint_activations
 from byol.runtime.seeds import seed_of
+
+TRAINED_FREELY = AdaptConfig()
+"""As encoders with fresh weights are."""
 
 
 @dataclass
@@ -34,15 +40,21 @@ def build_state(config: PretrainConfig, data: TrainingSet, device: torch.device)
     method = chosen.build(config.method, Ingredients(config.encoder, data, sizes))
     if config.optim.activation_checkpointing:
         checkpoint_activations(method.encoder, config.encoder.name)
+    train_only(method.encoder, config.adapt.trains)
     method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if method.shared_batch_norm:
         distributed.synchronize_batch_norm(method, device)
-    return TrainState(method, build_optimizer(method, config.optim))
+    return TrainState(method, build_optimizer(method, config.optim, config.adapt))
 
 
-def build_optimizer(method: Method, optim: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(method: Method, optim: OptimConfig, adapt: AdaptConfig = TRAINED_FREELY) -> torch.optim.Optimizer:
     """LARS, SGD or AdamW, each over the same groups of weights; the rate is set at every step."""
-    groups = parameter_groups(method, optim.weight_decay, method.lr_factors)
+    rates = {name: factor for name, factor in method.lr_factors.items() if factor != 1}
+    if adapt.has_own_rate:
+        rates["encoder"] = 1.0
+    if adapt.layer_decay != 1:
+        rates |= {f"encoder.{name}": rate for name, rate in layer_rates(method.encoder, adapt.layer_decay).items()}
+    groups = parameter_groups(method, optim.weight_decay, rates)
     if optim.name == "lars":
         return LARS(groups, lr=0.0, momentum=optim.momentum, trust=optim.trust)
     if optim.name == "sgd":
@@ -50,6 +62,21 @@ def build_optimizer(method: Method, optim: OptimConfig) -> torch.optim.Optimizer
         return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum, fused=optim.cuda_graph or None)
     # fused: one pass over the weights where there would be a dozen, and the same numbers within rounding
     return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999), fused=True, capturable=optim.cuda_graph)
+
+
+def set_training_mode(network: nn.Module, method: Method, adapt: AdaptConfig) -> None:
+    """Put a method, and what wraps it, in training mode, but for what its encoders keep.
+
+    Args:
+        network: the method, or DistributedDataParallel around it.
+        method: whose encoders they are: its children whose names end in `encoder`, online and target.
+        adapt: whether their batch norm stays in evaluation mode.
+    """
+    network.train()
+    if adapt.keeps_averages:
+        for name, child in method.named_children():
+            if name.endswith("encoder"):
+                hold_batch_norm(child)
 
 
 def parallel(method: Method, device: torch.device, compiled: bool = False) -> nn.Module:

@@ -12,8 +12,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from byol.config.run import PretrainConfig
 from byol.data.batch import Batch, CropBatch
 from byol.methods.base import Progress
-from byol.optim.schedules import learning_rate
-from byol.pretraining.state import TrainState, parallel
+from byol.optim.schedules import learning_rate, unfrozen
+from byol.pretraining.state import TrainState, parallel, set_training_mode
 from byol.runtime import distributed
 from byol.runtime.cuda_graph import WARMUP_CALLS, Capture, CapturedFunction, capture
 from byol.runtime.device import autocast
@@ -40,15 +40,17 @@ def train(
         after_step: the callbacks that watch the run.
     """
     train_step = TrainStep(state, config)
-    total, warmup = config.total_steps(images), config.warmup_steps(images)
+    total, warmup, frozen = config.total_steps(images), config.warmup_steps(images), config.frozen_steps(images)
     peak = config.optim.peak_lr(config.batch_size)
     for batches in steps:
         lr = learning_rate(state.step, peak=peak, warmup_steps=warmup, total_steps=total)
+        encoder_lr = lr * config.adapt.lr * unfrozen(state.step, frozen)
         scheduled = state.method.scheduled(Progress(state.step, total))
         # for encoders that drop things at random
         torch.manual_seed(seed_of(config.seed, "step", state.step, distributed.rank()))
-        loss, gradient_norm = train_step(batches, lr, scheduled)
-        if not after_step(loss, gradient_norm, {"lr": lr, **scheduled}):
+        loss, gradient_norm = train_step(batches, lr, scheduled, encoder_lr)
+        rates = {"lr": lr, "encoder_lr": encoder_lr} if config.adapt.has_own_rate else {"lr": lr}
+        if not after_step(loss, gradient_norm, {**rates, **scheduled}):
             break
 
 
@@ -61,7 +63,8 @@ class TrainStep:
     def __init__(self, state: TrainState, config: PretrainConfig, capture: Capture = capture) -> None:
         self.state, self.config = state, config
         self.device = next(state.method.parameters()).device
-        self.model = parallel(state.method, self.device, config.optim.compile).train()
+        self.model = parallel(state.method, self.device, config.optim.compile)
+        set_training_mode(self.model, state.method, config.adapt)
         self._forward_backward: Callable[..., Tensor] = self.forward_backward
         self._optimizer_step: Callable[..., Tensor] = self.optimizer_step
         if config.optim.cuda_graph:
@@ -69,14 +72,25 @@ class TrainStep:
             self._optimizer_step = CapturedFunction(self.optimizer_step, self.device, capture)
 
     def __call__(
-        self, batches: Sequence[CropBatch | Batch], lr: float, scheduled: Mapping[str, float]
+        self,
+        batches: Sequence[CropBatch | Batch],
+        lr: float,
+        scheduled: Mapping[str, float],
+        encoder_lr: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Make one update; returns the loss and the norm of its gradient, scalars on the device."""
+        """Make one update; returns the loss and the norm of its gradient, scalars on the device.
+
+        Args:
+            batches: the micro-batches.
+            lr: the learning rate.
+            scheduled: what else changes from step to step.
+            encoder_lr: that of an encoder that has a rate of its own (`config.adapt`); by default as the rest.
+        """
         loss = torch.zeros((), device=self.device)
         for number, batch in enumerate(batches):  # gradient accumulation over micro-batches
             with self._no_sync(number == len(batches) - 1):
                 loss += self._forward_backward(*batch.augmented().tensors())
-        gradient_norm = self._optimizer_step(lr, *scheduled.values())
+        gradient_norm = self._optimizer_step(lr, lr if encoder_lr is None else encoder_lr, *scheduled.values())
         self.state.step += 1
         return loss, gradient_norm
 
@@ -95,14 +109,14 @@ class TrainStep:
             loss += part.detach()
         return loss
 
-    def optimizer_step(self, lr: float | Tensor, *scheduled: float | Tensor) -> Tensor:
+    def optimizer_step(self, lr: float | Tensor, encoder_lr: float | Tensor, *scheduled: float | Tensor) -> Tensor:
         """The weights' step along their gradient, and what the method does after it; returns the gradient's norm."""
         weights = [p for p in self.state.method.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.config.optim.clip is not None:
             clip_grads_with_norm_(weights, self.config.optim.clip, norm)
         for group in self.state.optimizer.param_groups:
-            rate = lr * group["rate"]
+            rate = (encoder_lr if group["part"] == "encoder" else lr) * group["rate"]
             group["lr"] = rate.float() if isinstance(rate, Tensor) else rate  # fused steps read single precision
         self.state.optimizer.step()
         # several processes keep gradients in their buckets, a CUDA graph where it found them

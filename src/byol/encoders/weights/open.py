@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byol.config.encoder import EncoderSpec
+from byol.encoders.names import timm_normalization
 from byol.encoders.weights.architecture import completed, find_architecture
 from byol.encoders.weights.contents import CONVERT, Contents, read_contents
 from byol.encoders.weights.fit import Fitted, fit
 from byol.encoders.weights.found import Found
+from byol.encoders.weights.named import find_named
 from byol.encoders.weights.table import LAYOUTS
 from byol.errors import UserError
 
@@ -40,19 +42,27 @@ class WeightsFile:
         return (*((self.found.head,) if self.fitted().heads else ()), *self.found.left_out)
 
 
-def recognize(path: str | Path) -> tuple[Contents, Found]:
+def recognize(path: str | Path, encoder: EncoderSpec | None = None) -> tuple[Contents, Found]:
     """What a file is, and where its encoder lies.
+
+    Args:
+        path: the file, or a folder with timm's `model.safetensors` and `config.json`.
+        encoder: the encoder, where the user names it: its weights are found by their names too.
 
     Raises:
         UserError: it cannot be read safely, or holds no encoder that is recognized.
     """
     contents = read_contents(Path(path))
     found = next((found for layout in LAYOUTS if (found := layout(contents)) is not None), None)
+    if found is None and encoder is not None:
+        found = find_named(contents, encoder)
     if found is None:
         keys = ", ".join(list(contents.top)[:4]) or "nothing"
+        sought = "ResNet or vision transformer that is recognized" if encoder is None else f"{encoder.name}"
+        name = "name another network by --encoder; or, " if encoder is None else ""
         raise UserError(
-            f"{contents.path} holds no ResNet or vision transformer that is recognized (it begins with {keys}; see "
-            f"docs/weights.md for the layouts); {CONVERT}."
+            f"{contents.path} holds no {sought} (it begins with {keys}; see docs/weights.md for the layouts); {name}"
+            f"{CONVERT}."
         )
     return contents, found
 
@@ -68,7 +78,7 @@ def open_weights(path: str | Path, encoder: EncoderSpec | None = None) -> Weight
     Raises:
         UserError: as `recognize`; or the encoder is not told by the weights, or they do not fit it.
     """
-    contents, found = recognize(path)
+    contents, found = recognize(path, encoder)
     told = find_architecture(found.weights, found.stated)
     alike = told is not None and (encoder is None or encoder.architecture == told.architecture)
     spec = told if alike or encoder is None else completed(encoder, found.stated)
@@ -80,7 +90,12 @@ def open_weights(path: str | Path, encoder: EncoderSpec | None = None) -> Weight
         )
     assumed = []
     if found.stated.normalization is None and found.stated.spec is None:
-        assumed.append("mean and std, those of ImageNet" if spec.channels == 3 else "mean and std")
+        known = None if alike else timm_normalization(spec.architecture)
+        if known is not None:
+            spec = dataclasses.replace(spec, mean=known.mean, std=known.std)
+            assumed.append(f"mean and std, those of timm's {spec.architecture}")
+        else:
+            assumed.append("mean and std, those of ImageNet" if spec.channels == 3 else "mean and std")
     if spec.stem == "small" and alike and found.stated.stem is None and found.stated.spec is None:
         assumed.append("stride 1 of the 3x3 first layer (for stride 2 give --encoder.stem stride2)")
     file = WeightsFile(path=contents.path, container=contents.container, found=found, spec=spec, assumed=tuple(assumed))
