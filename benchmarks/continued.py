@@ -28,7 +28,6 @@ from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.encoders.file import load_encoder
 from byol.encoders.start import start_encoder
-from byol.evals.calibration import calibrate_on
 from byol.evals.features import Passes, extract
 from byol.evals.fewshot import standardize
 from byol.evals.knn import K, nearest, vote_is_right
@@ -83,7 +82,9 @@ def run_set(name: str, options: argparse.Namespace) -> None:
     settings = dict(_setting(text) for text in options.settings)
     with tempfile.TemporaryDirectory() as folder:
         for start in options.starts:
-            weights = imagenet_weights(options.lite0, Path(folder)) if start == "imagenet" else own_weights(Path(folder))
+            weights = (
+                imagenet_weights(options.lite0, Path(folder)) if start == "imagenet" else own_weights(Path(folder))
+            )
             for seed in options.seeds:
                 key = {"set": name, "start": start, "seed": seed, "updates": options.updates, "settings": settings}
                 if any(key.items() <= line.items() for line in read(options.out / RUNS)):
@@ -95,9 +96,11 @@ def run_set(name: str, options: argparse.Namespace) -> None:
 
 
 def run_start(data: DataSet, weights: dict[str, Any], key: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The rows of one start and one seed: untrained, from nothing in the same minutes, as it was, gone on with, kept."""
+    """One start and one seed: untrained, from nothing in the same minutes, as it was, gone on with, kept."""
     began = time.process_time()
-    continued = _pretrain(data, folder / "continued", key["seed"], epochs=_epochs(key["updates"], data), **weights, **key["settings"])
+    continued = _pretrain(
+        data, folder / "continued", key["seed"], epochs=_epochs(key["updates"], data), **weights, **key["settings"]
+    )
     seconds = time.process_time() - began
     kept = load_encoder(continued)
     spec = load_plan(continued)[1].config.read_encoder()
@@ -108,7 +111,9 @@ def run_start(data: DataSet, weights: dict[str, Any], key: dict[str, Any], folde
         "as it was": judged(start_encoder(start), spec, data),
         "kept": judged(kept, spec, data),
         "readings": _readings(continued),
-        "verdict": json.loads((continued / "verdict.json").read_text()) if (continued / "verdict.json").exists() else None,
+        "verdict": json.loads((continued / "verdict.json").read_text())
+        if (continued / "verdict.json").exists()
+        else None,
     }
     return line
 

@@ -165,3 +165,51 @@ def test_a_run_that_diverges_at_its_end_leaves_no_encoder_but_what_was_put_aside
     assert outcome.verdict.word == "diverged"
     assert not (out / "encoder.safetensors").exists()
     assert (out / BEST).is_file() == (keep == "best")
+
+
+@pytest.mark.parametrize(("samples", "ends", "kept"), [([0.3, 0.6, 0.6], None, 10), ([0.6, 0.6, 0.5], 15, 5)])
+def test_a_run_with_a_patience_ends_where_readings_get_no_better(
+    samples: list[float], ends: int | None, kept: int, class_folder: Path, tmp_path: Path, readings: dict[str, Any]
+) -> None:
+    readings["samples"] = samples
+    readings["full"] = [0.5, 0.7, 0.2]  # the last one, the best one, the start
+    out = tmp_path / "run"
+    outcome = byol.pretrain(class_folder, out=out, patience=2, **RUN)
+    wanted = [values for full, values in readings["seen"] if not full][kept // 5 - 1]
+    assert equal(out, wanted), "with a patience the best one is kept"
+    assert read_card(out / "encoder.json").epochs == kept / 10
+    assert is_finished(out)
+    assert outcome.verdict is not None
+    assert not outcome.interrupted
+    assert max(line["step"] for line in read_metrics(out / "metrics.jsonl")) == (ends or 20)
+    sentence = "ends after 15 of 20 updates: the last 2 readings were no better than 60.0% (--patience 2)"
+    assert (sentence in said(out)) == (ends is not None)
+    with pytest.raises(UserError, match="is finished"):
+        byol.resume(out, quiet=True)
+
+
+def test_a_run_that_was_killed_after_its_early_end_makes_no_more_updates(
+    class_folder: Path, tmp_path: Path, readings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings["samples"] = [0.6, 0.5]
+    readings["full"] = [0.5, 0.7, 0.2]
+    out = tmp_path / "run"
+    with monkeypatch.context() as patched:
+
+        def dies(*arguments: Any, **settings: Any) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr("byol.pretraining.finish.judge_encoder", dies)
+        with pytest.raises(KeyboardInterrupt):
+            byol.pretrain(class_folder, out=out, patience=1, **RUN)
+    outcome = byol.resume(out, quiet=True)
+    assert outcome.verdict is not None
+    assert not readings["samples"], "nothing is read again"
+    assert max(line["step"] for line in read_metrics(out / "metrics.jsonl")) == 10
+    assert read_card(out / "encoder.json").epochs == 0.5
+
+
+def test_patience_needs_labels(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (40, 3, 20, 20), dtype=torch.uint8)
+    with pytest.raises(UserError, match="ends a run by its readings on labels, and there are none"):
+        byol.pretrain(byol.TensorSource(images), out=tmp_path / "run", patience=1, **RUN)

@@ -96,7 +96,11 @@ class PretrainConfig:
     faster."""
     keep: Keep = "auto"
     """Which encoder is kept where labels are read: the last, or the best-read one, start weights included; auto keeps
-    the best where a run goes on from trained weights."""
+    the best where a run goes on from trained weights, or has a patience."""
+    patience: int | None = None
+    """End the run once so many readings on labels in a row are no better than the best before them, and keep the
+    encoder of that one; by default it takes its whole length. `--logging.knn-every-epochs` says how often it is
+    read."""
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -108,6 +112,7 @@ class PretrainConfig:
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 images or more (batch norm needs them)")
         require(0 <= self.epochs < math.inf, "epochs", self.epochs, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more readings")
         micro, rest = divmod(self.batch_size, self.optim.accumulate)
         require(
             rest == 0 and micro >= 2,

@@ -168,6 +168,19 @@ def _encoder_of(weights: str, given: Mapping[str, Any]) -> EncoderSpec:
     return open_weights(path, spec).spec
 
 
+def start_size(spec: EncoderSpec) -> int | None:
+    """Side of the images that an encoder's start weights were trained with, in pixels; None where nothing tells."""
+    if spec.weights is None:
+        return None
+    if spec.weights in IMAGENET:
+        known = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.architecture) else None
+        return None if known is None else int(known.input_size[-1])
+    path = _path(spec.weights)
+    if has_card(path):
+        return card_of(path).image_size
+    return open_weights(path, spec.untrained()).found.stated.input_size
+
+
 def start_words(spec: EncoderSpec) -> tuple[str, ...]:
     """What is said of the weights that a run starts from: what they are, and what of them is left out or adapted."""
     if spec.weights is None:

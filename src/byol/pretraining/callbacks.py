@@ -18,6 +18,7 @@ from byol.pretraining.budget import in_words
 from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
 from byol.pretraining.keep import Candidate, keep_best, keep_encoder, keeps_best
+from byol.pretraining.monitor import Monitor
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import look_at_start
 from byol.pretraining.state import TrainState
@@ -56,7 +57,7 @@ class Callbacks:
             self.history.start = look_at_start(run, state.method, self.probe)
             run.metrics.write(0, self.history.start.as_metrics())
         # a run that was killed in its last words has made all its updates
-        self.verdict: Verdict | None = self._verdict() if state.step == self.total else None
+        self.verdict: Verdict | None = self._verdict() if history.ended or state.step == self.total else None
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""
         self.saved_at, self.saved_step = time.monotonic(), state.step
         self.since, self.timed = time.perf_counter(), 0
@@ -87,6 +88,9 @@ class Callbacks:
             self.verdict = self._verdict()
             return False
         goes_on = self._read_save_listen()
+        if self.history.ended:
+            self.verdict = self._verdict()
+            return False
         self.since += time.perf_counter() - looked  # looks, readings and checkpoints are no training
         return goes_on
 
@@ -162,16 +166,7 @@ class Callbacks:
     def _read_save_listen(self) -> bool:
         """k-NN by the epoch, checkpoints by the clock, signals; whether to go on."""
         if self.run.monitor is not None and self._due(self.read_every):
-            reading = self.run.monitor.read(self.state.method.encoder, full=False)
-            values = {"knn/sample_accuracy": reading.accuracy, "knn/sample_images": reading.queries}
-            self.run.metrics.write(self.state.step, values)
-            log.info(
-                f"after {self.state.step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of "
-                f"{reading.queries})"
-            )
-            if keeps_best(self.run) and (self.history.best is None or reading.accuracy > self.history.best):
-                self.history.best = reading.accuracy
-                keep_best(self.run, self.state)
+            self._read(self.run.monitor)
         if self._due(self.config.health_every):
             self.run.bad.share()
         stopping = bool(self.stopping)
@@ -182,6 +177,30 @@ class Callbacks:
         if not stopping and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
             self.save()
         return not stopping
+
+    def _read(self, monitor: Monitor) -> None:
+        """k-NN on a sample; the best-read encoder is put aside, and a run with a patience may end."""
+        reading, history, patience = (
+            monitor.read(self.state.method.encoder, full=False),
+            self.history,
+            self.run.config.patience,
+        )
+        values = {"knn/sample_accuracy": reading.accuracy, "knn/sample_images": reading.queries}
+        self.run.metrics.write(self.state.step, values)
+        log.info(
+            f"after {self.state.step} updates: 20-NN accuracy {reading.accuracy:.1%} (a sample of {reading.queries})"
+        )
+        history.stale += 1
+        if history.best is None or reading.accuracy > history.best:
+            history.best, history.stale = reading.accuracy, 0
+            if keeps_best(self.run):
+                keep_best(self.run, self.state)
+        if patience is not None and distributed.any_rank(history.stale >= patience, self.run.device):
+            history.ended = True
+            log.info(
+                f"ends after {self.state.step} of {self.total} updates: the last {patience} readings were no better "
+                f"than {history.best:.1%} (--patience {patience})"
+            )
 
     def _ends_epoch(self) -> bool:
         """Whether the step that was just made is the last of an epoch."""

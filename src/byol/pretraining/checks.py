@@ -48,6 +48,9 @@ def check(config: PretrainConfig, source: Source) -> None:
             "--data.channels 3, or --encoder.mean and --encoder.std with a value per channel."
         )
     _check_encoder(config)
+    if config.encoder.weights is None and (config.adapt.keeps_averages or config.adapt.trains != "all"):
+        which = "batch-norm eval" if config.adapt.keeps_averages else f"trains {config.adapt.trains}"
+        raise UserError(f"--adapt.{which} is for an encoder that starts from weights; give --weights, or leave it out.")
     if config.optim.compile:
         _check_compiler()
     if config.optim.cuda_graph:

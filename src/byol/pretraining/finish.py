@@ -62,7 +62,7 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
         log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
         return Outcome(where, None, interrupted=True)
     try:
-        found = judge_encoder(run, state, verdict)
+        found = judge_encoder(run, state, verdict, complete=history.ended or state.step == total)
     except OSError as error:
         raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
     distributed.barrier()
@@ -86,7 +86,8 @@ def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
         try:
             with memory_explained(run):
                 callbacks = Callbacks(run, state, history, stopping)
-                batches = callbacks.timed_batches(run.loader.batches(state.step, total))
+                until = state.step if history.ended else total
+                batches = callbacks.timed_batches(run.loader.batches(state.step, until))
                 train(state, batches, run.config, run.images, callbacks)
             callbacks.save()  # before anything is said: the reader may be gone
             run.bar.stop()

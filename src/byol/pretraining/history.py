@@ -29,7 +29,11 @@ class History:
     counted: int = 0
     """Updates in these sums."""
     best: float | None = None
-    """The best accuracy on a sample, where the encoder that was read best is put aside."""
+    """The best accuracy on a sample, where labels are read."""
+    stale: int = 0
+    """Readings since then."""
+    ended: bool = False
+    """Whether the run has ended before its last update because readings got no better."""
 
     def verdict(self, method: type[Method], started: bool = False) -> Verdict:
         """What that says of a run by a method; `started`: from weights that had been trained."""
@@ -45,6 +49,8 @@ class History:
             "since": self.sums.tolist(),
             "counted": self.counted,
             "best": self.best,
+            "stale": self.stale,
+            "ended": self.ended,
         }
 
     @classmethod
@@ -58,4 +64,6 @@ class History:
             sums=torch.tensor(values["since"]),
             counted=values["counted"],
             best=values.get("best"),
+            stale=values.get("stale", 0),
+            ended=values.get("ended", False),
         )

@@ -38,13 +38,14 @@ def judge_untrained(run: Run, method: Method) -> Verdict:
     return untrained(look)
 
 
-def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
+def judge_encoder(run: Run, state: TrainState, verdict: Verdict, complete: bool) -> Judgment:
     """Say whether it worked and whether it was worth it, and write the encoder.
 
     Args:
         run: that has ended.
         state: what training left.
         verdict: from the measures.
+        complete: whether training went on to its end; where it was stopped, no encoder is left.
     """
     found, kept = Judgment(verdict), Candidate(state.method.encoder, state.step)
     if run.monitor is not None and verdict.word != "diverged":
@@ -57,7 +58,7 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict) -> Judgment:
         log.info(found.verdict.advice)
     drop_encoder(run)  # a run that was stopped leaves none, but for what was put aside
     path = None
-    if state.step == run.config.total_steps(run.images) and verdict.word != "diverged":
+    if complete and verdict.word != "diverged":
         path = keep_encoder(run, kept, finished=True)  # last: a run that has it is finished
         drop_best(run)
     if run.folder is not None and path is not None:

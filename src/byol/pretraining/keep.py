@@ -33,9 +33,9 @@ class Candidate:
 
 
 def keeps_best(run: Run) -> bool:
-    """Whether the best-read encoder is kept: where it was asked for, or where a run goes on from trained weights."""
-    started = run.config.encoder.weights is not None
-    return run.monitor is not None and (run.config.keep == "best" or (run.config.keep == "auto" and started))
+    """Whether the best-read encoder is kept: where it was asked for, from trained weights, or with a patience."""
+    wanted = run.config.encoder.weights is not None or run.config.patience is not None
+    return run.monitor is not None and (run.config.keep == "best" or (run.config.keep == "auto" and wanted))
 
 
 def keep_encoder(run: Run, kept: Candidate, finished: bool) -> Path | None:

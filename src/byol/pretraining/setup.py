@@ -199,6 +199,11 @@ def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.
     workers = config.data.workers or min(16, machine.cores())
     images = _stretched(images, config.data.stretch)
     kept, bank, queries, sentence = split(images.source, images.monitor, config.seed, config.method.reads_labels)
+    if config.patience is not None and bank is None:
+        raise UserError(
+            "--patience ends a run by its readings on labels, and there are none; give --labels or --monitor, or leave "
+            "it out."
+        )
     training = images.source if kept is None else images.source.subset(kept)
     for note in images.notes:
         log.info(note)

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 
+from byol.config.adapt import AdaptConfig
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
@@ -13,6 +14,8 @@ from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
 from byol.encoders.sizes import fitted, nearest_size
+from byol.encoders.start import start_size
+from byol.recipes.continued import continued, continued_reasons, for_weights
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.small import small_on_cpu, small_views
@@ -32,7 +35,10 @@ def auto(facts: Facts) -> Plan:
         reasons.append(f"{name.replace('_', ' ')} {value}: {why}")
         return value
 
+    started = "encoder__weights" in given
     size = _image_size(seen.short_side_median, on_gpu)
+    if started:
+        size = for_weights(size, start_size(asked.encoder), on_gpu)
     own = EncoderSpec.of(asked.encoder.name, seen.channels).untrained() if "encoder" in given else None
     if own is not None and (taken := nearest_size(own, size[0])) != size[0]:
         size = taken, f"{own.name} takes no {size[0]} px"
@@ -41,7 +47,12 @@ def auto(facts: Facts) -> Plan:
     smaller = (HURRIED_VIEWS if facts.hurried else SMALLER_VIEWS) * image_size // 4
     if own is not None and not on_gpu:
         smaller = nearest_size(own, smaller) if fitted(own, image_size).native_size is None else image_size
-    if not on_gpu and smaller < image_size <= 64 and not {"image_size", "encoder__input_size"} & given:
+    if (
+        not on_gpu
+        and smaller < image_size
+        and (image_size <= 64 or started)
+        and not {"image_size", "encoder__input_size"} & given
+    ):
         input_size, image_size = image_size, smaller
         reasons.append(
             f"views of {image_size} px, whole images of {input_size} px when trained: so short a run learns more from "
@@ -50,7 +61,6 @@ def auto(facts: Facts) -> Plan:
             else f"views of {image_size} px: crops show objects larger than whole images do, which the trained encoder "
             f"takes in {input_size} px; and smaller views cost less"
         )
-    started = "encoder__weights" in given
     name = str(choose("encoder", *_encoder(seen.count, image_size, on_gpu, started)))
     encoder, method = _networks(name, image_size, on_gpu, [] if started else reasons)
     if started:  # the weights decide width and stem
@@ -63,6 +73,8 @@ def auto(facts: Facts) -> Plan:
     method = replace(method, tau=tau_for(steps))
     reasons += _method_reasons(method, asked.method, steps)
     augment, normalization = _augment(image_size, seen, on_gpu, given, reasons)
+    adapt = continued() if started else AdaptConfig()
+    reasons += continued_reasons(adapt)
     config = PretrainConfig(
         encoder=replace(encoder, input_size=input_size, **normalization),
         image_size=image_size,
@@ -71,6 +83,7 @@ def auto(facts: Facts) -> Plan:
         method=method,
         data=DataConfig(range=limits),
         optim=optim,
+        adapt=adapt,
         augment=augment,
         logging=LoggingConfig(health_every=max(10, min(200, steps // 20))),
     )
