@@ -1,6 +1,7 @@
 """Files as other programs lay them out: the encoder that is loaded gives the features of the network that was saved."""
 
 import argparse
+import dataclasses
 import json
 import pickle
 import sys
@@ -24,9 +25,9 @@ from byol.cli.main import main
 from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
-from byol.encoders.build import make_encoder
+from byol.encoders.build import feature_count, make_encoder
 from byol.encoders.export import export
-from byol.encoders.file import from_weights, read_encoder
+from byol.encoders.file import EncoderCard, from_weights, read_encoder, save_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.start import describe_start, start_encoder, start_words, with_start
 from byol.encoders.weights.deepmind_pickle import read_deepmind
@@ -644,6 +645,60 @@ def test_an_official_checkpoint_gives_the_official_features(tmp_path: Path, monk
     assert (other_padding - ours).abs().max() > 0.1 * ours.abs().max(), "the padding matters"
     with pytest.raises(UserError, match="does not pad as TensorFlow does"):
         export(tmp_path / "pretrain.pkl", "torchvision")
+
+
+def small_official(folder: Path, spec: EncoderSpec) -> nn.Module:
+    """An encoder of ours, an eighth as wide, with averages of its own."""
+    torch.manual_seed(0)
+    spec = dataclasses.replace(spec, width=0.125, input_size=32)
+    encoder = make_encoder(spec).train()
+    encoder(torch.randn(4, 3, 32, 32))
+    card = EncoderCard(encoder=spec, features=feature_count(encoder), method="byol", epochs=1, seed=0, images=1)
+    save_encoder(folder, encoder, card)
+    return encoder.eval()
+
+
+def test_an_encoder_goes_to_the_official_code_and_back(tmp_path: Path) -> None:
+    dill = pytest.importorskip("dill")
+    encoder = small_official(tmp_path, EncoderSpec(name="resnet50", padding="same"))
+    path = export(tmp_path, "official")
+    assert path == tmp_path / "encoder-official.pkl"
+    state = dill.loads(path.read_bytes())["experiment_state"]  # as the official code reads it
+    assert type(state).__name__ == "_ByolExperimentState"
+    assert state._fields == ("online_params", "target_params", "online_state", "target_state", "opt_state")
+    weights, averages = state.online_params, state.online_state
+    assert len(weights) == 106, "modules of a ResNet-50"
+    first = weights["res_net50/~/initial_conv"]["w"]
+    assert first.shape == (7, 7, 3, 16)
+    assert first[2, 5, 1, 3] == encoder.get_parameter("conv1.weight")[3, 1, 2, 5]
+    shortcut = weights["res_net50/~/block_group_2/~/block_0/~/shortcut_conv"]["w"]
+    assert shortcut[0, 0, 5, 9] == encoder.get_parameter("layer3.0.downsample.0.weight")[9, 5, 0, 0]
+    module = "res_net50/~/block_group_3/~/block_2/~/batchnorm_1"
+    assert set(weights[module]) == {"scale", "offset"}
+    assert weights[module]["scale"].shape == (1, 1, 1, 128)
+    kept = averages[f"{module}/~/var_ema"]
+    np.testing.assert_array_equal(kept["average"].ravel(), encoder.get_buffer("layer4.2.bn2.running_var").numpy())
+    np.testing.assert_array_equal(kept["hidden"] / (1 - 0.9 ** float(kept["counter"])), kept["average"])
+    assert len(averages) == 2 * 53
+    again, card = read_encoder(path)
+    assert (card.encoder.width, card.encoder.padding, card.method) == (0.125, "same", "official BYOL")
+    for name, value in encoder.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(again.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (EncoderSpec(name="resnet18", padding="same"), "The official code has no network like resnet18"),
+        (EncoderSpec(name="resnet50"), "pads as TensorFlow does"),
+        (EncoderSpec(name="resnet50", stem="small", padding="same"), "with the stem small"),
+    ],
+)
+def test_what_the_official_code_cannot_be_is_refused(spec: EncoderSpec, said: str, tmp_path: Path) -> None:
+    small_official(tmp_path, spec)
+    with pytest.raises(UserError, match=said):
+        export(tmp_path, "official")
 
 
 class ReadOnly:

@@ -14,8 +14,9 @@ class Export:
 
     encoder: Annotated[Positional[str], arg(metavar="RUN")]
     """A run's folder, an encoder.safetensors with its encoder.json, or a file of weights of another program."""
-    format: Annotated[str, arg(metavar="{onnx,timm,torchvision,safetensors}")] = "onnx"
-    """onnx takes pip install 'byol[onnx]'; timm and torchvision take encoders of width 1 with the standard stem."""
+    format: Annotated[str, arg(metavar="{onnx,timm,torchvision,safetensors,official}")] = "onnx"
+    """onnx takes pip install 'byol[onnx]'; timm and torchvision take encoders of width 1 with the standard stem;
+    official is a checkpoint for the official BYOL code and takes pip install 'byol[official]'."""
     out: Annotated[str | None, given("FILE", "beside the run's own encoder")] = None
     """File to write."""
     from_pixels: bool = False

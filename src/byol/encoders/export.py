@@ -19,6 +19,7 @@ from byol.config.encoder import EncoderSpec
 from byol.config.values import to_json
 from byol.data.transform import SMALL_SIDE
 from byol.encoders.file import EncoderCard, read_card, read_encoder
+from byol.encoders.official import write_official
 from byol.errors import UserError, nearest
 from byol.runtime.checkpoint import save_tensors, write_atomically
 
@@ -33,8 +34,9 @@ def export(run: str | Path, format: str = "onnx", out: str | Path | None = None,
         run: a run's folder, an `encoder.safetensors` with its `encoder.json`, or a file of weights of another program.
         format: one of `FORMATS`. `onnx` is a graph from `images` (N, C, S, S), normalized, N free, to `features`
             (N, D); `timm` and `torchvision` are weights that load strictly into the plain models there, which is
-            tried; `safetensors` are the weights as they are. What must be known of the input (size, crop, filter, mean,
-            std) lies in the ONNX file's metadata, else in a JSON file beside.
+            tried; `safetensors` are the weights as they are; `official` is a checkpoint for the official BYOL code, of
+            an encoder that pads as it does. What must be known of the input (size, crop, filter, mean, std) lies in the
+            ONNX file's metadata, else in a JSON file beside.
         out: the file; by default `encoder.onnx`, `encoder-timm.safetensors` and so on, beside the run's own.
         from_pixels: whether the ONNX graph takes uint8 pixels (N, C, S, S), 0 to 255, which it normalizes itself.
 
@@ -50,7 +52,7 @@ def export(run: str | Path, format: str = "onnx", out: str | Path | None = None,
         )
     encoder, card = read_encoder(run)
     folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    suffix = "onnx" if format == "onnx" else "safetensors"
+    suffix = {"onnx": "onnx", "official": "pkl"}.get(format, "safetensors")
     name = f"encoder.{suffix}" if format == "onnx" else f"encoder-{format}.{suffix}"
     path = Path(out).expanduser() if out is not None else folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,5 +211,6 @@ FORMATS: dict[str, Callable[[nn.Module, EncoderCard, Path], None]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "safetensors": _weights,
+    "official": write_official,
 }
 """How each form is written."""

@@ -37,6 +37,7 @@ def auto(facts: Facts) -> Plan:
 
     started = "encoder__weights" in given
     size = _image_size(seen.short_side_median, on_gpu)
+    usual = size[0]
     if started:
         size = for_weights(size, start_size(asked.encoder), on_gpu)
     own = EncoderSpec.of(asked.encoder.name, seen.channels).untrained() if "encoder" in given else None
@@ -72,7 +73,7 @@ def auto(facts: Facts) -> Plan:
     optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
     method = replace(method, tau=tau_for(steps))
     reasons += _method_reasons(method, asked.method, steps)
-    augment, normalization = _augment(image_size, seen, on_gpu, given, reasons)
+    augment, normalization = _augment(min(image_size, usual), seen, on_gpu, given, reasons)
     adapt = continued() if started else AdaptConfig()
     reasons += continued_reasons(adapt)
     config = PretrainConfig(
