@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from byol.config.adapt import AdaptConfig
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN
@@ -288,3 +289,39 @@ def test_an_average_longer_than_the_run_is_called_that() -> None:
     said = " ".join(recipe_named("auto").make(facts.with_epochs(0.005, False)).reasons)
     assert "tau from 0.97: an average over 33 updates, more than there will be" in said
     assert "an average over 33 of about" in " ".join(recipe_named("auto").make(facts.with_epochs(5, False)).reasons)
+
+
+def facts_of(device: str, side: int, **settings: Any) -> Facts:
+    return Facts(survey=seen(side=side), device=device, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "whole", "views"), [("cpu", 32, 96, 72), ("cpu", 400, 96, 72), ("cuda", 32, 128, 128)]
+)
+def test_weights_that_were_trained_on_large_images_get_small_ones_enlarged(
+    device: str, side: int, whole: int, views: int
+) -> None:
+    plan = auto(facts_of(device, side, encoder="resnet18", encoder__weights="timm"))
+    config = plan.config
+    assert (config.inference_size(), config.image_size) == (whole, views)
+    assert any("the weights were trained on 224 px" in reason for reason in plan.reasons) == (side == 32)
+    assert config.augment.view1.area == ((0.2, 1.0) if side == 32 else (0.08, 1.0)), "views suit the images themselves"
+    assert (config.adapt.lr, config.adapt.frozen, config.adapt.batch_norm) == (0.05, 0.1, "eval")
+    assert config.adapt.layer_decay == 1
+
+
+def test_an_encoder_from_fresh_weights_is_trained_freely() -> None:
+    assert auto(facts_of("cpu", 32)).config.adapt == AdaptConfig()
+    assert auto(facts_of("cpu", 32)).config.inference_size() == 32
+
+
+def test_transformers_get_the_optimizer_that_was_published_for_them() -> None:
+    transformer = {"encoder": "vit_tiny_patch16_224", "batch_size": 64, "epochs": 30.0}
+    optim = auto(facts_of("cuda", 64, **transformer)).config.optim
+    assert (optim.name, optim.beta2, optim.weight_decay, optim.clip) == ("adamw", 0.98, 0.1, 0.5)
+    assert optim.peak_lr(64) == pytest.approx(3e-4 * (64 / 1024) ** 0.5, rel=0.01)
+    assert optim.warmup_epochs == 3
+    assert auto(facts_of("cuda", 64, encoder="convnext_atto")).config.optim.beta2 == 0.98
+    assert auto(facts_of("cuda", 64, encoder="efficientnet_lite0")).config.optim.beta2 == 0.999
+    started = auto(facts_of("cuda", 64, encoder__weights="timm", **transformer)).config
+    assert (started.adapt.layer_decay, started.adapt.batch_norm) == (0.9, "train")

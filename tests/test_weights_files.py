@@ -675,7 +675,7 @@ def test_an_encoder_goes_to_the_official_code_and_back(tmp_path: Path) -> None:
     assert shortcut[0, 0, 5, 9] == encoder.get_parameter("layer3.0.downsample.0.weight")[9, 5, 0, 0]
     module = "res_net50/~/block_group_3/~/block_2/~/batchnorm_1"
     assert set(weights[module]) == {"scale", "offset"}
-    assert weights[module]["scale"].shape == (1, 1, 1, 128)
+    assert weights[module]["scale"].shape == (1, 1, 1, 64)
     kept = averages[f"{module}/~/var_ema"]
     np.testing.assert_array_equal(kept["average"].ravel(), encoder.get_buffer("layer4.2.bn2.running_var").numpy())
     np.testing.assert_array_equal(kept["hidden"] / (1 - 0.9 ** float(kept["counter"])), kept["average"])

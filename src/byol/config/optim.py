@@ -20,6 +20,8 @@ class OptimConfig:
     """Weight decay; biases and normalization layers have none. 1.5e-6 is for 1000 epochs, 1e-6 for fewer."""
     momentum: float = 0.9
     """Momentum of LARS and SGD; the first beta of AdamW."""
+    beta2: float = 0.999
+    """The second beta of AdamW."""
     trust: float = 1e-3
     """LARS's trust coefficient."""
     warmup_epochs: float = 10
@@ -41,6 +43,7 @@ class OptimConfig:
         require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+        require(0 <= self.beta2 < 1, "beta2", self.beta2, "from 0 to below 1")
         require(self.trust > 0, "trust", self.trust, "a number above 0")
         require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
         require(self.accumulate >= 1, "accumulate", self.accumulate, "1 or more micro-batches")

@@ -1,8 +1,13 @@
 """An encoder's layers in their order, and what of it is trained."""
 
+from functools import cache
+
+import torch
 from torch import nn
 
 from byol.config.adapt import Trained
+from byol.config.encoder import EncoderSpec
+from byol.encoders.build import make_encoder
 from byol.encoders.modes import BATCH_NORMS
 from byol.errors import UserError
 
@@ -39,6 +44,13 @@ def layer_rates(encoder: nn.Module, decay: float) -> dict[str, float]:
     layers = layers_of(encoder)
     last = max(layers.values())
     return {name: decay ** (last - layer) for name, layer in layers.items()}
+
+
+@cache
+def has_batch_norm(spec: EncoderSpec) -> bool:
+    """Whether an encoder has batch norm; transformers and ConvNeXts normalize each image by itself."""
+    with torch.device("meta"):
+        return any(isinstance(module, BATCH_NORMS) for module in make_encoder(spec.untrained()).modules())
 
 
 def train_only(encoder: nn.Module, trained: Trained) -> None:

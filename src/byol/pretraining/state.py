@@ -61,7 +61,8 @@ def build_optimizer(method: Method, optim: OptimConfig, adapt: AdaptConfig = TRA
         # in a CUDA graph the rate is a tensor, which the fused step alone does not read back
         return torch.optim.SGD(groups, lr=0.0, momentum=optim.momentum, fused=optim.cuda_graph or None)
     # fused: one pass over the weights where there would be a dozen, and the same numbers within rounding
-    return torch.optim.AdamW(groups, lr=0.0, betas=(optim.momentum, 0.999), fused=True, capturable=optim.cuda_graph)
+    betas = optim.momentum, optim.beta2
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True, capturable=optim.cuda_graph)
 
 
 def set_training_mode(network: nn.Module, method: Method, adapt: AdaptConfig) -> None:

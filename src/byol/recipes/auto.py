@@ -13,12 +13,14 @@ from byol.config.values import replace
 from byol.config.views import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from byol.data.memory import SHARE_OF_FREE, human_bytes
 from byol.data.survey import Survey
+from byol.encoders.layers import has_batch_norm
 from byol.encoders.sizes import fitted, nearest_size
 from byol.encoders.start import start_size
 from byol.recipes.continued import continued, continued_reasons, for_weights
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.small import small_on_cpu, small_views
+from byol.recipes.transformers import for_transformers
 
 
 def auto(facts: Facts) -> Plan:
@@ -70,11 +72,17 @@ def auto(facts: Facts) -> Plan:
     batch_size = int(choose("batch_size", *_batch_size(seen.count, replace(encoder, stem=stem), image_size, facts)))  # type: ignore[call-overload]
     epochs = float(choose("epochs", *_epochs(seen.count, batch_size, on_gpu)))  # type: ignore[arg-type]
     steps = max(1, int(epochs * seen.count) // batch_size)
-    optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
+    without_batch_norm = "encoder" in given and not has_batch_norm(
+        EncoderSpec(name=EncoderSpec(name=name).architecture)
+    )
+    if without_batch_norm:
+        optim = for_transformers(batch_size, epochs, reasons)
+    else:
+        optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
     method = replace(method, tau=tau_for(steps))
     reasons += _method_reasons(method, asked.method, steps)
     augment, normalization = _augment(min(image_size, usual), seen, on_gpu, given, reasons)
-    adapt = continued() if started else AdaptConfig()
+    adapt = continued(not without_batch_norm) if started else AdaptConfig()
     reasons += continued_reasons(adapt)
     config = PretrainConfig(
         encoder=replace(encoder, input_size=input_size, **normalization),

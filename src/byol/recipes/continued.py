@@ -11,23 +11,29 @@ larger ones: EfficientNet-lite0's 20-NN accuracy on ten classes of Tiny-ImageNet
 78 % at 96 and 84 % at 128 (benchmarks/results/continued-sizes.json)."""
 ENCODER_LR = 0.05
 """Factor on the encoder's rate (benchmarks/continued.py)."""
+TRANSFORMER_DECAY = 0.9
+"""Layer decay of encoders without batch norm: that of DINOv3's adaptation to other images, and of LightlyTrain's."""
 FROZEN = 0.1
 """Share of the updates in which the new heads learn alone; published recipes have 5 to 40 % (docs/weights.md)."""
 
 
-def continued() -> AdaptConfig:
-    """How far an encoder may move away from the weights that it starts from."""
-    return AdaptConfig(lr=ENCODER_LR, frozen=FROZEN, batch_norm="eval")
+def continued(batch_norm: bool) -> AdaptConfig:
+    """How far an encoder may move away from the weights that it starts from; `batch_norm`: whether it has some."""
+    if batch_norm:
+        return AdaptConfig(lr=ENCODER_LR, frozen=FROZEN, batch_norm="eval")
+    return AdaptConfig(lr=ENCODER_LR, frozen=FROZEN, layer_decay=TRANSFORMER_DECAY)
 
 
 def continued_reasons(adapt: AdaptConfig) -> list[str]:
     """Why it is trained as it is, in sentences; none where it is trained as from fresh weights."""
     if adapt == AdaptConfig():
         return []
+    also = (
+        "its batch norm as it came" if adapt.keeps_averages else f"{adapt.layer_decay:g} times less from block to block"
+    )
     return [
         f"the encoder's rate times {adapt.lr:g}, after {adapt.frozen:.0%} of the updates in which the new heads learn "
-        "alone, and its batch norm as it came: at the rate of fresh weights it would forget what it knows "
-        "(docs/weights.md)"
+        f"alone, and {also}: at the rate of fresh weights it would forget what it knows (docs/weights.md)"
     ]
 
 
