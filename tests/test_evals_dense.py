@@ -101,6 +101,26 @@ def test_segmentation_constants_are_the_papers() -> None:
     assert "1 of 5 rates" in config.quick().left_out()
 
 
+def test_a_transformers_patches_are_its_map_at_any_size() -> None:
+    encoder = open_encoder("random:vit_tiny_patch16_224@64")
+    maps = Maps(encoder, frozen=True, dilate=False).eval()
+    assert maps.features == 192
+    images = torch.randn(2, 3, 64, 64)
+    tokens = encoder.module.forward_features(images)[:, 1:]  # type: ignore[operator]
+    torch.testing.assert_close(maps(images), tokens.transpose(1, 2).reshape(2, 192, 4, 4))
+    assert maps(torch.randn(1, 3, 96, 40)).shape == (1, 192, 6, 3), "the last patch is filled up"
+    result = segmentation.evaluate(Task(encoder, masked(), masked(4)), replace(SEGMENT, dilate=False, steps=2, seeds=1))
+    assert 0 < result["miou"] <= 1
+
+
+def test_maps_whose_features_lie_last_are_turned() -> None:
+    encoder = open_encoder("random:swin_tiny_patch4_window7_224@64")
+    maps = Maps(encoder, frozen=True, dilate=False).eval()
+    images = torch.randn(2, 3, 64, 64)
+    assert maps.features == 768
+    torch.testing.assert_close(maps(images).mean((2, 3)), encoder.module(images))
+
+
 @pytest.mark.parametrize(("name", "stride"), [("resnet18@standard/64", 16), ("resnet50@standard/x0.125/64", 16)])
 def test_the_last_stage_is_dilated(name: str, stride: int) -> None:
     """D.4: stride 16, and the same weights."""

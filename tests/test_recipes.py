@@ -308,6 +308,8 @@ def test_weights_that_were_trained_on_large_images_get_small_ones_enlarged(
     assert config.augment.view1.area == ((0.2, 1.0) if side == 32 else (0.08, 1.0)), "views suit the images themselves"
     assert (config.adapt.lr, config.adapt.frozen, config.adapt.batch_norm) == (0.05, 0.1, "eval")
     assert config.adapt.layer_decay == 1
+    assert config.method.predictor_lr == 1
+    assert config.method.tau == max(0.99, tau_for(config.total_steps(50_000)))
 
 
 def test_an_encoder_from_fresh_weights_is_trained_freely() -> None:

@@ -16,6 +16,7 @@ from byol.data.sources.wrapped import WrappedSource
 from byol.encoders.load import LoadedEncoder
 from byol.errors import BadImage, UserError
 from byol.evals.evaluation import input_channels
+from byol.evals.patch_maps import PatchMaps
 from byol.runtime.device import cores
 from byol.runtime.seeds import generator_of
 from byol.runtime.threads import single_threaded_pool
@@ -93,7 +94,7 @@ def uniforms(seed: int, number: int, count: int) -> list[float]:
 
 
 class Maps(nn.Module):
-    """An encoder's last feature map: (N, C, H, W) -> (N, D, h, w).
+    """An encoder's last feature map: (N, C, H, W) -> (N, D, h, w); the features of a transformer's patches.
 
     Args:
         encoder: is copied.
@@ -107,7 +108,7 @@ class Maps(nn.Module):
 
     def __init__(self, encoder: LoadedEncoder, *, frozen: bool, dilate: bool) -> None:
         super().__init__()
-        self.encoder = encoder.copy()
+        self.encoder = PatchMaps.of(encoder) or encoder.copy()
         self.frozen = frozen
         if dilate:
             dilate_last_stage(self.encoder, encoder.name)
@@ -119,8 +120,12 @@ class Maps(nn.Module):
         with torch.no_grad():
             answer = self.encoder.eval().forward_features(probe) if callable(forward) else None  # type: ignore[operator]
         if not isinstance(answer, Tensor) or answer.ndim != 4:
-            raise UserError(f"The encoder {encoder.name} has no feature maps (N, D, h, w); give a convolutional one.")
-        self.features = answer.shape[1]
+            raise UserError(
+                f"The encoder {encoder.name} has no feature maps (N, D, h, w); give a convolutional one, or a vision "
+                "transformer that timm builds for images of any size."
+            )
+        self.channels_last = getattr(self.encoder, "output_fmt", "NCHW") == "NHWC"  # Swin and its like
+        self.features = answer.shape[-1 if self.channels_last else 1]
 
     def train(self, mode: bool = True) -> "Maps":
         super().train(mode)
@@ -131,7 +136,7 @@ class Maps(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             answer: Tensor = self.encoder.forward_features(images)  # type: ignore[operator]
-        return answer
+        return answer.permute(0, 3, 1, 2) if self.channels_last else answer
 
 
 def dilate_last_stage(encoder: nn.Module, name: str) -> None:

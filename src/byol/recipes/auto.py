@@ -16,7 +16,7 @@ from byol.data.survey import Survey
 from byol.encoders.layers import has_batch_norm
 from byol.encoders.sizes import fitted, nearest_size
 from byol.encoders.start import start_size
-from byol.recipes.continued import continued, continued_reasons, for_weights
+from byol.recipes.continued import LEAST_TAU, continued, continued_reasons, for_weights
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.small import small_on_cpu, small_views
@@ -80,6 +80,8 @@ def auto(facts: Facts) -> Plan:
     else:
         optim, method = _optim(batch_size, epochs, on_gpu, method, reasons)
     method = replace(method, tau=tau_for(steps))
+    if started:
+        method = replace(method, tau=max(method.tau, LEAST_TAU), predictor_lr=1.0)
     reasons += _method_reasons(method, asked.method, steps)
     augment, normalization = _augment(min(image_size, usual), seen, on_gpu, given, reasons)
     adapt = continued(not without_batch_norm) if started else AdaptConfig()
@@ -251,7 +253,8 @@ def _method_reasons(method: BYOLConfig, asked: MethodConfig, steps: int) -> list
         average = f"an average over {memory:.0f} of about {steps} updates"
         if steps < memory:
             average = f"an average over {memory:.0f} updates, more than there will be"
-        reasons.append(f"tau from {method.tau:g}: {average}, in the presets' proportion")
+        why = "in the presets' proportion" if method.tau == tau_for(steps) else "as the target has weights to keep"
+        reasons.append(f"tau from {method.tau:g}: {average}, {why}")
     return reasons
 
 

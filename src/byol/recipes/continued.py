@@ -11,6 +11,8 @@ larger ones: EfficientNet-lite0's 20-NN accuracy on ten classes of Tiny-ImageNet
 78 % at 96 and 84 % at 128 (benchmarks/results/continued-sizes.json)."""
 ENCODER_LR = 0.05
 """Factor on the encoder's rate (benchmarks/continued.py)."""
+LEAST_TAU = 0.99
+"""Base tau, at least. With it, and with a predictor that learns as fast as the projector, more was gained."""
 TRANSFORMER_DECAY = 0.9
 """Layer decay of encoders without batch norm: that of DINOv3's adaptation to other images, and of LightlyTrain's."""
 FROZEN = 0.1
