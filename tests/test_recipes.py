@@ -306,7 +306,7 @@ def test_weights_that_were_trained_on_large_images_get_small_ones_enlarged(
     assert (config.inference_size(), config.image_size) == (whole, views)
     assert any("the weights were trained on 224 px" in reason for reason in plan.reasons) == (side == 32)
     assert config.augment.view1.area == ((0.2, 1.0) if side == 32 else (0.08, 1.0)), "views suit the images themselves"
-    assert (config.adapt.lr, config.adapt.frozen, config.adapt.batch_norm) == (0.05, 0.1, "eval")
+    assert (config.adapt.lr, config.adapt.frozen, config.adapt.batch_norm) == (0.1, 0.1, "eval")
     assert config.adapt.layer_decay == 1
     assert config.method.predictor_lr == 1
     assert config.method.tau == max(0.99, tau_for(config.total_steps(50_000)))

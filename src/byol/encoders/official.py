@@ -22,9 +22,10 @@ NETWORKS = ("resnet50", "resnet101", "resnet152", "resnet200")
 """Those of the official code's networks that timm has too; its ResNet-18 and 34 have one projection more."""
 SEEN = np.int32(1_000_000)
 """Batches that the averages of batch norm are said to be of: so many that nothing is left of their start at 0."""
-FIELDS = ("online_params", "target_params", "online_state", "target_state", "opt_state")
-"""Of the official code's state of a pretraining run (byol_experiment.py)."""
-State = namedtuple("_ByolExperimentState", FIELDS)
+_ByolExperimentState = namedtuple(
+    "_ByolExperimentState", ["online_params", "target_params", "online_state", "target_state", "opt_state"]
+)
+"""The official code's state of a pretraining run (byol_experiment.py)."""
 
 
 def write_official(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
@@ -50,7 +51,7 @@ def write_official(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
 
     network = f"res_net{spec.architecture.removeprefix('resnet')}"
     parameters, averages = trees(network, dict(encoder.state_dict()))
-    state = State(parameters, parameters, averages, averages, ())
+    state = _ByolExperimentState(parameters, parameters, averages, averages, ())
     content = {"experiment_state": state, "step": 0, "rng": np.zeros(2, np.uint32)}
     file = io.BytesIO()
     dill.dump(content, file, protocol=2)

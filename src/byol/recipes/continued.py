@@ -9,7 +9,7 @@ LEAST_SIZE = {False: 96, True: 128}
 """Sides, in pixels, that smaller images are enlarged to on a processor and on a GPU for weights that were trained on
 larger ones: EfficientNet-lite0's 20-NN accuracy on ten classes of Tiny-ImageNet, which has 64 px, is 73 % at 64 px,
 78 % at 96 and 84 % at 128 (benchmarks/results/continued-sizes.json)."""
-ENCODER_LR = 0.05
+ENCODER_LR = 0.1
 """Factor on the encoder's rate (benchmarks/continued.py)."""
 LEAST_TAU = 0.99
 """Base tau, at least. With it, and with a predictor that learns as fast as the projector, more was gained."""
