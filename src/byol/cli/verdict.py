@@ -11,6 +11,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from byol.cli.parse import check_place, parse
+from byol.config.evaluations import VerdictConfig
 from byol.config.run import Device
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ MANY_LABELS = 2000
 
 def verdict(arguments: list[str]) -> int:
     """`byol verdict ENCODER --data LABELED [--test LABELED]`."""
-    from byol.evals.verdict import VerdictConfig
-
     start = VerdictConfig().quick() if "--quick" in arguments else VerdictConfig()
     config_type: Any = Annotated[VerdictConfig, arg(name="")]
 

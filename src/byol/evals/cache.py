@@ -4,14 +4,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from byol.config.run import Precision
+from byol.config.evaluations import FeatureConfig as FeatureConfig
 from byol.data.contents import state_digest
 from byol.data.sources.digest import digest
 from byol.data.sources.named import data_home
@@ -26,23 +25,6 @@ from byol.runtime.device import choose_precision, cores
 
 class NonFiniteFeatures(UserError):  # noqa: N818  (it names what is wrong, as UserError does)
     """An encoder gives features that are NaN or infinite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """How features are computed and stored."""
-
-    batch_size: int = 256
-    """Images per forward pass; it affects speed and memory only."""
-    workers: int | None = None
-    """Threads that decode images; one per core by default."""
-    precision: Precision = "auto"
-    """Precision of the forward pass: bf16 where the hardware multiplies it, else float32. Features are float32."""
-    cache: bool = True
-    """Store features on the disk, under a name made from the encoder's weights, the data, the transform and the
-    precision."""
-    folder: str | None = None
-    """Folder of stored features; by default `$BYOL_HOME/features` (`~/.cache/byol/features`)."""
 
 
 def cached_features(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from byol.config.evaluations import FEW_L2, FeatureConfig
 from byol.errors import UserError
-from byol.evals.cache import FeatureConfig, labeled_features
+from byol.evals.cache import labeled_features
 from byol.evals.draws import mean_and_std
 from byol.evals.evaluation import Evaluation, Task
 from byol.evals.features import LabeledFeatures
@@ -16,10 +17,6 @@ from byol.evals.metrics import top_k
 from byol.evals.tuning import Examples, split_off, tune_penalty
 from byol.runtime.seeds import seed_of
 
-FEW_L2 = 0.1
-"""Penalty of the fits with too few labels to choose one. Of 0.001, 0.01, 0.1, 1 and 10 it is the best or within a point
-of it for 1 to 100 labels per class on CIFAR-10, for pixels and for an untrained ResNet-18. It was chosen before any
-trained encoder was evaluated."""
 MANY_L2 = tuple(10.0**power for power in range(3, -6, -1))
 """Penalties to choose from with all labels."""
 

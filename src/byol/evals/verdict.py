@@ -3,16 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from byol.config.evaluations import VerdictConfig as VerdictConfig
 from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.encoders.names import SHALLOW
 from byol.errors import UserError
-from byol.evals.cache import FeatureConfig, labeled_features
+from byol.evals.cache import labeled_features
 from byol.evals.draws import mean_and_std
 from byol.evals.evaluation import Task, input_channels
 from byol.evals.fewshot import (
-    FEW_L2,
     accuracy_with_penalty,
     accuracy_with_tuned_penalty,
     draw_seed,
@@ -27,46 +27,6 @@ ALL = "all"
 """Name of the column with all labels."""
 RUN, PIXELS, RANDOM, SCRATCH, IMAGENET = "this run", "pixels", "random encoder", "from scratch", "ImageNet weights"
 """Names of the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerdictConfig:
-    """How an encoder is compared; our own protocol, the paper has no such table."""
-
-    per_class: tuple[int, ...] = (1, 5, 10)
-    """Labels per class; the last column has all labels. Numbers above the size of the rarest class are left out."""
-    draws: int = 5
-    """Random draws of the labels, the same for every row; the standard deviation is over these."""
-    l2: float = FEW_L2
-    """Penalty of the linear classifier with few labels, see `fewshot`; with all labels a tenth of them chooses it."""
-    scratch: bool = True
-    """Also train the same architecture from scratch on the same labels."""
-    scratch_draws: int = 2
-    """Draws for that row, which costs the most."""
-    scratch_epochs: float = 20
-    """Passes over the labels for that row."""
-    scratch_steps: int = 200
-    """Smallest number of updates for that row."""
-    scratch_batch: int = 64
-    """Images per update for that row."""
-    scratch_lr: float = 0.05
-    """Peak learning rate for that row, with cosine decay and weight decay 5e-4: usual for small ResNets."""
-    imagenet: bool = True
-    """Compare with the same architecture's supervised ImageNet weights, if timm can download them; a ResNet cut from a
-    larger one is compared with that one."""
-    seed: int = 0
-    """Seed of the draws and of the untrained weights."""
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-
-    def __post_init__(self) -> None:
-        if not self.per_class or min(self.per_class) < 1:
-            raise UserError(f"per_class is {self.per_class}, but must be one number or more, each 1 or more.")
-        if min(self.draws, self.scratch_draws, self.scratch_steps) < 1 or self.scratch_batch < 2:
-            raise UserError("draws, scratch_draws and scratch_steps must be 1 or more, scratch_batch 2 or more.")
-
-    def quick(self) -> "VerdictConfig":
-        """A subset in minutes: three draws, no row from scratch, no ImageNet weights."""
-        return replace(self, draws=3, scratch=False, imagenet=False)
 
 
 @dataclass(frozen=True)
