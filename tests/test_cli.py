@@ -199,7 +199,15 @@ def test_recipes_are_listed_with_source_cost_and_result(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["pretrain", "--help"], ["verdict", "--help"], ["views", "--help"], ["bench", "--help"], ["--version"], ["nonsense"]],
+    [
+        ["--help"],
+        ["pretrain", "--help"],
+        ["verdict", "--help"],
+        ["views", "--help"],
+        ["bench", "--help"],
+        ["--version"],
+        ["nonsense"],
+    ],
 )
 def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (

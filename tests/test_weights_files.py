@@ -30,8 +30,9 @@ from byol.encoders.export import export
 from byol.encoders.file import EncoderCard, from_weights, read_encoder, save_encoder
 from byol.encoders.load import open_encoder
 from byol.encoders.start import describe_start, start_encoder, start_words, with_start
+from byol.encoders.weights.contents import Contents, read_contents
 from byol.encoders.weights.deepmind_pickle import read_deepmind
-from byol.encoders.weights.open import open_weights, sha256
+from byol.encoders.weights.open import forget, open_weights, sha256
 from byol.errors import UserError
 from golden_networks import normalize_images
 
@@ -770,3 +771,32 @@ def test_of_two_networks_that_may_be_the_named_one_neither_is_taken(tmp_path: Pa
     torch.save({f"{side}.{key}": value for side in ("a", "b") for key, value in state.items()}, tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"2 networks that may be a convnext_atto \(a, b\)"):
         open_weights(tmp_path / "x.pth", EncoderSpec(name="convnext_atto"))
+
+
+def test_a_file_is_read_once_for_a_runs_start_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = tmp_path / "x.pt", []
+
+    def reads(path: Path) -> Contents:
+        seen.append(path)
+        return read_contents(path)
+
+    monkeypatch.setattr("byol.encoders.weights.open.read_contents", reads)
+    forget()
+    torch.save(resnet().state_dict(), path)
+    spec = open_weights(path).spec
+    start_encoder(dataclasses.replace(spec, weights=str(path)))
+    start_words(dataclasses.replace(spec, weights=str(path)))
+    assert len(seen) == 1
+    torch.save({**resnet().state_dict(), "layer9.weight": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="layer9"):
+        open_weights(path)
+    assert len(seen) == 2
+    forget()
+    torch.save(resnet().state_dict(), path)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18"}))
+    assert open_weights(path).found.stated.license is None
+    assert len(seen) == 3
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18", "license": "mit"}))
+    assert open_weights(path).found.stated.license == "mit", "what lies beside the file has changed"

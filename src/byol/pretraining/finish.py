@@ -10,6 +10,7 @@ from torch import nn
 
 from byol.encoders.build import parameter_count
 from byol.encoders.file import load_encoder
+from byol.encoders.weights.open import forget
 from byol.errors import UnreachableImage, UserError
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.history import History
@@ -50,6 +51,7 @@ class Outcome:
 
 def finish(run: Run, state: TrainState, history: History) -> Outcome:
     """Train to the end or to an interruption, judge, and keep what there is."""
+    forget()  # the file of the start weights: the networks have them
     config, total = run.config, run.config.total_steps(run.images)
     epochs = f"{config.epochs:.4g} epoch{'' if config.epochs == 1 else 's'} = {total} updates"
     length = f"{run.images} images, batch {config.batch_size}, {epochs}" if total else "no training"

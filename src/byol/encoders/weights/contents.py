@@ -31,6 +31,8 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"<html", "a web page, not the file behind it"),
 )
 """How other files begin."""
+BESIDE = ("config.json", "args.json")
+"""JSON files that say more of a file of weights: timm's hub writes the one, solo-learn the other."""
 CONVERT = (
     "where the library that wrote it is installed, write plain weights by "
     "torch.save(network.state_dict(), 'weights.pt')"
@@ -130,7 +132,7 @@ def _plain(node: Any, above: frozenset[int] = frozenset()) -> Any:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    for name in ("config.json", "args.json"):
+    for name in BESIDE:
         file = path.parent / name
         try:
             said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

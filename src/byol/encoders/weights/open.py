@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from byol.config.encoder import EncoderSpec
 from byol.encoders.names import timm_normalization
 from byol.encoders.weights.architecture import completed, find_architecture
-from byol.encoders.weights.contents import CONVERT, Contents, read_contents
+from byol.encoders.weights.contents import BESIDE, CONVERT, Contents, read_contents
 from byol.encoders.weights.fit import Fitted, fit
 from byol.encoders.weights.found import Found
 from byol.encoders.weights.named import find_named
@@ -52,7 +53,8 @@ def recognize(path: str | Path, encoder: EncoderSpec | None = None) -> tuple[Con
     Raises:
         UserError: it cannot be read safely, or holds no encoder that is recognized.
     """
-    contents = read_contents(Path(path))
+    path = Path(path)
+    contents = read_contents(path) if path.is_dir() else _contents(path, _stamps(path))
     found = next((found for layout in LAYOUTS if (found := layout(contents)) is not None), None)
     if found is None and encoder is not None:
         found = find_named(contents, encoder)
@@ -65,6 +67,29 @@ def recognize(path: str | Path, encoder: EncoderSpec | None = None) -> tuple[Con
             f"{CONVERT}."
         )
     return contents, found
+
+
+@lru_cache(maxsize=1)
+def _contents(path: Path, stamps: tuple[tuple[int, int], ...]) -> Contents:
+    """What a file holds, kept for the several places of a run's start that ask; `forget` drops it."""
+    return read_contents(path)
+
+
+def _stamps(path: Path) -> tuple[tuple[int, int], ...]:
+    """Sizes and times of a file and of those beside it that are read too, by which a change is noticed."""
+    stamps = []
+    for each in (path, *(path.with_name(name) for name in BESIDE)):
+        try:
+            about = each.stat()
+            stamps.append((about.st_size, about.st_mtime_ns))
+        except OSError:  # where it is the file itself, reading says what is wrong
+            stamps.append((0, 0))
+    return tuple(stamps)
+
+
+def forget() -> None:
+    """Drop what was read last: its memory."""
+    _contents.cache_clear()
 
 
 def open_weights(path: str | Path, encoder: EncoderSpec | None = None) -> WeightsFile:
