@@ -269,3 +269,32 @@ def test_the_quality_of_the_demo_is_measured(tmp_path: Path, monkeypatch: pytest
     assert rows["untrained, 5 labels each"].values[0] > 2 / 17
     gain = rows["trained minus untrained, 5 labels each"].values[0]
     assert gain == rows["trained, 5 labels each"].values[0] - rows["untrained, 5 labels each"].values[0]
+
+
+def test_what_going_on_from_weights_gains_is_of_the_encoder_that_is_kept() -> None:
+    def line(seed: int, readings: list[list[float]], continued: float) -> dict[str, Any]:
+        both = {row: {"knn": 0.4, "shots": 0.3} for row in ("untrained", "scratch")}
+        return both | {
+            "set": "a set",
+            "start": "own",
+            "seed": seed,
+            "settings": {},
+            **{"updates": 100, "image_size": 72, "whole": 96, "queries": 2500, "scratch updates": 1000},
+            "as it was": {"knn": 0.5, "shots": 0.4},
+            "continued": {"knn": continued, "shots": 0.5},
+            "readings": readings,
+            "scratch readings": [[0, 0.2], [1000, 0.55]],
+        }
+
+    better = line(0, [[0, 0.5], [20, 0.54], [40, 0.56], [100, 0.6]], 0.58)
+    worse = line(1, [[0, 0.6], [20, 0.5], [100, 0.52]], 0.45)
+    other = line(2, [[0, 0.6], [100, 0.9]], 0.9) | {"settings": {"adapt__lr": 1.0}}
+    rows = {(row.group, row.name): row for row in script("continued").rows_of([better, worse, other])}
+    group = "a set, from a run of our own"
+    assert rows[group, "20-NN: continued"].values == [0.58, 0.45], "runs with other settings are no part of it"
+    assert rows[group, "20-NN: kept"].values == [0.58, 0.5], "a start that reads better is kept"
+    assert rows[group, "20-NN: kept minus as it was"].values == pytest.approx([0.08, 0])
+    assert rows[group, "10-shot: kept minus as it was"].values == pytest.approx([0.1, 0])
+    assert rows[group, "updates until scratch's end is passed, of scratch's"].values == [0.04, 0]
+    assert rows["all", "kept minus as it was, 20-NN, in standard errors: the least"].values == [0]
+    assert rows["all", "kept minus as it was, 20-NN: the best set"].median == pytest.approx(0.04)
