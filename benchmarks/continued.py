@@ -256,10 +256,10 @@ def rows_of(lines: Iterable[Line]) -> list[Row]:
     """Accuracies of each set and start over the seeds; what going on gained, and how soon it passes scratch."""
     lines = [line for line in lines if not line["settings"]]
     rows = []
-    for name, start in dict.fromkeys((line["set"], line["start"]) for line in lines):
-        some = [line for line in lines if (line["set"], line["start"]) == (name, start)]
+    for data, start in dict.fromkeys((line["set"], line["start"]) for line in lines):
+        some = [line for line in lines if (line["set"], line["start"]) == (data, start)]
         about = {key: some[0][key] for key in ("updates", "image_size", "whole")}
-        group = f"{name}, from {'ImageNet weights' if start == 'imagenet' else 'a run of our own'}"
+        group = f"{data}, from {'ImageNet weights' if start == 'imagenet' else 'a run of our own'}"
         for measure, words in (("knn", "20-NN"), ("shots", "10-shot")):
             for row in ("untrained", "scratch", "as it was", "continued", "kept"):
                 values = [kept_of(line)[measure] if row == "kept" else line[row][measure] for line in some]
