@@ -13,6 +13,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("byol.cli.pretrain", "run", "Train an encoder on images: a folder is enough."),
     "plan": ("byol.cli.plan", "run", "Print the plan of a run as a file to read, edit and pass back."),
     "views": ("byol.cli.views", "run", "Look at what the augmentations do to your images, before paying for a run."),
+    "pack": ("byol.cli.pack", "run", "Write images as tar shards that a run opens in seconds."),
     "recipes": ("byol.cli.recipes", "run", "List every recipe with its source, cost and expected result."),
     "demo": ("byol.cli.demo", "run", "Train on bundled photographs for two minutes, and see what it bought."),
     "export": ("byol.cli.export", "run", "Write a trained encoder as ONNX, or for plain timm or torchvision models."),

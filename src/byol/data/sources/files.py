@@ -12,7 +12,16 @@ from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import SeveralParts, find_parts, part_of, parts_within_classes
 from byol.errors import UnreachableImage, UserError
 
-__all__ = ["FOLDER_NAMES", "FileSource", "FolderSource", "ListSource", "file_source", "file_state", "read_file"]
+__all__ = [
+    "FOLDER_NAMES",
+    "FileSource",
+    "FolderSource",
+    "ListSource",
+    "file_source",
+    "file_state",
+    "folder_labels",
+    "read_file",
+]
 
 
 FOLDER_NAMES = "folder names"
@@ -128,7 +137,7 @@ class FolderSource(FileSource):
         if not paths:
             raise UserError(_no_images(folder, others))
         _check_parts(root, paths)
-        labels, classes = _folder_labels(paths)
+        labels, classes = folder_labels(paths)
         super().__init__(str(folder), root, paths, labels, classes, channels)
         self.remark = "" if labels else _strays(paths)
         self.labels_from = FOLDER_NAMES if labels else ""
@@ -196,7 +205,8 @@ def _check_parts(root: Path, paths: list[str]) -> None:
         )
 
 
-def _folder_labels(paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
+def folder_labels(paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
+    """Labels and classes by the folders of the first level; None where images lie outside them, or in one alone."""
     if not all("/" in path for path in paths):
         return None, None
     owners = [path.split("/", 1)[0] for path in paths]

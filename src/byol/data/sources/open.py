@@ -13,6 +13,7 @@ from byol.data.sources.files import FileSource, FolderSource, ListSource, file_s
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
+from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError, nearest
 
@@ -22,6 +23,7 @@ __all__ = [
     "ListSource",
     "ParquetSource",
     "Source",
+    "TarSource",
     "TensorSource",
     "open_source",
     "open_training",
@@ -33,7 +35,8 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
 
     Args:
         data: a folder of images, a text list, Parquet (one file, a folder of them, or a pattern such as
-            `data/train-*.parquet`), a sequence of Parquet or of image files, or a name: `photos` for the embedded
+            `data/train-*.parquet`), tar archives in the same three ways or as `data/train-{0000..0009}.tar`, a sequence
+            of Parquet, tar or image files, or a name: `photos` for the embedded
             photographs, `cifar10` and others through torchvision, with `:test` after it for another part. Where both
             a path and a name fit, the path is taken. A source is returned as it is.
         channels: deliver images with so many channels; None decides by a sample: 1 where all are gray, the number of
@@ -50,11 +53,16 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     path = Path(text).expanduser()
     if path.is_dir():
         tables = parquet_files(path)
-        return ParquetSource(text, tables, channels) if tables else FolderSource(path, channels)
+        if tables:
+            return ParquetSource(text, tables, channels)
+        archives = tar_files(path)
+        return TarSource(text, archives, channels) if archives else FolderSource(path, channels)
     if path.is_file():
         return _open_files([path], text, channels)
     if is_name(text):
         return open_named(text, channels)
+    if (shards := list(braces(text))) != [text]:
+        return _open_files([Path(shard).expanduser() for shard in shards], text, channels)
     if any(sign in text for sign in "*?["):
         return _open_files(_matches(path), text, channels)
     raise UserError(
@@ -82,6 +90,8 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
     suffixes = {file.suffix.lower() for file in files}
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, channels)
+    if suffixes and suffixes <= TAR_SUFFIXES:
+        return TarSource(name, files, channels)
     if not files:
         raise UserError(f"{name!r} matches no file; give a folder of images, a text list, or Parquet files.")
     if len(files) > 1 and suffixes <= image_suffixes():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
 from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
-from byol.data.sources.parts import SeveralParts, part_of
+from byol.data.sources.parts import SeveralParts, first_word, part_of
 from byol.errors import BadImage, UserError
 
 __all__ = ["ParquetSource", "parquet_files"]
@@ -142,7 +141,7 @@ def parquet_files(folder: Path) -> list[Path]:
     """
     files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
     # the first word of each name: train-00000-of-00001, test_2, validation
-    words = sorted({re.split(r"[-_. ]", file.stem)[0] for file in files})
+    words = sorted({first_word(file.stem) for file in files})
     parts = [(part, str(folder / f"{word}*.parquet")) for word in words if (part := part_of(word)) is not None]
     if len({part for part, _ in parts}) > 1:
         raise SeveralParts(folder, parts)

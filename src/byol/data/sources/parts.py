@@ -67,6 +67,11 @@ def part_of(name: str) -> str | None:
     )
 
 
+def first_word(stem: str) -> str:
+    """The word that a file's name begins with: train of train-00000-of-00004."""
+    return re.split(r"[-_. ]", stem)[0]
+
+
 def find_parts(paths: Iterable[str]) -> FolderParts | None:
     """The folders of the first level that are parts, or None.
 

@@ -1,0 +1,152 @@
+"""Where the images of a tar archive lie in it: found once by its headers, and kept for the next time."""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from byol.data.formats.registry import image_suffixes
+from byol.data.sources.digest import digest
+from byol.data.sources.named import data_home
+from byol.errors import UserError
+
+__all__ = ["LABEL_MEMBERS", "Samples", "index_of"]
+
+LABEL_MEMBERS = ("cls", "json", "txt")
+"""Suffixes of what lies beside an image and may hold its label, in the order in which they are tried."""
+VERSION = "1"
+"""Of what is kept: another one is made anew."""
+LARGEST_LABEL = 1 << 16
+"""Bytes of a member that may hold a label."""
+COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
+"""How compressed archives begin."""
+KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)")
+"""A member's name up to the first dot of its last part, and what follows, as WebDataset takes them apart."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The images of one archive, in its order."""
+
+    names: list[str]
+    """Of the members."""
+    places: NDArray[np.int64]
+    """(N, 2): offset and size in bytes."""
+    beside: dict[str, list[str | None]]
+    """What the members with labels hold, by their suffix, one for each image; only suffixes that occur."""
+    several: int
+    """Images that are not read, because their sample has another one before them."""
+
+
+def index_of(file: Path) -> Samples:
+    """The images of an archive, from what was kept of it or from its headers.
+
+    Raises:
+        UserError: it is no tar archive, is compressed or cut short, or cannot be read.
+    """
+    try:
+        about = file.stat()
+    except OSError as error:
+        raise UserError(f"The archive {str(file)!r} cannot be read ({error.strerror}); check the path.") from error
+    key = digest([VERSION, str(file), str(about.st_size), str(about.st_mtime_ns), *sorted(image_suffixes())])
+    kept = data_home() / "tar" / f"{key}.arrow"
+    try:
+        return _from_table(pa.ipc.open_file(pa.memory_map(str(kept))).read_all())
+    except (OSError, pa.ArrowInvalid, KeyError):
+        pass
+    samples = _read(file)
+    _keep(samples, kept)
+    return samples
+
+
+def _read(file: Path) -> Samples:
+    names: list[str] = []
+    places: list[tuple[int, int]] = []
+    owners: list[int] = []
+    """The sample of each image."""
+    beside: dict[str, dict[int, str]] = {}
+    suffixes = image_suffixes()
+    sample, last = -1, ""
+    with file.open("rb") as archive:
+        for member in _members(file, archive):
+            found = KEY.fullmatch(member.name)
+            key, suffix = (found[1], found[2].lower()) if found else (member.name, "")
+            if key != last:
+                sample, last = sample + 1, key
+            if "." + suffix.rpartition(".")[2] in suffixes:
+                names.append(member.name)
+                places.append((member.offset_data, member.size))
+                owners.append(sample)
+            elif suffix in LABEL_MEMBERS and member.size <= LARGEST_LABEL:
+                back = archive.tell()
+                archive.seek(member.offset_data)
+                beside.setdefault(suffix, {})[sample] = archive.read(member.size).decode("utf-8", "replace")
+                archive.seek(back)
+    chosen = range(len(names))
+    if beside:  # WebDataset's samples, one image each; in an archive of nothing but images each one counts
+        chosen = [i for i in chosen if i == 0 or owners[i] != owners[i - 1]]  # type: ignore[assignment]
+    return Samples(
+        [names[i] for i in chosen],
+        np.array([places[i] for i in chosen], dtype=np.int64).reshape(-1, 2),
+        {suffix: [texts.get(owners[i]) for i in chosen] for suffix, texts in beside.items()},
+        len(names) - len(chosen),
+    )
+
+
+def _members(file: Path, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """The plain files of an archive."""
+    head = archive.read(512)
+    for begin, kind in COMPRESSED:
+        if head.startswith(begin):
+            raise UserError(
+                f"{str(file)!r} is compressed ({kind}), so no image in it can be found without unpacking those before "
+                "it; unpack it, or pack it anew without compression (images are compressed already)."
+            )
+    archive.seek(0)
+    size = file.stat().st_size
+    try:
+        members: Any  # whose list of what it has read has no type
+        with tarfile.open(fileobj=archive, mode="r:") as members:
+            while (member := members.next()) is not None:
+                members.members.clear()  # millions of them would fill the memory
+                if member.isreg() and not member.issparse():
+                    if member.offset_data + member.size > size:
+                        raise UserError(f"{str(file)!r} is cut short; copy or download it again.")
+                    yield member
+    except tarfile.ReadError as error:
+        raise UserError(f"{str(file)!r} is no tar archive, or is cut short ({error}); check the file.") from error
+
+
+def _keep(samples: Samples, path: Path) -> None:
+    """Put an index away; where that is not possible it is made again next time."""
+    columns: dict[str, pa.Array] = {
+        "name": pa.array(samples.names, pa.string()),
+        "offset": pa.array(samples.places[:, 0]),
+        "size": pa.array(samples.places[:, 1]),
+        **{f"beside.{suffix}": pa.array(texts, pa.string()) for suffix, texts in samples.beside.items()},
+    }
+    table = pa.table(columns).replace_schema_metadata({"several": str(samples.several)})
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _from_table(table: pa.Table) -> Samples:
+    places = np.stack([table["offset"].to_numpy(), table["size"].to_numpy()], axis=1)
+    beside = {
+        name.removeprefix("beside."): table[name].to_pylist()
+        for name in table.column_names
+        if name.startswith("beside.")
+    }
+    return Samples(table["name"].to_pylist(), places, beside, int(table.schema.metadata[b"several"]))

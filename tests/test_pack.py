@@ -1,0 +1,141 @@
+"""Packing images into shards: what is in them, that nothing changes on the way, and that a stopped pack goes on."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from byol.cli.main import main
+from byol.data import pack as packing
+from byol.data.pack import pack
+from byol.data.sources.open import open_source
+from byol.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOL_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes: JPEG of 40 x 30 px, PNG, BMP, a 16-bit array, and a file that is no image."""
+    random = np.random.RandomState(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    for number in range(4):
+        picture = Image.fromarray(random.randint(0, 256, (30, 40, 3)).astype(np.uint8))
+        picture.save(tmp_path / "images" / "cat" / f"{number}.jpg")
+        picture.save(tmp_path / "images" / "dog" / f"{number}.{'png' if number % 2 else 'bmp'}")
+    np.save(tmp_path / "images" / "cat" / "deep.npy", random.randint(0, 65536, (30, 20, 3)).astype(np.uint16))
+    (tmp_path / "images" / "dog" / "broken.png").write_bytes(b"no picture")
+    return tmp_path / "images"
+
+
+def members(out: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in sorted(out.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                data = archive.extractfile(member)
+                assert data is not None
+                found[member.name] = data.read()
+    return found
+
+
+def test_packed_images_are_those_of_the_folder(folder: Path, tmp_path: Path) -> None:
+    source = open_source(folder, 3)
+    packed = pack(source, tmp_path / "out", shard_mib=0.01)
+    assert (packed.images, packed.unreadable) == (9, 1)
+    assert packed.shards == len(list((tmp_path / "out").glob("shard-*.tar"))) > 1
+    again = open_source(tmp_path / "out", 3)
+    readable = [index for index in range(len(source)) if "broken" not in source.where(index)]
+    assert len(again) == len(readable)
+    for index, original in enumerate(readable):
+        assert torch.equal(again.image(index), source.image(original)), source.where(original)
+    assert source.labels is not None
+    assert again.classes == source.classes == ["cat", "dog"]
+    assert again.labels == [source.labels[index] for index in readable]
+    found = members(tmp_path / "out")
+    first = readable[0]
+    assert found[f"{first:09d}.jpg"] == Path(source.where(first)).read_bytes(), "a JPEG file stays as it is"
+    about = json.loads(found[f"{first:09d}.json"])
+    assert about == {"name": "cat/0.jpg", "label": 0, "class": "cat"}
+    assert {name.rpartition(".")[2] for name in found} == {"jpg", "png", "npy", "json"}
+    (line,) = (tmp_path / "out" / "unreadable.txt").read_text().splitlines()
+    assert line.startswith(str(folder / "dog" / "broken.png: "))
+
+
+def test_images_are_shrunk_by_their_shorter_side(folder: Path, tmp_path: Path) -> None:
+    pack(open_source(folder, 3), tmp_path / "out", side=24)
+    again = open_source(tmp_path / "out", 3)
+    sizes = {tuple(again.image(index).shape[1:]) for index in range(len(again))}
+    assert sizes == {(24, 32), (30, 20)}, "40 x 30 becomes 32 x 24, and what is small enough stays"
+    plain = Image.new("RGB", (64, 64), (10, 200, 30))
+    (tmp_path / "plain").mkdir()
+    plain.save(tmp_path / "plain" / "a.png")
+    pack(open_source(tmp_path / "plain", 3), tmp_path / "plain-out", side=16)
+    small = open_source(tmp_path / "plain-out", 3).image(0)
+    assert torch.equal(small, torch.tensor([10, 200, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 16, 16))
+
+
+def test_deep_values_keep_all_their_bits(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    np.save(tmp_path / "in" / "a.npy", values)
+    pack(open_source(tmp_path / "in"), tmp_path / "out")
+    stored = members(tmp_path / "out")["000000000.npy"]
+    np.testing.assert_array_equal(np.load(io.BytesIO(stored)).squeeze(), values)
+
+
+def test_a_stopped_pack_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(folder, 3)
+    pack(source, tmp_path / "whole", shard_mib=0.01)
+    write, written = packing._write_shard, []
+
+    def stops(source: Any, path: Path, *others: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(source, path, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "_write_shard", stops)
+        with pytest.raises(KeyboardInterrupt):
+            pack(source, tmp_path / "cut", shard_mib=0.01)
+    before = {path: path.stat().st_mtime_ns for path in written}
+    assert pack(source, tmp_path / "cut", shard_mib=0.01) == pack(source, tmp_path / "whole", shard_mib=0.01)
+    assert before == {path: path.stat().st_mtime_ns for path in written}, "what was done is not done again"
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_other_folders_are_left_alone(folder: Path, tmp_path: Path) -> None:
+    source = open_source(folder, 3)
+    with pytest.raises(UserError, match="is not empty, and holds no shards of ours"):
+        pack(source, folder)
+    pack(source, tmp_path / "out")
+    with pytest.raises(UserError, match="holds shards of other images or of another size"):
+        pack(source, tmp_path / "out", side=16)
+
+
+def test_the_command_says_what_it_did(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pack", str(folder), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"9 images in 1 shard in {tmp_path / 'out'}; train on them with:" in said
+    assert f"1 could not be read and are listed in {tmp_path / 'out' / 'unreadable.txt'}" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["pack", str(folder), "--out", str(tmp_path / "out2"), "--side", "2"])
+    assert ended.value.code == 2
