@@ -1,0 +1,94 @@
+"""Methods that tell an image from others: contrastive learning."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from byol.config.checks import require
+from byol.config.methods.base import EMAConfig, MethodConfig, PredictorConfig, ProjectorConfig, check_temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoNCEConfig(PredictorConfig):
+    """The InfoNCE family between BYOL and SimCLR (Section 5, Appendix F.4)."""
+
+    name: ClassVar[str] = "infonce"
+    beta: float = 1.0
+    """Weight of the negatives, from 0 (none, as BYOL) to 1 (all, as SimCLR)."""
+    temperature: float = 0.1
+    """Divides the cosines under the exponential: alpha of Tables 5b and 19."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.beta <= 1, "beta", self.beta, "a weight from 0 to 1")
+        check_temperature(self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLRConfig(ProjectorConfig):
+    """SimCLR (arXiv:2002.05709)."""
+
+    name: ClassVar[str] = "simclr"
+    temperature: float = 0.1
+    """Divides the cosines under the exponential; 0.1 is the best found for it (Table 19; arXiv:2002.05709, Table 5)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_temperature(self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoConfig(ProjectorConfig, EMAConfig):
+    """MoCo v2 (arXiv:1911.05722, Section 3; arXiv:2003.04297): its queue and its batch norm."""
+
+    name: ClassVar[str] = "moco"
+    temperature: float = 0.2
+    """Divides the cosines under the exponential (arXiv:2003.04297)."""
+    queue: int = 65536
+    """Keys of earlier batches that serve as negatives; less than an epoch's images, or an image meets itself."""
+    shuffle: bool = True
+    """Keys see other batch-norm statistics than queries, so that these tell nothing: processes keep their own
+    statistics and exchange images; one process splits its batch. Without it, one statistic over the whole batch."""
+    splits: int = 8
+    """Parts that one process splits a batch into for batch norm, for the 8 GPUs of MoCo."""
+
+    def __post_init__(self) -> None:
+        ProjectorConfig.__post_init__(self)
+        EMAConfig.__post_init__(self)
+        check_temperature(self.temperature)
+        require(self.queue >= 2, "queue", self.queue, "2 keys or more")
+        require(self.splits >= 1, "splits", self.splits, "1 part or more")
+
+    @property
+    def views_in_memory(self) -> int:
+        """The keys' view has no backward pass."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstDiscConfig(MethodConfig):
+    """Instance discrimination with a memory bank (arXiv:1805.01978): NPID."""
+
+    name: ClassVar[str] = "instdisc"
+    output: int = 128
+    """Size of the vectors in the memory bank (Section 4.1)."""
+    projector_lr: float = 1.0
+    """Factor on the learning rate of the projector."""
+    negatives: int = 4096
+    """Images that each view is told from, drawn from the memory bank with replacement (Section 4.1)."""
+    temperature: float = 0.07
+    """Divides the cosines under the exponential (Section 4.2)."""
+    momentum: float = 0.5
+    """Share of itself that a vector of the memory bank keeps (released code)."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "negatives"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.projector_lr < math.inf, "projector_lr", self.projector_lr, "a factor of 0 or more")
+        check_temperature(self.temperature)
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image."""
+        return 1

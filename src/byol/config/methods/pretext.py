@@ -1,0 +1,26 @@
+"""Methods that solve a task made of the image itself, and labels as the one that is made by people."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from byol.config.methods.base import MethodConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(MethodConfig):
+    """Learning from labels, with everything else alike."""
+
+    name: ClassVar[str] = "supervised"
+    reads_labels: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotationConfig(MethodConfig):
+    """Rotation prediction (arXiv:1803.07728)."""
+
+    name: ClassVar[str] = "rotation"
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image, in four turns."""
+        return 4
