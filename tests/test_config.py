@@ -196,7 +196,7 @@ def test_only_a_moving_target_starts_apart(method: str, kind: str) -> None:
 
 def test_a_method_without_a_target_has_no_start() -> None:
     with pytest.raises(
-        UserError, match=r"'method\.start'\. The method 'simclr' has none; byol, infonce and multicrop have it"
+        UserError, match=r"'method\.start'\. The method 'simclr' has none; byol, multicrop and infonce have it"
     ):
         replace(PretrainConfig(), method="simclr", method__start="apart")
 
