@@ -260,10 +260,8 @@ def test_the_own_default_of_another_method_is_not_overridden_by_a_default() -> N
 def test_a_method_that_does_not_exist() -> None:
     with pytest.raises(UserError) as caught:
         replace(PretrainConfig(), method="simlr")
-    assert str(caught.value) == (
-        f"method is 'simlr', but must be one of {', '.join(repr(kind.name) for kind in get_args(AnyMethodConfig))}. Did "
-        "you mean 'simclr'?"
-    )
+    names = ", ".join(repr(kind.name) for kind in get_args(AnyMethodConfig))
+    assert str(caught.value) == (f"method is 'simlr', but must be one of {names}. Did you mean 'simclr'?")
     with pytest.raises(UserError, match=r"^method is None, but must be one of 'byol', "):
         from_json(PretrainConfig, {"method": {"tau": 0.9}})
     with pytest.raises(UserError, match=r"^There is no setting 'method\.beta'\."):

@@ -43,7 +43,7 @@ TESTED_ELSEWHERE = ("byol", "infonce", "simclr", "moco", "simsiam", "vicreg", "m
 SYSTEMS = [kind.name for kind in get_args(AnyMethodConfig) if kind.name not in TESTED_ELSEWHERE]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of a process."""
 
 
@@ -80,12 +80,12 @@ def test_it_trains_goes_on_exactly_and_gives_an_encoder_like_any_other(
 
     def killed_after_the_first(self: Callbacks, loss: Tensor, *rest: Any) -> bool:
         if self.state.step == 2:
-            raise Killed
+            raise KilledError
         return watch(self, loss, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(Callbacks, "__call__", killed_after_the_first)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             byol.pretrain(photographs, out=tmp_path / "killed", **run)
     byol.resume(tmp_path / "killed", data=photographs, quiet=True)
     untouched, resumed = (results(tmp_path / folder) for folder in ("untouched", "killed"))

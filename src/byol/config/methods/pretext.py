@@ -1,4 +1,4 @@
-"""Methods that solve a task made of the image itself, and labels as the one that is made by people."""
+"""Methods that solve a task: one made of the image itself, or the labels."""
 
 from dataclasses import dataclass
 from typing import ClassVar
