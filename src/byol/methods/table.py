@@ -2,6 +2,7 @@
 
 from byol.config.methods import (
     BYOLConfig,
+    ExemplarConfig,
     InfoNCEConfig,
     InstDiscConfig,
     MethodConfig,
@@ -15,6 +16,7 @@ from byol.config.methods import (
 )
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
+from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
 from byol.methods.instdisc import InstDisc
 from byol.methods.moco import MoCo
@@ -36,6 +38,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     RotationConfig: Rotation,
     InstDiscConfig: InstDisc,
     MultiCropConfig: MultiCropBYOL,
+    ExemplarConfig: Exemplar,
 }
 
 

@@ -18,6 +18,7 @@ from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
 from byol.config.methods.contrast import SimCLRConfig as SimCLRConfig
+from byol.config.methods.pretext import ExemplarConfig as ExemplarConfig
 from byol.config.methods.pretext import RotationConfig as RotationConfig
 from byol.config.methods.pretext import SupervisedConfig as SupervisedConfig
 
@@ -32,5 +33,6 @@ AnyMethodConfig = (
     | RotationConfig
     | InstDiscConfig
     | MultiCropConfig
+    | ExemplarConfig
 )
 """The table of methods."""

@@ -24,3 +24,15 @@ class RotationConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view of each image, in four turns."""
         return 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExemplarConfig(MethodConfig):
+    """Exemplar-CNN: every image is a class of its own (arXiv:1406.6909)."""
+
+    name: ClassVar[str] = "exemplar"
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image."""
+        return 1
