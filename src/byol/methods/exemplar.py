@@ -14,13 +14,13 @@ from byol.methods.normalization import to_float32
 
 
 class Exemplar(Method):
-    """Discriminative unsupervised feature learning with exemplar convolutional networks (arXiv:1406.6909, Section 2).
+    """Discriminative unsupervised feature learning with exemplar convolutional networks (arXiv:1406.6909).
 
-    A surrogate class is one image and its transformations (Section 2.1); the loss is that of a softmax over all of them
-    (Section 2.2, Eq. 5). The classifier has a weight vector for each training image: its memory grows with the data.
+    A surrogate class is one image and its transformations (Section 2); the loss is that of a softmax over all of them.
+    The classifier has a weight vector for each training image: its memory grows with the data.
 
     Unlike in the paper, a class is a whole image rather than a patch with strong gradients, all images are classes
-    (accuracy falls from 8000 on, Section 4.3), and the transformations are the run's T, without rotation and without
+    (accuracy falls from about 8000 on there), and the transformations are the run's T, without rotation and without
     the scaling of principal components of the colors.
 
     Args:
