@@ -36,7 +36,15 @@ RUN: dict[str, Any] = {
 }
 """Two updates, each of which ends an epoch."""
 
-NARROW = {"hidden": 32, "output": 16, "predictor_hidden": 8, "negatives": 16, "queue": 8, "splits": 2}
+NARROW = {
+    "hidden": 32,
+    "output": 16,
+    "predictor_hidden": 8,
+    "negatives": 16,
+    "queue": 8,
+    "splits": 2,
+    "permutations": 10,
+}
 """Sizes of heads and memories, where a method has them."""
 
 TESTED_ELSEWHERE = ("byol", "infonce", "simclr", "moco", "simsiam", "vicreg", "multicrop", "supervised")

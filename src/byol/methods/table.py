@@ -5,6 +5,7 @@ from byol.config.methods import (
     ExemplarConfig,
     InfoNCEConfig,
     InstDiscConfig,
+    JigsawConfig,
     MethodConfig,
     MoCoConfig,
     MultiCropConfig,
@@ -19,6 +20,7 @@ from byol.methods.byol import BYOL
 from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
 from byol.methods.instdisc import InstDisc
+from byol.methods.jigsaw import Jigsaw
 from byol.methods.moco import MoCo
 from byol.methods.multicrop import MultiCropBYOL
 from byol.methods.rotation import Rotation
@@ -39,6 +41,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     InstDiscConfig: InstDisc,
     MultiCropConfig: MultiCropBYOL,
     ExemplarConfig: Exemplar,
+    JigsawConfig: Jigsaw,
 }
 
 

@@ -19,6 +19,7 @@ from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
 from byol.config.methods.contrast import SimCLRConfig as SimCLRConfig
 from byol.config.methods.pretext import ExemplarConfig as ExemplarConfig
+from byol.config.methods.pretext import JigsawConfig as JigsawConfig
 from byol.config.methods.pretext import RotationConfig as RotationConfig
 from byol.config.methods.pretext import SupervisedConfig as SupervisedConfig
 
@@ -34,5 +35,6 @@ AnyMethodConfig = (
     | InstDiscConfig
     | MultiCropConfig
     | ExemplarConfig
+    | JigsawConfig
 )
 """The table of methods."""

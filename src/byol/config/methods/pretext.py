@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from byol.config.checks import require
 from byol.config.methods.base import MethodConfig
 
 
@@ -35,4 +36,30 @@ class ExemplarConfig(MethodConfig):
     @property
     def views_in_memory(self) -> int:
         """One view of each image."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class JigsawConfig(MethodConfig):
+    """Jigsaw puzzles (arXiv:1603.09246)."""
+
+    name: ClassVar[str] = "jigsaw"
+    permutations: int = 1000
+    """Orders of the nine tiles that are told apart (Section 4.2: 1000 are best)."""
+    embedding: int = 512
+    """Size of a tile's vector: fc6 (Section 3.2)."""
+    width: int = 4096
+    """Width of the layer that sees all nine: fc7 (Section 3.2)."""
+    gray: float = 0.3
+    """Share of the images that are gray, so that the colors' fringes do not tell a tile's place."""
+
+    def __post_init__(self) -> None:
+        require(2 <= self.permutations <= 10_000, "permutations", self.permutations, "from 2 to 10000 orders")
+        for name in ("embedding", "width"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.gray <= 1, "gray", self.gray, "a share from 0 to 1")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view, in tiles."""
         return 1
