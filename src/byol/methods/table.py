@@ -2,6 +2,7 @@
 
 from byol.config.methods import (
     BYOLConfig,
+    ContextConfig,
     ExemplarConfig,
     InfoNCEConfig,
     InstDiscConfig,
@@ -17,6 +18,7 @@ from byol.config.methods import (
 )
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
+from byol.methods.context import Context
 from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
 from byol.methods.instdisc import InstDisc
@@ -42,6 +44,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     MultiCropConfig: MultiCropBYOL,
     ExemplarConfig: Exemplar,
     JigsawConfig: Jigsaw,
+    ContextConfig: Context,
 }
 
 

@@ -63,3 +63,28 @@ class JigsawConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view, in tiles."""
         return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextConfig(MethodConfig):
+    """Context prediction: the place of a patch beside another (arXiv:1505.05192)."""
+
+    name: ClassVar[str] = "context"
+    patch: float = 0.25
+    """Side of a patch over that of the view: 96 px, with gaps of half a patch between them (Section 3)."""
+    jitter: float = 7 / 96
+    """Farthest that a patch is shifted either way, over its side: 7 px of 96 (Section 3.1)."""
+    width: int = 4096
+    """Width of the layer that sees both patches: fc7 (Figure 3)."""
+    projection: bool = True
+    """Take the colors' component between green and magenta away, which tells the place by chromatic aberration."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.patch <= 1 / 3, "patch", self.patch, "a share of the view's side up to a third")
+        require(0 <= self.jitter <= 0.5, "jitter", self.jitter, "a share of a patch's side up to a half")
+        require(self.width >= 1, "width", self.width, "1 or more")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view, of which two patches."""
+        return 1
