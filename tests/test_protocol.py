@@ -258,7 +258,11 @@ def test_the_gradient_norm_is_that_of_all_gradients_and_clipping_bounds_it(clip:
 def small(kind: type[MethodConfig]) -> PretrainConfig:
     """A run by a method's default settings, apart from the width of its heads."""
     fields = {field.name for field in dataclasses.fields(kind)}
-    narrow = {name: size for name, size in (("hidden", 32), ("output", 16), ("predictor_hidden", 8)) if name in fields}
+    narrow = {
+        name: size
+        for name, size in (("hidden", 32), ("output", 16), ("predictor_hidden", 8), ("width", 64), ("permutations", 9))
+        if name in fields
+    }
     return dataclasses.replace(CONFIG, method=kind(**narrow))
 
 

@@ -44,6 +44,9 @@ NARROW = {
     "queue": 8,
     "splits": 2,
     "permutations": 10,
+    "width": 32,
+    "embedding": 16,
+    "clusters": 3,
 }
 """Sizes of heads and memories, where a method has them."""
 

@@ -109,7 +109,7 @@ class Jigsaw(Method):
         """The networks of a run; see `Method.build`."""
         encoder = ingredients.make_encoder()
         head = JigsawHead(feature_count(encoder), config.embedding, config.width, config.permutations)
-        orders = distant_permutations(config.permutations)
+        orders = distant_permutations(config.permutations).clone()
         return cls(encoder, ingredients.with_first_weights(head), orders, config.gray)
 
     def forward(self, view: Tensor, draws: Tensor) -> Tensor:
