@@ -2,6 +2,7 @@
 
 from byol.config.methods import (
     BYOLConfig,
+    ColorizationConfig,
     ContextConfig,
     ExemplarConfig,
     InfoNCEConfig,
@@ -18,6 +19,7 @@ from byol.config.methods import (
 )
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
+from byol.methods.colorization import Colorization
 from byol.methods.context import Context
 from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
@@ -45,6 +47,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     ExemplarConfig: Exemplar,
     JigsawConfig: Jigsaw,
     ContextConfig: Context,
+    ColorizationConfig: Colorization,
 }
 
 

@@ -18,6 +18,7 @@ from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
 from byol.config.methods.contrast import SimCLRConfig as SimCLRConfig
+from byol.config.methods.pretext import ColorizationConfig as ColorizationConfig
 from byol.config.methods.pretext import ContextConfig as ContextConfig
 from byol.config.methods.pretext import ExemplarConfig as ExemplarConfig
 from byol.config.methods.pretext import JigsawConfig as JigsawConfig
@@ -38,5 +39,6 @@ AnyMethodConfig = (
     | ExemplarConfig
     | JigsawConfig
     | ContextConfig
+    | ColorizationConfig
 )
 """The table of methods."""

@@ -88,3 +88,23 @@ class ContextConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view, of which two patches."""
         return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorizationConfig(MethodConfig):
+    """Colorization: the colors of a gray image (arXiv:1603.08511)."""
+
+    name: ClassVar[str] = "colorization"
+    width: int = 512
+    """Channels of the decoder's first block; each next one has half as many."""
+    rebalance: float = 0.5
+    """How much rare colors count more: 1 - lambda of Eq. 4; 0 counts all alike (Section 2.2)."""
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, "width", self.width, "1 or more")
+        require(0 <= self.rebalance < 1, "rebalance", self.rebalance, "from 0 to below 1")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view."""
+        return 1
