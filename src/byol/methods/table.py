@@ -6,6 +6,7 @@ from byol.config.methods import (
     ContextConfig,
     ExemplarConfig,
     InfoNCEConfig,
+    InpaintingConfig,
     InstDiscConfig,
     JigsawConfig,
     MethodConfig,
@@ -23,6 +24,7 @@ from byol.methods.colorization import Colorization
 from byol.methods.context import Context
 from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
+from byol.methods.inpainting import Inpainting
 from byol.methods.instdisc import InstDisc
 from byol.methods.jigsaw import Jigsaw
 from byol.methods.moco import MoCo
@@ -48,6 +50,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     JigsawConfig: Jigsaw,
     ContextConfig: Context,
     ColorizationConfig: Colorization,
+    InpaintingConfig: Inpainting,
 }
 
 

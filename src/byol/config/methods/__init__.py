@@ -21,6 +21,7 @@ from byol.config.methods.contrast import SimCLRConfig as SimCLRConfig
 from byol.config.methods.pretext import ColorizationConfig as ColorizationConfig
 from byol.config.methods.pretext import ContextConfig as ContextConfig
 from byol.config.methods.pretext import ExemplarConfig as ExemplarConfig
+from byol.config.methods.pretext import InpaintingConfig as InpaintingConfig
 from byol.config.methods.pretext import JigsawConfig as JigsawConfig
 from byol.config.methods.pretext import RotationConfig as RotationConfig
 from byol.config.methods.pretext import SupervisedConfig as SupervisedConfig
@@ -40,5 +41,6 @@ AnyMethodConfig = (
     | JigsawConfig
     | ContextConfig
     | ColorizationConfig
+    | InpaintingConfig
 )
 """The table of methods."""

@@ -108,3 +108,26 @@ class ColorizationConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view."""
         return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintingConfig(MethodConfig):
+    """Context encoder: what is missing in holes of the image (arXiv:1604.07379)."""
+
+    name: ClassVar[str] = "inpainting"
+    holes: int = 4
+    """Square holes in an image, which may overlap (Section 3.3: random block)."""
+    hole: float = 0.25
+    """Side of a hole over that of the view; four of a quarter are up to a quarter of the image (Section 3.3)."""
+    width: int = 512
+    """Channels of the decoder's first block; each next one has half as many."""
+
+    def __post_init__(self) -> None:
+        require(self.holes >= 1, "holes", self.holes, "1 or more")
+        require(0 < self.hole < 1, "hole", self.hole, "a share of the view's side between 0 and 1")
+        require(self.width >= 1, "width", self.width, "1 or more")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view, and a decoder of it."""
+        return 2
