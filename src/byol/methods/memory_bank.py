@@ -61,8 +61,8 @@ class MemoryBank(nn.Module):
             own = ((views * self.vectors[index]).sum(1) / self.temperature).exp()
             others = (views @ negatives.T / self.temperature).exp()
             self._estimate_partition(others.detach())
-            noise = self.negatives / len(self)
-            own, others = own / self.partition, others / self.partition
+            noise, z = self.negatives / len(self), self.partition.clone()  # the next call may write to it
+            own, others = own / z, others / z
             told = (own / (own + noise)).log() + (noise / (others + noise)).log().sum(1)
         return -told.mean()
 
