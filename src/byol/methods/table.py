@@ -12,6 +12,7 @@ from byol.config.methods import (
     MethodConfig,
     MoCoConfig,
     MultiCropConfig,
+    PIRLConfig,
     RotationConfig,
     SimCLRConfig,
     SimSiamConfig,
@@ -29,6 +30,7 @@ from byol.methods.instdisc import InstDisc
 from byol.methods.jigsaw import Jigsaw
 from byol.methods.moco import MoCo
 from byol.methods.multicrop import MultiCropBYOL
+from byol.methods.pirl import PIRL
 from byol.methods.rotation import Rotation
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
@@ -51,6 +53,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     ContextConfig: Context,
     ColorizationConfig: Colorization,
     InpaintingConfig: Inpainting,
+    PIRLConfig: PIRL,
 }
 
 

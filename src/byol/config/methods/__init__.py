@@ -17,6 +17,7 @@ from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
+from byol.config.methods.contrast import PIRLConfig as PIRLConfig
 from byol.config.methods.contrast import SimCLRConfig as SimCLRConfig
 from byol.config.methods.pretext import ColorizationConfig as ColorizationConfig
 from byol.config.methods.pretext import ContextConfig as ContextConfig
@@ -42,5 +43,6 @@ AnyMethodConfig = (
     | ContextConfig
     | ColorizationConfig
     | InpaintingConfig
+    | PIRLConfig
 )
 """The table of methods."""

@@ -92,3 +92,30 @@ class InstDiscConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view of each image."""
         return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PIRLConfig(MethodConfig):
+    """Pretext-invariant representation learning, with jigsaw (arXiv:1912.01991)."""
+
+    name: ClassVar[str] = "pirl"
+    output: int = 128
+    """Size of the vectors in the memory bank (Section 3.2)."""
+    projector_lr: float = 1.0
+    """Factor on the learning rate of both heads."""
+    weight: float = 0.5
+    """Share of the loss that is of the shuffled tiles; the rest is of the image itself: lambda of Eq. 5."""
+    negatives: int = 32000
+    """Images that a batch is told from, drawn from the memory bank with replacement (Section 3.2)."""
+    temperature: float = 0.07
+    """Divides the cosines under the exponential (Section 3.2)."""
+    momentum: float = 0.5
+    """Share of itself that a vector of the memory bank keeps (Section 3.2)."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "negatives"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.projector_lr < math.inf, "projector_lr", self.projector_lr, "a factor of 0 or more")
+        require(0 <= self.weight <= 1, "weight", self.weight, "a share from 0 to 1")
+        check_temperature(self.temperature)
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
