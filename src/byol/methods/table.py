@@ -4,6 +4,7 @@ from byol.config.methods import (
     BYOLConfig,
     ColorizationConfig,
     ContextConfig,
+    DeepClusterConfig,
     ExemplarConfig,
     InfoNCEConfig,
     InpaintingConfig,
@@ -23,6 +24,7 @@ from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.colorization import Colorization
 from byol.methods.context import Context
+from byol.methods.deepcluster import DeepCluster
 from byol.methods.exemplar import Exemplar
 from byol.methods.infonce import InfoNCE
 from byol.methods.inpainting import Inpainting
@@ -54,6 +56,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     ColorizationConfig: Colorization,
     InpaintingConfig: Inpainting,
     PIRLConfig: PIRL,
+    DeepClusterConfig: DeepCluster,
 }
 
 

@@ -14,6 +14,7 @@ from byol.config.methods.base import Normalization as Normalization
 from byol.config.methods.base import PredictorConfig as PredictorConfig
 from byol.config.methods.base import ProjectorConfig as ProjectorConfig
 from byol.config.methods.base import TargetKind as TargetKind
+from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
@@ -44,5 +45,6 @@ AnyMethodConfig = (
     | ColorizationConfig
     | InpaintingConfig
     | PIRLConfig
+    | DeepClusterConfig
 )
 """The table of methods."""
