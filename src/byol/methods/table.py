@@ -6,6 +6,7 @@ from byol.config.methods import (
     ContextConfig,
     DeepClusterConfig,
     ExemplarConfig,
+    InfoMinConfig,
     InfoNCEConfig,
     InpaintingConfig,
     InstDiscConfig,
@@ -26,6 +27,7 @@ from byol.methods.colorization import Colorization
 from byol.methods.context import Context
 from byol.methods.deepcluster import DeepCluster
 from byol.methods.exemplar import Exemplar
+from byol.methods.infomin import InfoMin
 from byol.methods.infonce import InfoNCE
 from byol.methods.inpainting import Inpainting
 from byol.methods.instdisc import InstDisc
@@ -57,6 +59,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     InpaintingConfig: Inpainting,
     PIRLConfig: PIRL,
     DeepClusterConfig: DeepCluster,
+    InfoMinConfig: InfoMin,
 }
 
 

@@ -15,6 +15,7 @@ from byol.config.methods.base import PredictorConfig as PredictorConfig
 from byol.config.methods.base import ProjectorConfig as ProjectorConfig
 from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
+from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
 from byol.config.methods.contrast import MoCoConfig as MoCoConfig
@@ -46,5 +47,6 @@ AnyMethodConfig = (
     | InpaintingConfig
     | PIRLConfig
     | DeepClusterConfig
+    | InfoMinConfig
 )
 """The table of methods."""

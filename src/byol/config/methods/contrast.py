@@ -119,3 +119,19 @@ class PIRLConfig(MethodConfig):
         require(0 <= self.weight <= 1, "weight", self.weight, "a share from 0 to 1")
         check_temperature(self.temperature)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoMinConfig(MoCoConfig):
+    """InfoMin: MoCo v2 with views that have less in common (arXiv:2005.10243)."""
+
+    name: ClassVar[str] = "infomin"
+    strength: float = 0.8
+    """Strength of brightness, contrast and saturation; that of hue is a quarter of it."""
+    smallest: float = 0.2
+    """Smallest share of the image's area that a crop covers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.strength <= 1, "strength", self.strength, "a strength from 0 to 1")
+        require(0 < self.smallest <= 1, "smallest", self.smallest, "a share of the area, 0 < share <= 1")
