@@ -2,6 +2,7 @@
 
 from byol.config.methods import (
     BYOLConfig,
+    CMCConfig,
     ColorizationConfig,
     ContextConfig,
     DeepClusterConfig,
@@ -23,6 +24,7 @@ from byol.config.methods import (
 )
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
+from byol.methods.cmc import CMC
 from byol.methods.colorization import Colorization
 from byol.methods.context import Context
 from byol.methods.deepcluster import DeepCluster
@@ -60,6 +62,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     PIRLConfig: PIRL,
     DeepClusterConfig: DeepCluster,
     InfoMinConfig: InfoMin,
+    CMCConfig: CMC,
 }
 
 

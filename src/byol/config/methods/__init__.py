@@ -15,6 +15,7 @@ from byol.config.methods.base import PredictorConfig as PredictorConfig
 from byol.config.methods.base import ProjectorConfig as ProjectorConfig
 from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
+from byol.config.methods.contrast import CMCConfig as CMCConfig
 from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
@@ -48,5 +49,6 @@ AnyMethodConfig = (
     | PIRLConfig
     | DeepClusterConfig
     | InfoMinConfig
+    | CMCConfig
 )
 """The table of methods."""

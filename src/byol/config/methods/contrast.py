@@ -135,3 +135,27 @@ class InfoMinConfig(MoCoConfig):
         super().__post_init__()
         require(0 <= self.strength <= 1, "strength", self.strength, "a strength from 0 to 1")
         require(0 < self.smallest <= 1, "smallest", self.smallest, "a share of the area, 0 < share <= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CMCConfig(MethodConfig):
+    """Contrastive multiview coding of light and color (arXiv:1906.05849)."""
+
+    name: ClassVar[str] = "cmc"
+    output: int = 128
+    """Size of the vectors in both memory banks."""
+    projector_lr: float = 1.0
+    """Factor on the learning rate of both projectors."""
+    negatives: int = 16384
+    """Images that a batch is told from, drawn from a memory bank with replacement."""
+    temperature: float = 0.07
+    """Divides the cosines under the exponential."""
+    momentum: float = 0.5
+    """Share of itself that a vector of a memory bank keeps."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "negatives"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.projector_lr < math.inf, "projector_lr", self.projector_lr, "a factor of 0 or more")
+        check_temperature(self.temperature)
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
