@@ -17,6 +17,7 @@ from byol.config.methods import (
     MultiCropConfig,
     PIRLConfig,
     RotationConfig,
+    SelfLAConfig,
     SimCLRConfig,
     SimSiamConfig,
     SupervisedConfig,
@@ -38,6 +39,7 @@ from byol.methods.moco import MoCo
 from byol.methods.multicrop import MultiCropBYOL
 from byol.methods.pirl import PIRL
 from byol.methods.rotation import Rotation
+from byol.methods.selfla import SelfLA
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
 from byol.methods.supervised import Supervised
@@ -63,6 +65,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     DeepClusterConfig: DeepCluster,
     InfoMinConfig: InfoMin,
     CMCConfig: CMC,
+    SelfLAConfig: SelfLA,
 }
 
 

@@ -15,6 +15,7 @@ from byol.config.methods.base import PredictorConfig as PredictorConfig
 from byol.config.methods.base import ProjectorConfig as ProjectorConfig
 from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
+from byol.config.methods.clusters import SelfLAConfig as SelfLAConfig
 from byol.config.methods.contrast import CMCConfig as CMCConfig
 from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
@@ -50,5 +51,6 @@ AnyMethodConfig = (
     | DeepClusterConfig
     | InfoMinConfig
     | CMCConfig
+    | SelfLAConfig
 )
 """The table of methods."""

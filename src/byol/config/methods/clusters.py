@@ -1,5 +1,6 @@
 """Methods that name groups of images themselves, and learn to tell the names."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,30 @@ class DeepClusterConfig(MethodConfig):
         enough = self.clusters is None or self.clusters >= 2
         require(enough, "clusters", self.clusters, "2 or more")
         require(self.components >= 1, "components", self.components, "1 or more")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view of each image."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfLAConfig(MethodConfig):
+    """Self-labeling by simultaneous clustering and representation learning (arXiv:1911.05371)."""
+
+    name: ClassVar[str] = "selfla"
+    clusters: int | None = None
+    """Labels of each head; by default one for each 128 images, 3000 at most (Section 4.1)."""
+    heads: int = 10
+    """Labelings that are learned at once, each by a classifier of its own (Section 3.3)."""
+    sharpness: float = 25.0
+    """Exponent of the probabilities in the transport: lambda (Section 3.2, Appendix)."""
+
+    def __post_init__(self) -> None:
+        enough = self.clusters is None or self.clusters >= 2
+        require(enough, "clusters", self.clusters, "2 or more")
+        require(self.heads >= 1, "heads", self.heads, "1 or more")
+        require(0 < self.sharpness < math.inf, "sharpness", self.sharpness, "a number above 0")
 
     @property
     def views_in_memory(self) -> int:
