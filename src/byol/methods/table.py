@@ -12,6 +12,7 @@ from byol.config.methods import (
     InpaintingConfig,
     InstDiscConfig,
     JigsawConfig,
+    LocalAggregationConfig,
     MethodConfig,
     MoCoConfig,
     MultiCropConfig,
@@ -35,6 +36,7 @@ from byol.methods.infonce import InfoNCE
 from byol.methods.inpainting import Inpainting
 from byol.methods.instdisc import InstDisc
 from byol.methods.jigsaw import Jigsaw
+from byol.methods.local_aggregation import LocalAggregation
 from byol.methods.moco import MoCo
 from byol.methods.multicrop import MultiCropBYOL
 from byol.methods.pirl import PIRL
@@ -66,6 +68,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     InfoMinConfig: InfoMin,
     CMCConfig: CMC,
     SelfLAConfig: SelfLA,
+    LocalAggregationConfig: LocalAggregation,
 }
 
 

@@ -15,6 +15,7 @@ from byol.config.methods.base import PredictorConfig as PredictorConfig
 from byol.config.methods.base import ProjectorConfig as ProjectorConfig
 from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
+from byol.config.methods.clusters import LocalAggregationConfig as LocalAggregationConfig
 from byol.config.methods.clusters import SelfLAConfig as SelfLAConfig
 from byol.config.methods.contrast import CMCConfig as CMCConfig
 from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
@@ -52,5 +53,6 @@ AnyMethodConfig = (
     | InfoMinConfig
     | CMCConfig
     | SelfLAConfig
+    | LocalAggregationConfig
 )
 """The table of methods."""
