@@ -47,6 +47,7 @@ NARROW = {
     "width": 32,
     "embedding": 16,
     "clusters": 3,
+    "latent": 8,
 }
 """Sizes of heads and memories, where a method has them."""
 

@@ -22,6 +22,7 @@ from byol.config.methods import (
     SimCLRConfig,
     SimSiamConfig,
     SupervisedConfig,
+    VAEConfig,
     VICRegConfig,
 )
 from byol.methods.base import Method
@@ -45,6 +46,7 @@ from byol.methods.selfla import SelfLA
 from byol.methods.simclr import SimCLR
 from byol.methods.simsiam import SimSiam
 from byol.methods.supervised import Supervised
+from byol.methods.vae import VAE
 from byol.methods.vicreg import VICReg
 
 METHODS: dict[type[MethodConfig], type[Method]] = {
@@ -69,6 +71,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     CMCConfig: CMC,
     SelfLAConfig: SelfLA,
     LocalAggregationConfig: LocalAggregation,
+    VAEConfig: VAE,
 }
 
 

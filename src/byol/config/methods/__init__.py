@@ -31,6 +31,7 @@ from byol.config.methods.pretext import InpaintingConfig as InpaintingConfig
 from byol.config.methods.pretext import JigsawConfig as JigsawConfig
 from byol.config.methods.pretext import RotationConfig as RotationConfig
 from byol.config.methods.pretext import SupervisedConfig as SupervisedConfig
+from byol.config.methods.pretext import VAEConfig as VAEConfig
 
 AnyMethodConfig = (
     BYOLConfig
@@ -54,5 +55,6 @@ AnyMethodConfig = (
     | CMCConfig
     | SelfLAConfig
     | LocalAggregationConfig
+    | VAEConfig
 )
 """The table of methods."""

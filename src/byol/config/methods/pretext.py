@@ -1,5 +1,6 @@
 """Methods that solve a task: one made of the image itself, or the labels."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -131,3 +132,24 @@ class InpaintingConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view, and a decoder of it."""
         return 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig(MethodConfig):
+    """A variational autoencoder (arXiv:1312.6114)."""
+
+    name: ClassVar[str] = "vae"
+    latent: int = 128
+    """Numbers that describe an image."""
+    divergence: float = 1.0
+    """Weight of the divergence from the standard normal: beta of beta-VAE; 1 is the evidence lower bound."""
+    spread: float = 0.5
+    """Standard deviation of the pixels around what the decoder paints, in normalized values."""
+    width: int = 512
+    """Channels of the decoder's first block; each next one has half as many."""
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 <= self.divergence < math.inf, "divergence", self.divergence, "a weight of 0 or more")
+        require(0 < self.spread < math.inf, "spread", self.spread, "a number above 0")
