@@ -48,6 +48,7 @@ NARROW = {
     "embedding": 16,
     "clusters": 3,
     "latent": 8,
+    "heads": 2,
 }
 """Sizes of heads and memories, where a method has them."""
 

@@ -5,6 +5,7 @@ from byol.config.methods import (
     CMCConfig,
     ColorizationConfig,
     ContextConfig,
+    CPCConfig,
     DeepClusterConfig,
     ExemplarConfig,
     InfoMinConfig,
@@ -30,6 +31,7 @@ from byol.methods.byol import BYOL
 from byol.methods.cmc import CMC
 from byol.methods.colorization import Colorization
 from byol.methods.context import Context
+from byol.methods.cpc import CPC
 from byol.methods.deepcluster import DeepCluster
 from byol.methods.exemplar import Exemplar
 from byol.methods.infomin import InfoMin
@@ -72,6 +74,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     SelfLAConfig: SelfLA,
     LocalAggregationConfig: LocalAggregation,
     VAEConfig: VAE,
+    CPCConfig: CPC,
 }
 
 

@@ -18,6 +18,7 @@ from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
 from byol.config.methods.clusters import LocalAggregationConfig as LocalAggregationConfig
 from byol.config.methods.clusters import SelfLAConfig as SelfLAConfig
 from byol.config.methods.contrast import CMCConfig as CMCConfig
+from byol.config.methods.contrast import CPCConfig as CPCConfig
 from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
 from byol.config.methods.contrast import InfoNCEConfig as InfoNCEConfig
 from byol.config.methods.contrast import InstDiscConfig as InstDiscConfig
@@ -56,5 +57,6 @@ AnyMethodConfig = (
     | SelfLAConfig
     | LocalAggregationConfig
     | VAEConfig
+    | CPCConfig
 )
 """The table of methods."""

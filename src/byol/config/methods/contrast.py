@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from byol.config.checks import require
 from byol.config.methods.base import EMAConfig, MethodConfig, PredictorConfig, ProjectorConfig, check_temperature
@@ -159,3 +159,31 @@ class CMCConfig(MethodConfig):
         require(0 <= self.projector_lr < math.inf, "projector_lr", self.projector_lr, "a factor of 0 or more")
         check_temperature(self.temperature)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPCConfig(MethodConfig):
+    """Contrastive predictive coding of images (arXiv:1807.03748; v2: arXiv:1905.09272)."""
+
+    name: ClassVar[str] = "cpc"
+    directions: Literal[1, 4] = 4
+    """Ways that patches are predicted: 1, downward (v1); 4, from every side (v2)."""
+    steps: tuple[int, int] = (2, 5)
+    """Nearest and farthest row that is predicted; row 1 overlaps the rows that it would be predicted from."""
+    embedding: int = 64
+    """Size of the vectors that are compared."""
+    width: int = 256
+    """Channels of the context network."""
+    depth: int = 5
+    """Layers of the context network; each sees one row more."""
+
+    def __post_init__(self) -> None:
+        near, far = self.steps
+        require(1 <= near <= far <= 6, "steps", self.steps, "two rows, from 1 to 6, the nearer one first")
+        for name in ("embedding", "width", "depth"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+
+    @property
+    def views_in_memory(self) -> int:
+        """One view, in patches that overlap: three times its pixels."""
+        return 3
