@@ -23,6 +23,7 @@ from byol.encoders.build import feature_count
 from byol.methods.base import Ingredients, Method, Need, Progress
 from byol.methods.table import METHODS, method_class
 from byol.pretraining.train import TrainStep
+from byol.runtime.seeds import generator_of
 from conftest import TINY
 
 HEADS = {"method__hidden": 32, "method__output": 16}
@@ -36,10 +37,13 @@ def numbered() -> TensorSource:
     return TensorSource(images, [(7 - 3 * number) % 5 for number in range(COUNT)])
 
 
-@pytest.mark.parametrize("needs", [(), ("labels",), ("index",), ("labels", "index")], ids=str)
+@pytest.mark.parametrize(
+    "needs", [(), ("labels",), ("index",), ("labels", "index"), ("draws",), ("labels", "index", "draws")], ids=str
+)
 def test_a_batch_is_made_of_its_tensors_again(needs: tuple[Need, ...]) -> None:
     views = (torch.randn(4, 3, 6, 6), torch.randn(4, 3, 6, 6), torch.randn(4, 3, 2, 2))
     extras = {"labels": torch.tensor([3, 1, 0, 2]), "index": torch.tensor([50, 8, 9, 7])}
+    extras["draws"] = torch.tensor([[0.5, 0.25], [0.0, 0.75], [0.125, 0.5], [0.25, 0.5]])
     batch = Batch(views, **{name: extras[name] for name in needs})
     tensors = batch.tensors()
     assert len(tensors) == 3 + len(needs)
@@ -144,6 +148,46 @@ class ThreeViews(Method):
         self.scheduled_at.append(float(scheduled["share"]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawingConfig(MethodConfig):
+    """The settings of `Drawing`: none."""
+
+    name: ClassVar[str] = "drawing"
+
+
+class Drawing(ThreeViews):
+    """Asks for three numbers of its own for each image."""
+
+    needs = frozenset({"index", "draws"})
+
+    @classmethod
+    def draws(cls, config: PretrainConfig) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_draws_are_a_function_of_seed_step_and_place_in_any_process_and_part(
+    decoded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, DrawingConfig, Drawing)
+    config, source = dataclasses.replace(CONFIG, method=DrawingConfig()), numbered()
+
+    def drawn(config: PretrainConfig, first: int, **options: int) -> list[Tensor]:
+        images = source.images if decoded else None
+        ((*batches,),) = make_loader(source, config, decoded=images, **options).batches(first, first + 1)
+        found = [batch.augmented().draws for batch in batches]
+        assert all(one is not None for one in found)
+        return [one for one in found if one is not None]
+
+    (whole,) = drawn(config, 1)
+    expected = torch.rand(16, 3, generator=generator_of(5, "draws", 1))
+    assert torch.equal(whole, expected)
+    halves = [drawn(config, 1, rank=rank, world_size=2)[0] for rank in range(2)]
+    assert torch.equal(torch.cat(halves), whole)
+    assert torch.equal(torch.cat(drawn(replace(config, optim__accumulate=4), 1)), whole)
+    assert not torch.equal(drawn(config, 2)[0], whole)
+
+
 @pytest.fixture
 def _three_views() -> Iterator[None]:
     METHODS[ThreeViewsConfig] = ThreeViews
@@ -214,7 +258,11 @@ def test_the_gradient_norm_is_that_of_all_gradients_and_clipping_bounds_it(clip:
 def small(kind: type[MethodConfig]) -> PretrainConfig:
     """A run by a method's default settings, apart from the width of its heads."""
     fields = {field.name for field in dataclasses.fields(kind)}
-    narrow = {name: size for name, size in (("hidden", 32), ("output", 16), ("predictor_hidden", 8)) if name in fields}
+    narrow = {
+        name: size
+        for name, size in (("hidden", 32), ("output", 16), ("predictor_hidden", 8), ("width", 64), ("permutations", 9))
+        if name in fields
+    }
     return dataclasses.replace(CONFIG, method=kind(**narrow))
 
 

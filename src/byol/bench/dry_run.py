@@ -83,6 +83,7 @@ def batch_on_meta(config: PretrainConfig) -> Batch:
         tuple(views),
         labels=numbers if "labels" in method.needs else None,
         index=numbers if "index" in method.needs else None,
+        draws=torch.empty(images, method.draws(config), device=META) if "draws" in method.needs else None,
     )
 
 

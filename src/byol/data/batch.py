@@ -22,15 +22,17 @@ class Batch:
     """(N,) int64, where the method needs labels."""
     index: Tensor | None = None
     """(N,) int64: the number of each image in the training set, where the method needs it."""
+    draws: Tensor | None = None
+    """(N, K) float32 uniform in [0, 1), where the method needs numbers that it draws itself."""
 
     def augmented(self) -> "Batch":
         """Itself."""
         return self
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The views in PyTorch's fast memory format, then labels and index where they are there."""
+        """The views in PyTorch's fast memory format, then labels, index and draws where they are there."""
         views = tuple(view.contiguous(memory_format=torch.channels_last) for view in self.views)
-        return (*views, *(extra for extra in (self.labels, self.index) if extra is not None))
+        return (*views, *(extra for extra in (self.labels, self.index, self.draws) if extra is not None))
 
     @staticmethod
     def of(tensors: Sequence[Tensor], needs: Collection[str]) -> "Batch":
@@ -38,7 +40,8 @@ class Batch:
         views = tuple(tensors[: len(tensors) - len(needs)])
         extras = iter(tensors[len(views) :])
         labels = next(extras) if "labels" in needs else None
-        return Batch(views, labels, next(extras) if "index" in needs else None)
+        index = next(extras) if "index" in needs else None
+        return Batch(views, labels, index, next(extras) if "draws" in needs else None)
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,18 @@ class CropBatch:
     """(N,) int64 on the device of training, where the method needs labels."""
     index: Tensor | None = None
     """(N,) int64 on the device of training: numbers in the training set, where the method needs them."""
+    draws: Tensor | None = None
+    """(N, K) float32 on the device of training, where the method needs numbers that it draws itself."""
 
     def augmented(self) -> Batch:
         """The batch with its views made."""
         if self.params is None:
-            return Batch(self.images, self.labels, self.index)
+            return Batch(self.images, self.labels, self.index, self.draws)
         fused = self.pipeline.fused and self.images[0].device.type != "cpu"
         make = fused_views if fused else make_views
         sizes = [view.size for view in self.pipeline.views] if self.whole else None
         views = make(self.images, self.params, self.pipeline.normalization, sizes)
-        return Batch(views, self.labels, self.index)
+        return Batch(views, self.labels, self.index, self.draws)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Pipeline:
     normalization: Normalization
     """Of all views."""
     needs: frozenset[str] = frozenset()
-    """What a batch carries besides views, of "labels" and "index"."""
+    """What a batch carries besides views, of "labels", "index" and "draws"."""
     fused: bool = False
     """Whether torch.compile makes the views on a GPU."""
+    draws: int = 0
+    """How many numbers the method draws for each image, where it needs "draws"."""

@@ -6,7 +6,7 @@ process and a micro-batch take their part of it. So resume needs no state, and t
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -58,6 +58,18 @@ class Storage:
         if self.decoded.numel() * self.decoded.element_size() > SHARE_OF_FREE * free_memory(device):
             return self
         return Storage(self.source, self.workers, self.decoded.to(device), self.on_bad)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process takes of a micro-batch."""
+
+    indices: Tensor
+    """(n,) int64, the numbers of its images."""
+    params: list[ViewParams]
+    """What was drawn for each view of them."""
+    draws: Tensor | None
+    """(n, K) float32: what was drawn for the method itself."""
 
 
 @dataclass(frozen=True)
@@ -130,41 +142,45 @@ class Loader:
         """Each step's micro-batches, for steps first, first + 1, ... last - 1."""
         if self.crops_on_device:
             for step in range(first, last):
-                yield [self._gather(*part) for part in self._parts(step)]
+                yield [self._gather(part) for part in self._parts(step)]
             return
         with single_threaded_pool(self.storage.workers, "decode") as pool:
 
             def begin(step: int) -> Callable[[], list[CropBatch]]:
-                waiting = [self._begin(pool, *part) for part in self._parts(step)]
+                waiting = [self._begin(pool, part) for part in self._parts(step)]
                 return lambda: [finish() for finish in waiting]
 
             yield from prefetch(begin, range(first, last), self.prefetches)
 
-    def _parts(self, step: int) -> Iterator[tuple[Tensor, list[ViewParams]]]:
-        """What this process takes of each micro-batch of a step: images, and the numbers of each view."""
+    def _parts(self, step: int) -> Iterator[Part]:
+        """What this process takes of each micro-batch of a step."""
         config, count = self.config, self.config.batch_size
         indices = self._order.indices(step, count)
         params = [
             draw_view(view.config, count, partial(generator_of, config.seed, "views", step, number))
             for number, view in enumerate(self.pipeline.views)
         ]
+        draws = None
+        if "draws" in self.pipeline.needs:
+            draws = torch.rand(count, self.pipeline.draws, generator=generator_of(config.seed, "draws", step))
         micro = count // config.optim.accumulate
         share = micro // self.member.world_size
         for start in range(self.member.rank * share, count, micro):
             part = slice(start, start + share)
-            yield indices[part], [drawn[part] for drawn in params]
+            yield Part(indices[part], [drawn[part] for drawn in params], None if draws is None else draws[part])
 
-    def _gather(self, indices: Tensor, params: list[ViewParams]) -> CropBatch:
+    def _gather(self, part: Part) -> CropBatch:
         """A batch of whole images that are in memory."""
         decoded = self.storage.decoded
         assert isinstance(decoded, Tensor)
-        images = decoded[indices.to(decoded.device, non_blocking=True)]
+        images = decoded[part.indices.to(decoded.device, non_blocking=True)]
         if images.device.type != self.device.type:
             images = self._upload(images)
-        return self._batch((images,) * len(params), params, indices, whole=True)
+        return self._batch((images,) * len(part.params), part, whole=True)
 
-    def _begin(self, pool: Executor, indices: Tensor, params: list[ViewParams]) -> Callable[[], CropBatch]:
+    def _begin(self, pool: Executor, taken: Part) -> Callable[[], CropBatch]:
         """Start decoding, a few images a task; returns what waits for the batch."""
+        indices, params = taken.indices, taken.params
         numbers, views = indices.tolist(), self.pipeline.views
         parts = [slice(i, i + TASK_IMAGES) for i in range(0, len(indices), TASK_IMAGES)]
         shapes = [(len(indices), self.storage.source.channels, view.size, view.size) for view in views]
@@ -178,7 +194,7 @@ class Loader:
 
         def work(part: slice) -> list[int]:
             """Decode and crop a few images, and put the crops or their views into place; the images taken."""
-            taken, crops = self._crop(numbers[part], [pick(p.numbers["crop"], part) for p in params])
+            found, crops = self._crop(numbers[part], [pick(p.numbers["crop"], part) for p in params])
             for row, image in enumerate(crops, part.start):
                 if made:
                     one = [view.unsqueeze(0) for view in image]
@@ -186,15 +202,16 @@ class Loader:
                 else:
                     for buffer, view in zip(buffers, image, strict=True):
                         buffer.put(row, view)
-            return taken
+            return found
 
         tasks = [pool.submit(work, part) for part in parts]
 
         def finish() -> CropBatch:
             found = torch.tensor([index for task in tasks for index in task.result()])
+            read = replace(taken, indices=found)
             if made:
-                return self._batch(tuple(finished), None, found)
-            return self._batch(tuple(self._upload(buffer.together()) for buffer in buffers), params, found)
+                return self._batch(tuple(finished), read, made=True)
+            return self._batch(tuple(self._upload(buffer.together()) for buffer in buffers), read)
 
         return finish
 
@@ -215,9 +232,10 @@ class Loader:
             return index, self.storage.decoded[index]
         return self._readable.image(index, shrink_side(max(view.size for view in self.pipeline.views)))
 
-    def _batch(
-        self, images: tuple[Tensor, ...], params: list[ViewParams] | None, indices: Tensor, whole: bool = False
-    ) -> CropBatch:
-        labels = None if self._labels is None else self._labels[indices].to(self.device, non_blocking=True)
-        index = indices.to(self.device, non_blocking=True) if "index" in self.pipeline.needs else None
-        return CropBatch(images, None if params is None else tuple(params), self.pipeline, whole, labels, index)
+    def _batch(self, images: tuple[Tensor, ...], part: Part, whole: bool = False, made: bool = False) -> CropBatch:
+        """The batch of a part: of finished views (`made`), of crops, or of whole images."""
+        labels = None if self._labels is None else self._labels[part.indices].to(self.device, non_blocking=True)
+        index = part.indices.to(self.device, non_blocking=True) if "index" in self.pipeline.needs else None
+        draws = None if part.draws is None else part.draws.to(self.device, non_blocking=True)
+        params = None if made else tuple(part.params)
+        return CropBatch(images, params, self.pipeline, whole, labels, index, draws)

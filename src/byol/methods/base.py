@@ -15,7 +15,7 @@ from byol.encoders.build import feature_count, make_encoder
 from byol.encoders.start import start_encoder
 from byol.methods.heads import make_head, set_first_weights
 
-Need = Literal["labels", "index"]
+Need = Literal["labels", "index", "draws"]
 """What a batch may carry besides views."""
 
 
@@ -123,6 +123,15 @@ class Method(nn.Module):
         return ViewSpec(config.augment.view1, size), ViewSpec(config.augment.view2, size)
 
     @classmethod
+    def draws(cls, config: PretrainConfig) -> int:
+        """Random numbers that a batch carries for each image, where the method needs "draws"; uniform in [0, 1).
+
+        Use them for what a method draws itself, such as tiles or permutations: they are a function of the seed, the
+        step and the image's place in the batch, so that resume and any number of processes draw the same.
+        """
+        return 0
+
+    @classmethod
     def check(cls, config: PretrainConfig, data: TrainingSet) -> None:
         """Refuse what can be known to be wrong before anything is built.
 
@@ -138,13 +147,19 @@ class Method(nn.Module):
     def terms(self, batch: Batch) -> Sequence[tuple[Tensor, ...]]:
         """Arguments of `forward` whose losses add up to that of the batch, back-propagated one by one.
 
-        By default the whole batch is one term: its views, then its labels and index where they are needed.
+        By default the whole batch is one term: its views, then its labels, index and draws where they are needed.
         """
         return [batch.tensors()]
 
     def scheduled(self, progress: Progress) -> dict[str, float]:
         """Hyperparameters that change from step to step, such as tau; logged, and given to `after_step`."""
         return {}
+
+    def before_training(self, features: Callable[[], Features]) -> None:
+        """What precedes the first update, such as a first clustering; `features()` computes those of first weights.
+
+        It is not called again where a run goes on.
+        """
 
     def after_step(self, scheduled: Mapping[str, float | Tensor]) -> None:
         """What follows the optimizer's step, such as a moving average; numbers are those of `scheduled`."""

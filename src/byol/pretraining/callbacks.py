@@ -56,6 +56,7 @@ class Callbacks:
         if state.step == 0:
             self.history.start = look_at_start(run, state.method, self.probe)
             run.metrics.write(0, self.history.start.as_metrics())
+            state.method.before_training(self._features)
         # a run that was killed in its last words has made all its updates
         self.verdict: Verdict | None = self._verdict() if history.ended or state.step == self.total else None
         """Why the run was stopped, or what is said of it at its end; None where it was interrupted."""

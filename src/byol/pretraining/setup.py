@@ -183,7 +183,8 @@ def outputs(folder: RunFolder | None, config: PretrainConfig, name: str, *, quie
 def pipeline_of(config: PretrainConfig) -> Pipeline:
     """The views and labels that the method of a run asks for."""
     method = method_class(config.method)
-    return Pipeline(method.views(config), config.encoder.normalization, method.needs, config.optim.compile)
+    normalization, compiled = config.encoder.normalization, config.optim.compile
+    return Pipeline(method.views(config), normalization, method.needs, compiled, method.draws(config))
 
 
 def prepare(config: PretrainConfig, images: Images, seen: Survey, device: torch.device, outputs: Outputs) -> Run:
