@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from byol.data.axes import current_axes
 from byol.data.formats.registry import image_suffixes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
@@ -41,7 +42,7 @@ class FileSource(Source):
     ) -> None:
         assert paths, "a source has images"
         assert labels is None or len(labels) == len(paths), "one label per image"
-        self.name = name
+        self.name, self.axes = name, current_axes()
         self.labels = labels
         self.classes = classes
         self._root = os.path.abspath(root)  # noqa: PTH100  (a run that is resumed elsewhere must find the same names)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from byol.data.axes import current_axes
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
@@ -48,7 +49,7 @@ class ParquetSource(Source):
     """
 
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
-        self.name = name
+        self.name, self.axes = name, current_axes()
         self._files = [Path(file) for file in files]
         schemas = [_schema(file) for file in self._files]
         for file, schema in zip(self._files, schemas, strict=True):
