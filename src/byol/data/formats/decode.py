@@ -90,4 +90,8 @@ def _guarded(data: bytes, work: Callable[[], T]) -> T:
 def _unknown_format(data: bytes) -> str:
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
         return "HEIC is not read; convert it to JPEG"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG of 12 bits, or without loss, is not read; convert it to PNG or TIFF"
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "a TIFF of this kind is not read, or it is broken; save it without compression"
     return "not an image in a known format"

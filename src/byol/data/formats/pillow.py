@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from byol.data.formats.bits import stored_bits
 from byol.data.formats.channels import over_white
 from byol.data.formats.header import Depth, Header, check_size
 from byol.data.formats.intensity import unit_floats
@@ -35,7 +37,7 @@ __all__ = [
     "stored_header",
 ]
 
-SUFFIXES = (".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga")
+SUFFIXES = (".bmp", ".gif", ".webp", ".pgm", ".pbm", ".jp2", ".j2k", ".j2c", ".jpx", ".avif", ".tga")
 
 NAMES = ("WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "TGA")
 """What Pillow calls these formats. AVIF is missing from some of its builds."""
@@ -66,7 +68,9 @@ def sniff(head: bytes) -> bool:
 def header(data: bytes) -> Header:
     """The header, upright; see `Format`."""
     with open_picture(data, NAMES) as picture:
-        return upright_header(stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+        found = upright_header(stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+    bits = stored_bits(data, found.kind) if found.depth == "8-bit" else 8
+    return found if bits <= 8 else replace(found, notes=(f"{bits}-bit {found.kind} in color is read as 8 bits",))
 
 
 def decode(data: bytes, shrink_to: int | None) -> Tensor:

@@ -60,6 +60,10 @@ def decode_as(data: bytes, wanted: Wanted) -> Tensor:
     if _is_deep(data):
         return upright(_deep_pixels(data, wanted), png_orientation(data))
     with pillow.open_picture(data, NAMES) as picture:
+        transparent, bits = picture.info.get("transparency"), data[BIT_DEPTH]
+        if isinstance(transparent, int) and bits in (2, 4) and data[COLOR_TYPE] == 0:
+            # Pillow 13.0 scales the grays to 8 bits, and not the one that is not drawn
+            picture.info["transparency"] = transparent * 255 // (2**bits - 1)
         return pillow.load(picture, wanted)
 
 

@@ -23,7 +23,7 @@ from byol.data.formats.tiff_support import (
     extra_samples,
     missing_codec,
     pillow_reads_whole,
-    refusal,
+    unsupported_reason,
 )
 from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
@@ -99,7 +99,7 @@ def _layout(data: bytes, wanted: Wanted) -> _Layout | Pages | None:
             pages = pages_of(file, wanted.axes)
             here = missing_codec(page)
             whole = pages.arrangement == "page" and pillow_reads_whole(page, file.byteorder == BIG_ENDIAN, here is None)
-            refused = refusal(page)
+            unsupported = unsupported_reason(page)
             layout = None if page.dtype is None else _layout_of(page, pages)
     except BadImage:
         raise
@@ -107,8 +107,8 @@ def _layout(data: bytes, wanted: Wanted) -> _Layout | Pages | None:
         return None
     if (whole and _opens(data)) or layout is None:
         return pages
-    if refused is not None:
-        raise BadImage(refused)
+    if unsupported is not None:
+        raise BadImage(unsupported)
     if here is not None:
         raise BadImage(here)
     check_size(layout.header.height, layout.header.width, layout.header.channels + layout.header.opacity)

@@ -17,7 +17,7 @@ __all__ = [
     "extra_samples",
     "missing_codec",
     "pillow_reads_whole",
-    "refusal",
+    "unsupported_reason",
 ]
 
 BIG_ENDIAN = ">"
@@ -94,7 +94,7 @@ def pillow_reads_whole(page: Any, big_endian: bool, tifffile_can: bool) -> bool:
     return blended and int(page.planarconfig) == CHUNKY and (photometric, samples) in kinds
 
 
-def refusal(page: Any) -> str | None:
+def unsupported_reason(page: Any) -> str | None:
     """Why tifffile's pixels of a page would have no known meaning, or None."""
     photometric, compression = int(page.photometric), int(page.compression)
     jpeg = photometric == Photometric.YCBCR and compression in (JPEG, OLD_JPEG)  # comes as RGB
