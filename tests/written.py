@@ -1,6 +1,7 @@
 """Image files in memory, as the usual libraries write them."""
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ def npy(values: Pixels) -> bytes:
 def tiff(values: Pixels, **options: Any) -> bytes:
     """As `tifffile.imwrite` writes it."""
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, values, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what later versions take three or four planes for
+        tifffile.imwrite(buffer, values, **options)
     return buffer.getvalue()
 
 

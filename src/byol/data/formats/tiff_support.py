@@ -1,5 +1,6 @@
 """Which kinds of TIFF are read, and by whom: what Pillow keeps whole, what tifffile decodes, what nobody knows."""
 
+import importlib.util
 from enum import IntEnum
 from typing import Any
 
@@ -26,6 +27,7 @@ COLOR_MAP = 320
 """The tag of a palette (TIFF 6.0, section 8)."""
 
 NONE, JPEG, OLD_JPEG, WEBP = 1, 7, 6, 50001
+ZSTD = (50000, 34926)
 """Values of Compression."""
 UNSIGNED, FLOAT = 1, 3
 """Values of SampleFormat (TIFF 6.0, section 19)."""
@@ -116,6 +118,8 @@ def missing_codec(page: Any) -> str | None:
 
     compression, predictor = page.compression, int(page.predictor)
     bits, packed = int(page.bitspersample), getattr(page, "dtype", None)
+    if int(compression) in ZSTD and not TIFF.there and importlib.util.find_spec("compression") is None:
+        return _needs("ZSTD")  # tifffile's own way is a module of Python 3.14, which it only misses when it decodes
     try:
         KNOWN.DECOMPRESSORS[int(compression)]
     except Exception:  # KeyError, or ModuleNotFoundError of an optional module
