@@ -1,6 +1,5 @@
 """Files beside images that are not read: how many, of which kinds, and what would read them."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 from byol.data.formats.extras import extra_for
@@ -22,7 +21,7 @@ def passed_over(images: int, others: Mapping[str, int]) -> tuple[str, ...]:
     count = sum(others.values())
     if count < WORTH_SAYING * (images + count) or not count:
         return ()
-    common = Counter(others).most_common(KINDS_SHOWN)
+    common = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))[:KINDS_SHOWN]
     kinds = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in common)
     more = ", ..." if len(others) > KINDS_SHOWN else ""
     extras = dict.fromkeys(
