@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.util
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ import pytest
 import tifffile
 import torch
 
+from byol.data.axes import axes_as
 from byol.data.formats import extras
 from byol.data.formats.decode import decode, read_header
 from byol.data.formats.tiff_pages import AS_CHANNELS
 from byol.data.formats.wanted import array_axes
 from byol.data.sources.open import open_source
+from byol.data.sources.relabeled import Labels, relabeled
+from byol.data.sources.stretched import stretched
 from byol.data.survey import survey
 from byol.errors import BadImage
 from layouts import FOUR, LAYOUTS, Layout, as_markdown, first, over_white, pillow
@@ -187,3 +193,91 @@ def test_without_its_extra_a_tiff_is_not_called_corrupt(request: pytest.FixtureR
             with pytest.raises(BadImage, match=r"^TIFF with .* is read with an extra: pip install 'byol\[tiff\]'$"):
                 read(blob)
     assert decode(by_pillow).tolist() == first(noise(20, 24, 3)).tolist(), "Pillow has its own LZW"
+
+
+def test_a_source_keeps_the_axes_that_it_was_opened_with(tmp_path: Path) -> None:
+    (tmp_path / "1.tif").write_bytes(tiff(noise(13, 30, 40)))
+    with axes_as("dhw"):
+        source = open_source(tmp_path)
+    assert open_source(tmp_path).channels == 13
+    for kept in (source, source.subset([0]), relabeled(source, Labels(labels=[0])), stretched(source, (0, 0.5))):
+        assert kept.header(0).channels == kept.channels == 1
+        assert kept.image(0).shape == (1, 30, 40)
+    assert survey(source).notes[1].endswith("(13 pages): only the first page of each is read")
+
+
+def test_pages_of_a_pyramid_are_one_image() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(noise(64, 64, 3), photometric="rgb", metadata=None)
+        file.write(noise(32, 32, 3), photometric="rgb", metadata=None, subfiletype=1)
+    assert read_header(buffer.getvalue()).notes == ()
+    assert decode(buffer.getvalue()).tolist() == first(noise(64, 64, 3)).tolist()
+
+
+def test_pages_that_the_file_does_not_describe() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for plane in noise(3, 20, 24, dtype="u2"):
+            file.write(plane, metadata=None)
+    header = read_header(buffer.getvalue())
+    assert (header.channels, header.pages) == (1, 3)
+    assert header.notes == ("only the first page of each is read; --data.axes chw reads pages as channels",)
+    assert decode(buffer.getvalue(), axes="chw").shape == (3, 20, 24)
+
+
+def test_more_values_than_allowed_are_refused_before_they_are_decoded() -> None:
+    for blob in (
+        tiff(noise(4, 4, 5), photometric="minisblack", planarconfig="contig").replace(b"\x04\0\0\0", b"\0\0\x10\0"),
+        tiff(np.zeros((13, 40, 40), "u1")).replace(b"(40, 40)", b"(40, 40)").replace(b"\x28\0\0\0", b"\xff\xff\0\0"),
+    ):
+        for read in (read_header, decode):
+            with pytest.raises(BadImage, match="million pixels"):
+                read(blob)
+
+
+@pytest.mark.parametrize(
+    ("bits", "stored", "key", "expected"),
+    [
+        (2, b"\x1b", 1, [0, 255, 170, 255]),
+        (4, b"\x12\x34", 2, [17, 255, 51, 68]),
+    ],
+)
+def test_the_transparent_gray_of_few_bits(bits: int, stored: bytes, key: int, expected: list[int]) -> None:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    start = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">H", key))
+    blob = b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", zlib.compress(b"\0" + stored)) + chunk(b"IEND", b"")
+    assert decode(blob)[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_ppm_of_any_white(plain: bool) -> None:
+    values = noise(5, 6, 3, dtype="u2", most=1000)
+    pixels = b" ".join(b"%d" % value for value in values.ravel()) if plain else values.astype(">u2").tobytes()
+    blob = (b"P3" if plain else b"P6") + b"\n# a comment\n6 5\n1000\n" + pixels
+    np.testing.assert_allclose(decode(blob).numpy(), first(values) / 1000, atol=1e-6)
+    with pytest.raises(BadImage, match="truncated"):
+        decode(blob[:-9])
+    with pytest.raises(BadImage, match="where 500 is white"):
+        decode(blob.replace(b"\n1000\n", b"\n500\n"))
+
+
+@pytest.mark.skipif(not CODECS, reason="needs imagecodecs to write them")
+@pytest.mark.parametrize("bits", [10, 12])
+def test_bits_that_pillow_drops_are_told(bits: int) -> None:
+    import imagecodecs
+
+    values = noise(16, 16, 3, dtype="u2", most=2**bits - 1)
+    for kind, write in (("JPEG 2000", imagecodecs.jpeg2k_encode), ("AVIF", imagecodecs.avif_encode)):
+        header = read_header(write(values, bitspersample=bits))
+        assert header.notes == (f"{bits}-bit {kind} in color is read as 8 bits",)
+    assert read_header(imagecodecs.jpeg2k_encode(noise(16, 16, 3))).notes == ()
+
+
+def test_sixteen_bit_palettes() -> None:
+    colors, values = noise(3, 65536, dtype="u2"), noise(20, 24, dtype="u2")
+    blob = tiff(values, photometric="palette", colormap=colors)
+    np.testing.assert_allclose(decode(blob).numpy(), colors[:, values] / 65535, atol=1e-6)
+    assert read_header(blob).channels == 3

@@ -147,8 +147,8 @@ def _stored_pixels(picture: Image.Image, wanted: Wanted) -> Tensor:
     if picture.has_transparency_data:
         image = _tensor(picture.convert("LA" if gray else "RGBA"))
         return image if mode in WITH_OPACITY and wanted.keeps_opacity(len(image)) else over_white(image)
-    wanted = "L" if gray else "RGB"
-    return _tensor(picture if mode == wanted else picture.convert(wanted))
+    plain = "L" if gray else "RGB"
+    return _tensor(picture if mode == plain else picture.convert(plain))
 
 
 def _sixteen_bits(picture: Image.Image) -> Tensor:

@@ -83,13 +83,15 @@ def pages_of(file: Any, axes: Axes) -> Pages:
     if file.is_imagej or file.is_ome:
         return _named(file)
     shape = _stated_shape(file, first)
-    count = len(file.pages) if shape is None else shape[0]
+    count = _counted(file) if shape is None else shape[0]
     if count == 1:
         return Pages("page")
     if int(first.samplesperpixel) != 1:
         return Pages("page", pages=count, note=FIRST_ALONE)
+    if shape is None and axes in ("chw", "hwc"):
+        return Pages("channels" if axes == "chw" else "rows", count, pages=count)
     if shape is None:
-        return _unnamed(file, axes)
+        return Pages("page", pages=count, note=UNKNOWN if axes == "auto" else FIRST_ALONE)
     found = array_axes(shape) if axes == "auto" else axes
     if found == "hwc":
         return Pages("rows", count, stated=True, note=AS_ROWS)
@@ -102,7 +104,10 @@ def _stated_shape(file: Any, first: Any) -> tuple[int, int, int] | None:
     """(pages, height, width) of an array whose shape the file states, without axes of length 1; or None."""
     if not file.is_shaped:
         return None
-    stated = tuple(int(size) for size in (file.shaped_metadata or ({},))[0].get("shape", ()))
+    described: list[dict[str, Any]] = [*(file.shaped_metadata or ())]
+    if not described:
+        return None
+    stated = tuple(int(size) for size in described[0].get("shape", ()))
     height, width = int(first.imagelength), int(first.imagewidth)
     samples = int(first.samplesperpixel)
     inner = [size for size in (height, width, samples) if size != 1]
@@ -115,17 +120,13 @@ def _stated_shape(file: Any, first: Any) -> tuple[int, int, int] | None:
     return pages, height, width
 
 
-def _unnamed(file: Any, axes: Axes) -> Pages:
-    """Pages of which the file says nothing: scans of a document, a series of images, or channels."""
+def _counted(file: Any) -> int:
+    """How many pages there are, without the smaller copies and the masks that pyramids hold."""
     count = len(file.pages)
-    if count <= COUNTED:  # pyramids hold smaller copies, and masks
-        others = (file.pages[number] for number in range(1, count))
-        count = 1 + sum(not (page.is_reduced or page.is_mask) for page in others)
-    if count == 1:
-        return Pages("page")
-    if axes in ("chw", "hwc"):
-        return Pages("channels" if axes == "chw" else "rows", count, pages=count)
-    return Pages("page", pages=count, note=UNKNOWN if axes == "auto" else FIRST_ALONE)
+    if count > COUNTED:
+        return count
+    others = (file.pages[number] for number in range(1, count))
+    return 1 + sum(not (page.is_reduced or page.is_mask) for page in others)
 
 
 def _series_pages(file: Any) -> Any:

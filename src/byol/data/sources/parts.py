@@ -121,7 +121,7 @@ def parts_within(paths: Iterable[str]) -> PartsWithin | None:
         return None
     first = {folder for folder in below[""] if folder}
     every = set(divided) == first
-    names = sorted({name for parts in divided.values() for name in parts})
+    called = sorted({name for parts in divided.values() for name in parts})
     depths = {above.count("/") + 1 for above in divided}
     which = "each folder" if every else f"the folder {min(divided)!r}"
-    return PartsWithin(names, depths.pop() if len(depths) == 1 else 0, which)
+    return PartsWithin(called, depths.pop() if len(depths) == 1 else 0, which)
