@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec
 from byol.config.values import from_json, to_json
 from byol.encoders.build import feature_count, make_encoder
@@ -58,6 +59,8 @@ class EncoderCard:
     """Whether the run had ended; False in a run that goes on, which writes one with every checkpoint."""
     start: StartWeights | None = None
     """The weights that it began with; None where they were fresh."""
+    axes: Axes = "auto"
+    """What the axes of arrays were whose file does not say so; evaluations read theirs alike."""
 
     @property
     def image_size(self) -> int:

@@ -12,6 +12,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec, Stem
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
@@ -43,6 +44,8 @@ class LoadedEncoder:
     """None for pixels, which cannot be trained."""
     fresh: bool = False
     """Whether it was never trained and its batch norm has seen no images yet."""
+    axes: Axes = "auto"
+    """What the axes of the arrays that it was trained on were."""
 
     def untrained(self, seed: int = 0) -> "LoadedEncoder":
         """The same architecture with fresh weights.
@@ -132,7 +135,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
             f"pixels.{word}"
         )
     module, card = read_encoder(name)
-    return _loaded(module, name, card.encoder)
+    return replace(_loaded(module, name, card.encoder), axes=card.axes)
 
 
 def _loaded(module: nn.Module, name: str, spec: EncoderSpec) -> LoadedEncoder:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from byol.data.axes import axes_as
 from byol.data.contents import content_digest
 from byol.data.labeling import Images, Labeling
 from byol.data.sources.open import Source
@@ -89,10 +90,11 @@ def _found_again(
     plan: RunPlan, moved: Mapping[str, str | Path | Source], labeling: Labeling, device: torch.device
 ) -> Images:
     """The images of a run that goes on: where they are said to be now, or else where they were."""
-    channels = plan.config.data.channels
+    asked = plan.config.data
     try:
         data, monitor = moved.get("data", plan.data), moved.get("monitor", plan.monitor)
-        images = open_images(data, monitor, channels, device, labeling)
+        with axes_as(asked.axes):
+            images = open_images(data, monitor, asked.channels, device, labeling)
     except UserError as error:
         if moved:
             raise

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import jpeg, npy, pillow, png, tiff
+from byol.data.formats import jpeg, npy, pillow, png, pnm, tiff
 from byol.data.formats.header import Header
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "format_of", "image_suffixes"]
@@ -50,6 +50,7 @@ FORMATS: tuple[Format, ...] = (
     png,
     tiff,
     npy,
+    pnm,
     pillow,  # last: it accepts every file, since some of its formats have no mark
 )
 """Every format, in the order in which they are asked whether a file is theirs."""

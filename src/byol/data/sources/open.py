@@ -9,12 +9,13 @@ from pathlib import Path
 
 from byol.data.formats.registry import image_suffixes
 from byol.data.sources.base import Source
-from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
+from byol.data.sources.files import FileSource, FolderSource, file_source
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
 from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.tensor import TensorSource
+from byol.data.sources.text_list import ListSource
 from byol.errors import UserError, nearest
 
 __all__ = [
