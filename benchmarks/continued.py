@@ -300,7 +300,7 @@ def kept_of(line: Line) -> dict[str, float]:
 
 
 def passed(line: Line) -> float:
-    """Updates after which the continued run reads better than scratch at its end, of scratch's; 1 where it never does."""
+    """Updates after which it reads better than scratch at its end, as a share of scratch's; 1 where it never does."""
     goal = line["scratch readings"][-1][1]
     steps = (step for step, accuracy in line["readings"] if accuracy >= goal)
     return min(1.0, next(steps, math.inf) / line["scratch updates"])
