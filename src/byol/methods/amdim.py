@@ -104,4 +104,5 @@ class AMDIM(Method):
             others = scores.clone()
             others[row, own] = -torch.inf
             negative = others.flatten(1).logsumexp(1, keepdim=True)
-            return (torch.logaddexp(positive, negative) - positive).mean() + penalty
+            loss: Tensor = (torch.logaddexp(positive, negative) - positive).mean() + penalty
+        return loss
