@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "verdict",
         "Was it worth it? A run beside pixels, an untrained encoder and training from scratch, on your labels.",
     ),
+    "embed": ("byol.cli.embed", "run", "Write every image as a vector: Parquet, .npy or CSV."),
     "bench": (
         "byol.cli.bench",
         "run",
