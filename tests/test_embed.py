@@ -23,7 +23,7 @@ from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.explore import embed as embedding
 from byol.explore.embed import Chunks, EmbedConfig, Embedded, embed
-from byol.explore.rows import printable
+from byol.explore.listing import printable
 from byol.runtime import distributed
 from conftest import picture
 from evals_data import CPU, TINY, colored

@@ -26,7 +26,7 @@ from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, finite_blocks
 from byol.evals.calibration import calibrated
 from byol.evals.evaluation import Progress, silent
-from byol.explore.rows import Rows
+from byol.explore.listing import Rows
 from byol.explore.vectors import Block, Shape, check_suffix, write_vectors
 from byol.runtime import distributed
 from byol.runtime.checkpoint import save_tensors

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from byol.errors import UserError, nearest
-from byol.explore.rows import Rows
+from byol.explore.listing import Rows
 
 Vectors = NDArray[np.float32]
 
