@@ -38,6 +38,9 @@ def run(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import input_channels
+    from byol.explore.page import explore_page
+    from byol.explore.projection import project
+    from byol.runtime.checkpoint import write_atomically
     from byol.runtime.device import choose_device
 
     device, _ = choose_device(command.device)
@@ -50,10 +53,14 @@ def run(arguments: list[str]) -> int:
     with Bars() as progress:
         found = explore(encoder, source, command.config, device, test=test, progress=progress)
         written = write_tables(folder, found)
+        projection = project(found.part.values, found.neighbors, command.config.map, command.config.seed)
+        page = folder / "explore.html"
+        write_atomically(page, explore_page(f"{command.data}, as {command.encoder} sees it", source, found, projection))
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     for warning in progress.warnings():
         console.print(warning, markup=False)
     for sentence in in_words(found):
         console.print(sentence, markup=False)
-    console.print(f"written to {', '.join(str(path) for path in written)}", markup=False)
+    console.print(f"tables {', '.join(str(path) for path in written)}", markup=False)
+    console.print(f"page {page}", markup=False)
     return 0

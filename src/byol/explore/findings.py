@@ -20,6 +20,7 @@ from byol.explore.duplicates import Duplicates, Pairs, find_duplicates, find_lea
 from byol.explore.listing import Rows
 from byol.explore.neighbors import K, Neighbors, find_neighbors, find_others
 from byol.explore.outliers import Outliers, find_outliers
+from byol.explore.projection import MapKind, check_map
 from byol.explore.small import small_copies
 from byol.explore.suspects import Suspects, find_suspects
 from byol.runtime.checkpoint import write_atomically
@@ -32,6 +33,9 @@ class ExploreConfig:
 
     suggest: int = 0
     """Images to suggest for labeling first, which stand for the whole set; 0 for none."""
+    map: MapKind = "auto"
+    """What makes the map: umap (the extra `explore`), or pca, the first two principal components; auto is umap where it
+    is installed."""
     seed: int = 0
     """Of clusters, of splits and of the map."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
@@ -39,6 +43,7 @@ class ExploreConfig:
     def __post_init__(self) -> None:
         if self.suggest < 0:
             raise UserError(f"suggest is {self.suggest}, but must be 0 or more.")
+        check_map(self.map)
 
 
 @dataclass(frozen=True)
