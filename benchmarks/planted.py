@@ -26,6 +26,7 @@ from torch import Tensor
 
 from byol.data.sources.open import open_source
 from byol.data.sources.tensor import TensorSource
+from byol.encoders.file import card_of
 from byol.encoders.load import open_encoder
 from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.fewshot import standardize
@@ -211,7 +212,15 @@ def main() -> None:
     wanted = {f"near-duplicates: recall, {kind}" for kind in KINDS[1:]} | {
         "near-duplicates: precision, pairs with a copy"
     }
-    config = {"images": IMAGES, "copies": COPIES, "foreign": FOREIGN, "swapped": SWAPPED}
+    trained = card_of(Path(arguments.encoder))
+    config = {
+        "encoder": trained.encoder.name,
+        "epochs": trained.epochs,
+        "images": IMAGES,
+        "copies": COPIES,
+        "foreign": FOREIGN,
+        "swapped": SWAPPED,
+    }
     rows = []
     for name in every[0]:
         unit = "pairs" if name.endswith("set itself") else "ratio"
