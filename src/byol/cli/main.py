@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "run",
         "What there is to find in images: near-duplicates, outliers, label suspects, leaks, and a map.",
     ),
+    "report": ("byol.cli.report", "run", "A run's page: verdict, course, data, settings, and how to use the encoder."),
     "bench": (
         "byol.cli.bench",
         "run",
