@@ -21,12 +21,13 @@ from byol.explore.duplicates import HIGHEST, LOWEST, choose_threshold, find_dupl
 from byol.explore.findings import ExploreConfig, explore
 from byol.explore.neighbors import find_neighbors, find_others
 from byol.explore.outliers import find_outliers
-from byol.explore.search import search
+from byol.explore.search import SearchConfig, search
 from byol.explore.small import SIDE, edges, likeness, likeness_of_crops, small_copy
 from byol.explore.suspects import find_suspects
 from conftest import picture
 from evals_data import CPU, colored
 
+FLOAT = FeatureConfig(precision="float32")
 MARKUP = "<script>alert(1)</script>"
 
 
@@ -216,7 +217,7 @@ def test_suggestions_of_identical_images() -> None:
 
 def test_search_finds_what_a_product_of_all_pairs_finds() -> None:
     source, queries = colored(20, seed=1), colored(2, seed=2, name="asked")
-    found = search(open_encoder("pixels@16"), source, queries, 4, FeatureConfig(precision="float32"), device=CPU)
+    found = search(open_encoder("pixels@16"), source, queries, SearchConfig(k=4, features=FLOAT), CPU)
     unit = [torch.nn.functional.normalize((s.images.float() / 255 - 0.5).flatten(1), dim=1) for s in (queries, source)]
     similarity, rows = (unit[0] @ unit[1].T).topk(4, dim=1)
     assert [[hit.index for hit in hits] for hits in found] == rows.tolist()

@@ -52,8 +52,14 @@ def test_a_run_that_goes_on_has_no_verdict_yet(finished: Path, tmp_path: Path) -
     shutil.copytree(finished, tmp_path / "run")
     for name in ("verdict.json", "report.html", "encoder.safetensors", "encoder.json"):
         (tmp_path / "run" / name).unlink()
+    assert "<strong>No verdict is kept:</strong>" in write_run_page(tmp_path / "run").read_text()
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    last = read_metrics(metrics)[-1]["step"]
+    lines = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] < last]
+    metrics.write_text("\n".join(lines))
     page = write_run_page(tmp_path / "run").read_text()
-    assert "<strong>No verdict yet:</strong> the last line of metrics is of update" in page
+    step = json.loads(lines[-1])["step"]
+    assert f"<strong>No verdict yet:</strong> the last line of metrics is of update {step} of {last}." in page
     assert "The run has left no encoder." in page
 
 

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     from byol.errors import UserError
     from byol.evals.evaluation import input_channels
     from byol.explore.findings import as_csv
-    from byol.explore.search import search
+    from byol.explore.search import SearchConfig, search
     from byol.runtime.checkpoint import write_atomically
     from byol.runtime.device import choose_device
 
@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> int:
     channels = input_channels(encoder)
     source, queries = open_labeled(command.data, channels), open_images(command.query, channels)
     with Bars() as progress:
-        found = search(encoder, source, queries, command.k, command.features, device=device, progress=progress)
+        config = SearchConfig(k=command.k, features=command.features)
+        found = search(encoder, source, queries, config, device, progress)
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     for warning in progress.warnings():
         console.print(warning, markup=False)

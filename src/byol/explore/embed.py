@@ -4,9 +4,8 @@ The images are split into chunks. Each process computes every n-th chunk and sto
 what is stored already is not computed again. At the end the first process joins all chunks.
 """
 
-import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -32,8 +31,8 @@ from byol.runtime import distributed
 from byol.runtime.checkpoint import save_tensors
 from byol.runtime.device import choose_precision
 
-log = logging.getLogger(__name__)
-
+Compute = Callable[[Source], Iterator[tuple[list[int], Tensor]]]
+"""From images to the numbers of those that can be read and their features (n, D), batch by batch."""
 CHUNK = 4096
 """Images that are stored at once: what an interruption loses at most, and what a process takes in turn."""
 
@@ -111,7 +110,8 @@ def embed(
         for number in range(-(-len(source) // CHUNK))
         if number % distributed.world_size() == distributed.rank() and number not in stored
     ]
-    chunks.fill(mine, encoder, source, replace(config, precision=precision), device, progress)
+    settings = replace(config, precision=precision).for_features()
+    chunks.fill(mine, source, lambda images: finite_blocks(encoder, images, settings, device, progress))
     distributed.barrier()
     numbers = sorted(chunks.stored(len(source)))
     shapes = [chunks.shape(number) for number in numbers]
@@ -167,15 +167,7 @@ class Chunks:
         tensors = load_file(self._path(number))
         return tensors["indices"].tolist(), tensors["values"].numpy()
 
-    def fill(
-        self,
-        numbers: list[int],
-        encoder: LoadedEncoder,
-        source: Source,
-        config: EmbedConfig,
-        device: torch.device,
-        progress: Progress,
-    ) -> None:
+    def fill(self, numbers: list[int], source: Source, compute: Compute) -> None:
         """Compute and store some chunks in one pass, whose decoding never waits for the end of a chunk."""
         if not numbers:
             return
@@ -183,7 +175,7 @@ class Chunks:
         images = source if len(wanted) == len(source) else source.subset(wanted)
         waiting = iter(numbers)
         current, indices, values = next(waiting), list[int](), list[Tensor]()
-        for image, row in _rows(finite_blocks(encoder, images, config.for_features(), device, progress)):
+        for image, row in _rows(compute(images)):
             while wanted[image] // CHUNK != current:
                 self._store(current, indices, values)
                 current, indices, values = next(waiting), [], []

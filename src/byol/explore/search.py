@@ -1,6 +1,6 @@
 """The images of a set that are nearest to other pictures."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -11,6 +11,15 @@ from byol.evals.calibration import calibrated
 from byol.evals.evaluation import Progress, silent
 from byol.explore.listing import Rows
 from byol.explore.neighbors import find_neighbors
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How many images are looked for."""
+
+    k: int = 20
+    """Neighbors of each picture."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
 
 
 @dataclass(frozen=True)
@@ -34,9 +43,7 @@ def search(
     encoder: LoadedEncoder,
     source: Source,
     queries: Source,
-    k: int,
-    config: FeatureConfig,
-    *,
+    config: SearchConfig,
     device: torch.device,
     progress: Progress = silent,
 ) -> list[list[Hit]]:
@@ -47,9 +54,9 @@ def search(
     """
     if encoder.fresh:
         encoder = calibrated(encoder, source, device)
-    bank = cached_features(encoder, source, config, device, progress)
-    asked = cached_features(encoder, queries, replace(config, cache=False), device, progress)
-    near = find_neighbors(bank.values, asked.values, k, device)
+    bank = cached_features(encoder, source, config.features, device, progress)
+    asked = cached_features(encoder, queries, replace(config.features, cache=False), device, progress)
+    near = find_neighbors(bank.values, asked.values, config.k, device)
     found = []
     for query, rows, similarity in zip(asked.indices.tolist(), near.rows, near.similarity, strict=True):
         (name,) = Rows.of(queries, [query]).paths

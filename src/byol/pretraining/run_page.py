@@ -109,6 +109,8 @@ def _verdict(folder: RunFolder, plan: RunPlan, lines: Sequence[dict[str, Any]]) 
         yield Paragraph(f"**{literal(kept['sentence'])}**")
         if kept["advice"]:
             yield Paragraph(literal(kept["advice"]))
+    elif step >= total:
+        yield Paragraph("**No verdict is kept:** the end of the log, below, has it.")
     else:
         yield Paragraph(f"**No verdict yet:** the last line of metrics is of update {step:,} of {total:,}.")
     name, encoder = plan.config.method.name, plan.config.encoder.name
