@@ -68,7 +68,6 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
         found = judge_encoder(run, state, verdict, complete=history.ended or state.step == total)
         if run.folder is not None:
             save_verdict(run.folder, found.verdict, state.step)
-            log.info(f"page {run.folder.page}")
             write_run_page(run.folder.path)
     except OSError as error:
         raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
