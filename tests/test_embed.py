@@ -86,7 +86,7 @@ def test_csv_and_npy_hold_the_same_values_to_the_last_bit(folder: Path, tmp_path
     table = pq.read_table(tmp_path / "f.parquet")
     wanted = np.array(table["embedding"].to_pylist(), dtype=np.float32)
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), wanted)
-    rows, names = (list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("f.csv", "v.csv"))
+    rows, names = (list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("f.csv", "v.names.csv"))
     assert rows[0] == ["index", "path", "label", *(f"f{number}" for number in range(64))]
     assert [row[:3] for row in rows] == names
     assert [row[1] for row in names[1:]] == table["path"].to_pylist()
@@ -167,6 +167,12 @@ def test_what_cannot_be_written_or_read_is_one_sentence(folder: Path, tmp_path: 
     with pytest.raises(UserError, match=r"No image of .*bad can be read"):
         embed(open_encoder("pixels@16"), byol.open_source(tmp_path / "bad", 3), tmp_path / "f.npy", CONFIG, CPU)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["bad", "images"]
+
+
+def test_a_table_among_the_images_would_be_taken_for_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("embed", "pixels@16", folder, "--out", folder / "f.parquet") == 2
+    assert "f.parquet lies among the images" in capsys.readouterr().err
+    assert not list(folder.glob("*.parquet"))
 
 
 def test_labels_of_a_file_take_the_place_of_folders(folder: Path, tmp_path: Path) -> None:

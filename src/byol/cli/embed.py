@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
         data: Annotated[Positional[str], arg(metavar="DATA")]
         """Images: a folder, a list, Parquet, or a named data set."""
         out: str = "features.parquet"
-        """File to write: .parquet, .csv, or .npy with a .csv of names beside it."""
+        """File to write: .parquet, .csv, or .npy with a .names.csv beside it."""
         labels: Annotated[str | None, given("FILE", "the data's own")] = None
         """A CSV file of path and label, instead of the data's own labels."""
         device: Device = "auto"
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
         config: config_type = EmbedConfig()
 
     command = parse(Command, arguments, "byol embed", "Write every image as a vector, in the order of the images.")
-    from byol.cli.exploring import open_labeled
+    from byol.cli.exploring import check_apart, open_labeled
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import input_channels
@@ -42,6 +42,7 @@ def run(arguments: list[str]) -> int:
 
     out = Path(command.out)
     check_suffix(out)
+    check_apart(out, command.data)
     check_place(command.out)
     device, _ = choose_device(command.device)
     with distributed.processes(device):

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import input_channels
+    from byol.explore.listing import printable
     from byol.explore.page import explore_page
     from byol.explore.projection import project
     from byol.runtime.checkpoint import write_atomically
@@ -55,7 +56,8 @@ def run(arguments: list[str]) -> int:
         written = write_tables(folder, found)
         projection = project(found.part.values, found.neighbors, command.config.map, command.config.seed)
         page = folder / "explore.html"
-        write_atomically(page, explore_page(f"{command.data}, as {command.encoder} sees it", source, found, projection))
+        title = printable(f"{command.data}, as {command.encoder} sees it")
+        write_atomically(page, explore_page(title, source, found, projection))
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     for warning in progress.warnings():
         console.print(warning, markup=False)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from byol.errors import UserError
+
 if TYPE_CHECKING:
     from byol.data.sources.open import Source
 
@@ -33,3 +35,14 @@ def open_images(place: str, channels: int) -> "Source":
     if path.is_file() and path.suffix.lower() in image_suffixes():
         return file_source(place, [str(path)], channels=channels)
     return open_source(place, channels=channels)
+
+
+def check_apart(out: Path, data: str) -> None:
+    """See that a file of vectors does not lie in a folder of images: one with Parquet files is opened as these.
+
+    Raises:
+        UserError: it does.
+    """
+    folder = Path(data).expanduser()
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{out} lies among the images, which would be taken for a table then; give another --out.")

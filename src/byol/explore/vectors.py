@@ -56,8 +56,8 @@ def check_suffix(path: Path) -> None:
 
 
 def names_beside(path: Path) -> Path:
-    """The CSV file of names that goes with an `.npy` file."""
-    return path.with_suffix(".csv")
+    """The CSV file of names that goes with an `.npy` file; `features.csv` may be a file of labels."""
+    return path.with_suffix(".names.csv")
 
 
 def write_vectors(path: Path, blocks: Iterable[Block], shape: Shape, origin: Mapping[str, object]) -> None:
