@@ -39,7 +39,7 @@ def suggest(features: Tensor, neighbors: Neighbors, count: int, labeled: Tensor,
     distance = neighbors.distance.mean(dim=1).nan_to_num(0).numpy()
     covered = np.bincount(number[labeled.numpy()], minlength=clusters)
     size = np.bincount(number, minlength=clusters)
-    left = {cluster: [] for cluster in range(clusters)} | _by_cluster(number, distance, ~labeled.numpy())
+    left: dict[int, list[int]] = {cluster: [] for cluster in range(clusters)} | _by_cluster(number, distance, ~labeled.numpy())
     chosen: list[int] = []
     while len(chosen) < count:  # clusters may be empty, so some are asked more than once
         order = sorted((c for c in range(clusters) if left[c]), key=lambda c: (covered[c], -size[c], c))
@@ -49,7 +49,7 @@ def suggest(features: Tensor, neighbors: Neighbors, count: int, labeled: Tensor,
     return chosen
 
 
-def _by_cluster(number: np.ndarray, distance: np.ndarray, free: np.ndarray) -> dict[int, list[int]]:  # type: ignore[type-arg]
+def _by_cluster(number: np.ndarray, distance: np.ndarray, free: np.ndarray) -> dict[int, list[int]]:
     """The free rows of each cluster, the most typical first."""
     found: dict[int, list[int]] = {}
     for row in np.argsort(distance, kind="stable").tolist():
@@ -58,7 +58,7 @@ def _by_cluster(number: np.ndarray, distance: np.ndarray, free: np.ndarray) -> d
     return found
 
 
-def _clusters(unit: np.ndarray, clusters: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def _clusters(unit: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     if clusters >= len(unit):
         return np.arange(len(unit))
     kind = KMeans if clusters <= FEW_CLUSTERS else MiniBatchKMeans

@@ -146,7 +146,7 @@ def in_words(found: Findings) -> list[str]:
         if mixed:
             said.append(f"{mixed} groups of near-duplicates have different labels")
     if found.leaks is not None and found.test is not None:
-        leaked = len(found.leaks.rows[:, 1].unique())
+        leaked = len(torch.unique(found.leaks.rows[:, 1]))
         said.append(f"leaks: {leaked} of {len(found.test)} test images have a near-duplicate among the others")
     if found.suggested:
         said.append(f"suggested: {len(found.suggested)} images to label first")

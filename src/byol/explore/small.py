@@ -63,7 +63,7 @@ def likeness(small: Tensor, pairs: Tensor) -> Tensor:
     plain = edges(_compared(small))
     mirrored = edges(_compared(small.flip(-1)))
     found = []
-    for block in pairs.split(4096):
+    for block in torch.split(pairs, 4096):
         first, second = block.T
         whole = (plain[first] * plain[second]).sum(dim=1)
         mirror = (plain[first] * mirrored[second]).sum(dim=1)
@@ -75,7 +75,7 @@ def likeness(small: Tensor, pairs: Tensor) -> Tensor:
 def likeness_of_crops(small: Tensor, pairs: Tensor) -> Tensor:
     """The largest likeness of either image of a pair with a window of the other, (P,); arguments as for `likeness`."""
     found = [torch.empty(0)]
-    for block in pairs.split(PAIRS) if len(pairs) else ():
+    for block in torch.split(pairs, PAIRS) if len(pairs) else ():
         first, second = small[block[:, 0]], small[block[:, 1]]
         found.append(torch.maximum(_best_window(first, second), _best_window(second, first)))
     return torch.cat(found)

@@ -43,9 +43,9 @@ def find_suspects(features: Tensor, labels: Tensor, seed: int = 0) -> Suspects:
     """
     probability, votes = (torch.full((len(labels),), torch.nan, dtype=torch.float64) for _ in range(2))
     suggested = torch.full((len(labels),), -1)
-    numbers, counts = labels[labels >= 0].unique(return_counts=True)
+    numbers, counts = torch.unique(labels[labels >= 0], return_counts=True)
     judged = torch.isin(labels, numbers[counts > 1]).nonzero()[:, 0]
-    given, own = labels[judged].unique(return_inverse=True)
+    given, own = torch.unique(labels[judged], return_inverse=True)
     if len(given) < 2:
         return Suspects([], probability, suggested, votes)
     known = features[judged].float()
