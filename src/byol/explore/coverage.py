@@ -39,10 +39,10 @@ def suggest(features: Tensor, neighbors: Neighbors, count: int, labeled: Tensor,
     distance = neighbors.distance.mean(dim=1).nan_to_num(0).numpy()
     covered = np.bincount(number[labeled.numpy()], minlength=clusters)
     size = np.bincount(number, minlength=clusters)
-    left: dict[int, list[int]] = {cluster: [] for cluster in range(clusters)} | _by_cluster(number, distance, ~labeled.numpy())
+    left = _by_cluster(number, distance, ~labeled.numpy())
     chosen: list[int] = []
     while len(chosen) < count:  # clusters may be empty, so some are asked more than once
-        order = sorted((c for c in range(clusters) if left[c]), key=lambda c: (covered[c], -size[c], c))
+        order = sorted((c for c in left if left[c]), key=lambda c: (covered[c], -size[c], c))
         best = order[0]
         chosen.append(left[best].pop(0))
         covered[best] += 1
