@@ -39,6 +39,7 @@ DOCUMENTS = (
     "docs/start.md",
     "docs/recipes.md",
     "docs/evaluate.md",
+    "docs/explore.md",
     "docs/health.md",
     "docs/weights.md",
     "docs/speed.md",

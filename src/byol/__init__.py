@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from byol.encoders.build import make_encoder as make_encoder
     from byol.encoders.file import load_encoder as load_encoder
     from byol.errors import UserError as UserError
+    from byol.explore.embedder import Embedder as Embedder
     from byol.methods.byol import BYOL as BYOL
     from byol.methods.heads import MLP as MLP
     from byol.methods.infonce import InfoNCE as InfoNCE
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BYOL": "byol.methods.byol",
+    "Embedder": "byol.explore.embedder",
     "EncoderSpec": "byol.config.encoder",
     "InfoNCE": "byol.methods.infonce",
     "LARS": "byol.optim.lars",

@@ -28,6 +28,14 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "verdict",
         "Was it worth it? A run beside pixels, an untrained encoder and training from scratch, on your labels.",
     ),
+    "embed": ("byol.cli.embed", "run", "Write every image as a vector: Parquet, .npy or CSV."),
+    "search": ("byol.cli.search", "run", "The nearest images of a picture, or of a folder of pictures."),
+    "explore": (
+        "byol.cli.explore",
+        "run",
+        "What there is to find in images: near-duplicates, outliers, label suspects, leaks, and a map.",
+    ),
+    "report": ("byol.cli.report", "run", "A run's page: verdict, course, data, settings, and how to use the encoder."),
     "bench": (
         "byol.cli.bench",
         "run",

@@ -73,6 +73,22 @@ def labeled_features(task: Task, parts: LabeledParts, config: FeatureConfig) -> 
 def _blocks(
     encoder: LoadedEncoder, source: Source, config: FeatureConfig, device: torch.device, progress: Progress
 ) -> Iterator[tuple[list[int], Tensor]]:
+    readable = False
+    for indices, block in finite_blocks(encoder, source, config, device, progress):
+        readable = True
+        yield indices, block
+    if not readable:
+        raise UserError(f"No image of {source.name} can be read; check the path and the files.")
+
+
+def finite_blocks(
+    encoder: LoadedEncoder, source: Source, config: FeatureConfig, device: torch.device, progress: Progress
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the numbers of readable images and their features (n, D), batch by batch, computed anew.
+
+    Raises:
+        NonFiniteFeatures: a feature is NaN or infinite.
+    """
     done = 0
     blocks = feature_blocks(
         encoder.module.to(device),
@@ -95,8 +111,6 @@ def _blocks(
         yield indices, block
         done += len(indices)
         progress(f"features of {source.name}", done, len(source))
-    if done == 0:
-        raise UserError(f"No image of {source.name} can be read; check the path and the files.")
 
 
 def _write(folder: Path, count: int, blocks: Iterator[tuple[list[int], Tensor]]) -> None:

@@ -56,6 +56,8 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict, complete: bool)
     log.info(found.verdict.sentence, extra={"style": STYLES.get(found.verdict.word, "bold red")})
     if found.verdict.advice:
         log.info(found.verdict.advice)
+    if run.folder is not None:
+        log.info(f"page {run.folder.page}")  # which `finish` writes when all else is there
     drop_encoder(run)  # a run that was stopped leaves none, but for what was put aside
     path = None
     if complete and verdict.word != "diverged":

@@ -1,6 +1,7 @@
 """What a run leaves on the disk, and how to come back to it.
 
-config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safetensors, encoder.json.
+config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safetensors, encoder.json, verdict.json,
+report.html.
 """
 
 import itertools
@@ -50,6 +51,16 @@ class RunFolder:
     def bad_images(self) -> Path:
         """A line for each image that could not be read: where it is, a tab, why."""
         return self.path / "bad_images.txt"
+
+    @property
+    def verdict(self) -> Path:
+        """The words of the verdict, as JSON; of a run that has ended."""
+        return self.path / "verdict.json"
+
+    @property
+    def page(self) -> Path:
+        """The run's page."""
+        return self.path / "report.html"
 
     @property
     def written(self) -> tuple[Path, ...]:
