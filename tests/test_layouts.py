@@ -281,3 +281,23 @@ def test_sixteen_bit_palettes() -> None:
     blob = tiff(values, photometric="palette", colormap=colors)
     np.testing.assert_allclose(decode(blob).numpy(), colors[:, values] / 65535, atol=1e-6)
     assert read_header(blob).channels == 3
+
+
+@pytest.mark.parametrize("kind", ["page", "channels", "rows", "tiles"])
+def test_a_tiff_that_lacks_data_is_not_filled_with_zeros(kind: str) -> None:
+    values = noise(13, 64, 64, dtype="u2") if kind == "channels" else noise(64, 64, 13, dtype="u2")
+    options = {"page": {"planarconfig": "contig", "photometric": "minisblack", "rowsperstrip": 4}}.get(kind, {})
+    if kind == "tiles":
+        options = {"planarconfig": "contig", "photometric": "minisblack", "tile": (16, 16)}
+    for extra in ({}, {"compression": "zlib"}):
+        blob = tiff(values, **options, **extra)
+        assert decode(blob).shape == (13, 64, 64)
+        with pytest.raises(BadImage, match="truncated"):
+            decode(blob[: -len(blob) // 3])
+
+
+def test_few_bytes_are_no_large_image() -> None:
+    blob = tiff(noise(4, 4, 3, dtype="u2"), photometric="rgb").replace(b"\x04\0\0\0", b"\0\x20\0\0")
+    for read in (read_header, decode):
+        with pytest.raises(BadImage, match=r"384 MiB of pixels in a file of \d+ bytes|truncated"):
+            read(blob)

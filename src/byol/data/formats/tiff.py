@@ -20,8 +20,10 @@ from byol.data.formats.tiff_support import (
     COLOR_MAP,
     Extrasamples,
     Photometric,
+    check_bytes,
     extra_samples,
     missing_codec,
+    missing_data,
     pillow_reads_whole,
     unsupported_reason,
 )
@@ -33,6 +35,9 @@ __all__ = ["SUFFIXES", "decode", "decode_as", "header", "header_as", "sniff"]
 SUFFIXES = (".tif", ".tiff")
 
 NAMES = ("TIFF",)
+
+BITS = {"I": 16, "F": 32}
+"""Of a pixel in Pillow's modes that begin so."""
 
 MARKS = (
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # classic and BigTIFF, little and big endian
@@ -58,7 +63,7 @@ def header_as(data: bytes, wanted: Wanted) -> Header:
     layout = _layout(data, wanted)
     if isinstance(layout, _Layout):
         return upright_header(layout.header, layout.orientation)
-    with pillow.open_picture(data, NAMES) as picture:
+    with _opened(data) as picture:
         stored = pillow.stored_header(picture)  # Pillow gives the size of a TIFF upright
     return stored if layout is None else layout.noted(stored)
 
@@ -73,8 +78,16 @@ def decode_as(data: bytes, wanted: Wanted) -> Tensor:
     layout = _layout(data, wanted)
     if isinstance(layout, _Layout):
         return upright(_pixels(data, layout, wanted), layout.orientation)
-    with pillow.open_picture(data, NAMES) as picture:
+    with _opened(data) as picture:
         return pillow.load(picture, wanted)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """An image that Pillow reads, whose pixels are not too many for so small a file."""
+    picture = pillow.open_picture(data, NAMES)
+    bits = 1 if picture.mode == "1" else BITS.get(picture.mode[0], 8 * len(picture.getbands()))
+    check_bytes(picture.width * picture.height * bits // 8, len(data))
+    return picture
 
 
 class _Layout(NamedTuple):
@@ -100,18 +113,23 @@ def _layout(data: bytes, wanted: Wanted) -> _Layout | Pages | None:
             here = missing_codec(page)
             whole = pages.arrangement == "page" and pillow_reads_whole(page, file.byteorder == BIG_ENDIAN, here is None)
             unsupported = unsupported_reason(page)
+            lacking = missing_data(page, len(data))
             layout = None if page.dtype is None else _layout_of(page, pages)
     except BadImage:
         raise
     except Exception:  # of any type: what tifffile cannot parse, Pillow judges
         return None
-    if (whole and _opens(data)) or layout is None:
+    if layout is None:
         return pages
-    if unsupported is not None:
-        raise BadImage(unsupported)
-    if here is not None:
-        raise BadImage(here)
-    check_size(layout.header.height, layout.header.width, layout.header.channels + layout.header.opacity)
+    height, width = layout.header.height, layout.header.width
+    samples = layout.header.channels + layout.header.opacity
+    check_size(height, width, samples)
+    check_bytes(height * width * samples * layout.bits // 8, len(data))
+    if whole and _opens(data):
+        return pages
+    wrong = unsupported or here or lacking
+    if wrong is not None:
+        raise BadImage(wrong)
     return layout
 
 

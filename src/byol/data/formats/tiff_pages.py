@@ -5,6 +5,7 @@ axes, and state the array's shape in the file. ImageJ and OME-TIFF name their ax
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from byol.config.axes import Axes
 from byol.data.formats.header import MAX_VALUES, Header
 from byol.data.formats.intensity import Array
-from byol.data.formats.tiff_support import Photometric
+from byol.data.formats.tiff_support import Photometric, missing_data
 from byol.data.formats.wanted import AXES_SETTING, array_axes
 from byol.errors import BadImage
 
@@ -62,10 +63,15 @@ class Pages:
         if self.count * int(first.imagelength) * int(first.imagewidth) > MAX_VALUES:
             raise BadImage(f"pages of more than {MAX_VALUES // 10**6} million values together")
         if self.stated:
+            if math.prod(file.series[0].shape) != self.count * math.prod(first.shape):
+                raise BadImage("truncated: the shape that the file states is not that of its pages")
+            _check_data(file, file.pages)
             values = np.asarray(file.series[0].asarray()).reshape(self.count, *first.shape)
         else:
             chosen = _series_pages(file) if file.is_imagej or file.is_ome else file.pages
-            planes = [chosen[self.step * number].asarray() for number in range(self.count)]
+            read = [chosen[self.step * number] for number in range(self.count)]
+            _check_data(file, read)
+            planes = [page.asarray() for page in read]
             if any(plane.shape != planes[0].shape for plane in planes):
                 raise BadImage(f"pages of different sizes are not the channels of one image; give {AXES_SETTING} dhw")
             values = np.stack(planes)
@@ -127,6 +133,14 @@ def _counted(file: Any) -> int:
         return count
     others = (file.pages[number] for number in range(1, count))
     return 1 + sum(not (page.is_reduced or page.is_mask) for page in others)
+
+
+def _check_data(file: Any, pages: Iterable[Any]) -> None:
+    """Raise `BadImage` where a page lacks data."""
+    for page in pages:
+        lacking = missing_data(page, int(file.filehandle.size))
+        if lacking is not None:
+            raise BadImage(lacking)
 
 
 def _series_pages(file: Any) -> Any:

@@ -1,6 +1,7 @@
 """Which kinds of TIFF are read, and by whom: what Pillow keeps whole, what tifffile decodes, what nobody knows."""
 
 import importlib.util
+import math
 from enum import IntEnum
 from typing import Any
 
@@ -15,8 +16,10 @@ __all__ = [
     "COLOR_MAP",
     "Extrasamples",
     "Photometric",
+    "check_bytes",
     "extra_samples",
     "missing_codec",
+    "missing_data",
     "pillow_reads_whole",
     "unsupported_reason",
 ]
@@ -33,6 +36,11 @@ UNSIGNED, FLOAT = 1, 3
 """Values of SampleFormat (TIFF 6.0, section 19)."""
 CHUNKY = 1
 """The value of PlanarConfiguration for pixels whose samples lie side by side."""
+
+SURE_BYTES = 2**26
+"""Decoded bytes that are always allowed, and how many times the file's own size: deflate reaches 1032 at most, LZW (12
+bits for a run of up to 4096 bytes) less than 2731."""
+MOST_RATIO = 2731
 
 
 class Photometric(IntEnum):
@@ -110,6 +118,23 @@ def unsupported_reason(page: Any) -> str | None:
         except BadImage as error:
             return str(error)
     return None
+
+
+def missing_data(page: Any, length: int) -> str | None:
+    """What a page lacks of its strips or tiles in a file of `length` bytes, or None; tifffile gives zeros for these."""
+    expected = math.prod(getattr(page, "chunked", ()))
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if len(offsets) < expected:
+        return f"truncated: {len(offsets)} of {expected} strips or tiles"
+    if any(offset + count > length for offset, count in zip(offsets, counts, strict=False)):
+        return "truncated: a strip or tile ends behind the end of the file"
+    return None
+
+
+def check_bytes(decoded: int, stored: int) -> None:
+    """Raise `BadImage` where so many decoded bytes in a file of so many cannot be a real image."""
+    if decoded > max(SURE_BYTES, MOST_RATIO * stored):
+        raise BadImage(f"{decoded // 2**20} MiB of pixels in a file of {stored} bytes")
 
 
 def missing_codec(page: Any) -> str | None:
