@@ -38,7 +38,7 @@ def color_bins() -> Tensor:
     levels = torch.linspace(0, 1, GAMUT_STEPS, dtype=torch.float64)
     every = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, GAMUT_STEPS**2, GAMUT_STEPS)
     colors = rgb_to_lab(every)[0, 1:].flatten(1).T
-    bins: Tensor = torch.unique((colors / GRID).round(), dim=0)  # type: ignore[no-untyped-call]
+    bins: Tensor = torch.unique((colors / GRID).round(), dim=0)
     return GRID * bins.float()
 
 
