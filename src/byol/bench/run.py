@@ -18,6 +18,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import to_json
 from byol.data.describe import describe
 from byol.data.labeling import Images
+from byol.data.reading import reading_as
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.errors import UserError
@@ -146,9 +147,10 @@ def _prepared(
     data: str | Path | Source | None, recipe: str, settings: dict[str, Any], device: torch.device
 ) -> tuple[Run, Survey]:
     """The run that `pretrain` would start with the same words, were there no budget; and the survey of its images."""
-    chosen, channels = recipe_named(recipe), visible_settings(settings).data.channels
+    chosen, asked = recipe_named(recipe), visible_settings(settings).data
     place = "photos:train" if data is None else data
-    images = open_images(place, monitor_for(place, None), channels, device)
+    with reading_as(asked.reading):
+        images = open_images(place, monitor_for(place, None), asked.channels, device)
     planner, seen = Planner.of(chosen, images, device, settings)
     if data is None and planner.config(planner.plan()).image_size > EMBEDDED_MOST:
         images = Images(SyntheticPhotos(), None)

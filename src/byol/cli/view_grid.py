@@ -15,12 +15,13 @@ from byol.augment.normalize import as_float
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.crop import crop_one
+from byol.data.reading import reading_as
 from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_training
 from byol.data.sources.stretched import stretched
 from byol.data.transform import Transform
 from byol.errors import BadImage, UserError
-from byol.recipes.facts import find_facts
+from byol.recipes.facts import find_facts, visible_settings
 from byol.recipes.presets import recipe_named
 from byol.runtime.checkpoint import write_atomically
 from byol.runtime.device import choose_device
@@ -55,7 +56,8 @@ def write_views(
     path = Path(out)
     if isinstance(data, str | Path) and Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
         raise UserError(f"{path} lies among the images, which it would be taken for one of; give another --out.")
-    source = open_training(data, settings.get("data__channels"))
+    with reading_as(visible_settings(settings).data.reading):
+        source = open_training(data, settings.get("data__channels"))
     device, _ = choose_device("auto")
     facts, _ = find_facts(source, None, device, settings)
     config = replace(recipe_named(recipe).make(facts).config, **settings)

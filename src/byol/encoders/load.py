@@ -13,6 +13,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from byol.config.encoder import EncoderSpec, Stem
+from byol.config.reading import ReadingConfig
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
@@ -43,6 +44,8 @@ class LoadedEncoder:
     """None for pixels, which cannot be trained."""
     fresh: bool = False
     """Whether it was never trained and its batch norm has seen no images yet."""
+    reading: ReadingConfig = ReadingConfig()
+    """How the scans, volumes, videos and slides that it was trained on were read."""
 
     def untrained(self, seed: int = 0) -> "LoadedEncoder":
         """The same architecture with fresh weights.
@@ -51,7 +54,7 @@ class LoadedEncoder:
             UserError: pixels have no weights.
         """
         spec = self._trainable().untrained()
-        return _untrained(f"random:{self.name}", spec, seed)
+        return replace(_untrained(f"random:{self.name}", spec, seed), reading=self.reading)
 
     def calibrated(self, calibrate: Callable[[nn.Module], None]) -> "LoadedEncoder":
         """The same weights after `calibrate` has set the averages of batch norm."""
@@ -132,7 +135,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
             f"pixels.{word}"
         )
     module, card = read_encoder(name)
-    return _loaded(module, name, card.encoder)
+    return replace(_loaded(module, name, card.encoder), reading=card.reading)
 
 
 def _loaded(module: nn.Module, name: str, spec: EncoderSpec) -> LoadedEncoder:
@@ -178,8 +181,8 @@ def _from_timm(name: str, channels: int) -> LoadedEncoder:
 
 def _random(rest: str, channels: int, seed: int) -> LoadedEncoder:
     if Path(rest).exists():
-        spec = read_encoder(rest)[1].encoder.untrained()
-        return _untrained(f"random:{rest}", spec, seed)
+        card = read_encoder(rest)[1]
+        return replace(_untrained(f"random:{rest}", card.encoder.untrained(), seed), reading=card.reading)
     name, _, options = rest.partition("@")
     stem: Stem = "standard"
     width, size = 1.0, None

@@ -9,6 +9,7 @@ import torch
 
 from byol.data.contents import content_digest
 from byol.data.labeling import Images, Labeling
+from byol.data.reading import reading_as
 from byol.data.sources.open import Source
 from byol.encoders.file import WEIGHTS
 from byol.errors import UserError
@@ -89,10 +90,11 @@ def _found_again(
     plan: RunPlan, moved: Mapping[str, str | Path | Source], labeling: Labeling, device: torch.device
 ) -> Images:
     """The images of a run that goes on: where they are said to be now, or else where they were."""
-    channels = plan.config.data.channels
+    asked = plan.config.data
     try:
         data, monitor = moved.get("data", plan.data), moved.get("monitor", plan.monitor)
-        images = open_images(data, monitor, channels, device, labeling)
+        with reading_as(asked.reading):
+            images = open_images(data, monitor, asked.channels, device, labeling)
     except UserError as error:
         if moved:
             raise

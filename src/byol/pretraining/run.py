@@ -14,6 +14,7 @@ from byol.config.run import PretrainConfig
 from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Images, Labeling
+from byol.data.reading import reading_as
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.start import start_words
@@ -153,8 +154,9 @@ def plan_for(request: Request, device: torch.device) -> Planned:
         UserError: it cannot start.
     """
     settings = request.settings
-    channels = visible_settings(settings).data.channels
-    images = open_images(request.data, request.monitor, channels, device, request.labeling)
+    asked = visible_settings(settings).data
+    with reading_as(asked.reading):
+        images = open_images(request.data, request.monitor, asked.channels, device, request.labeling)
     planner, seen = Planner.of(_recipe(request.recipe), images, device, settings)
     plan = planner.plan()
     config = planner.config(plan)

@@ -137,7 +137,7 @@ def open_images(
     if monitor is not None:
         watched = opened(monitor, source.channels)
     images = label_images(source, watched, labeling)
-    return dataclasses.replace(images, notes=said + images.notes)
+    return dataclasses.replace(images, notes=said + source.notes + images.notes)
 
 
 def readings_part(found: SeveralParts, training: Source) -> tuple[Source | None, str]:

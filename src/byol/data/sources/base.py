@@ -38,6 +38,10 @@ class Source(ABC):
     """What the labels were read from, in words for messages; empty where that goes without saying."""
     groups: list[int] | None = None
     """The patient, plate or site that each image is from, or None; -1 where it is not known."""
+    groups_from: str = ""
+    """What the groups were read from, in words, where the data itself has them."""
+    notes: tuple[str, ...] = ()
+    """How the files are read where there is more than one way, in sentences that a run says."""
     remark: str = ""
     """What is unusual about the images as a whole, for messages about the data or about missing labels."""
 

@@ -7,9 +7,11 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from byol.data.formats.registry import image_suffixes
+from byol.data.formats.extras import suffix_of
+from byol.data.formats.registry import container_of, image_suffixes
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
+from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
@@ -56,7 +58,9 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         if tables:
             return ParquetSource(text, tables, channels)
         archives = tar_files(path)
-        return TarSource(text, archives, channels) if archives else FolderSource(path, channels)
+        if archives:
+            return TarSource(text, archives, channels)
+        return with_members(FolderSource(path, channels), channels)
     if path.is_file():
         return _open_files([path], text, channels)
     if is_name(text):
@@ -87,7 +91,7 @@ def is_fetched(data: str) -> bool:
 
 
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
-    suffixes = {file.suffix.lower() for file in files}
+    suffixes = {suffix_of(file.name) for file in files}
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, channels)
     if suffixes and suffixes <= TAR_SUFFIXES:
@@ -95,13 +99,15 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
     if not files:
         raise UserError(f"{name!r} matches no file; give a folder of images, a text list, or Parquet files.")
     if len(files) > 1 and suffixes <= image_suffixes():
-        return file_source(name, [str(file) for file in files], channels=channels)
+        return with_members(file_source(name, [str(file) for file in files], channels=channels), channels)
     if len(files) > 1:
         kinds = ", ".join(sorted(suffix or "no suffix" for suffix in suffixes))
         raise UserError(f"{name} of several kinds were given ({kinds}); give only Parquet files, or only images.")
+    if container_of(str(files[0])) is not None:
+        return with_members(file_source(name, [str(files[0])], channels=channels), channels)
     if suffixes <= image_suffixes():
         raise UserError(f"{name!r} is a single image; give a folder of images, a text list, or Parquet files.")
-    return ListSource(files[0], channels)
+    return with_members(ListSource(files[0], channels), channels)
 
 
 def _matches(pattern: Path) -> list[Path]:
