@@ -24,6 +24,8 @@ class ReadingConfig:
     """Which slices of a volume are images; auto takes those across its coarsest axis, where pixels are finest."""
     empty_slices: bool = False
     """Keep slices that show hardly anything."""
+    masks: bool = False
+    """Take volumes of at most 32 different whole numbers for images too."""
     times: Times = "first"
     """Of a volume with a fourth axis: its first volume, all of them, or the axis as channels (T1, T2, FLAIR)."""
     seconds: float = 1.0

@@ -110,9 +110,11 @@ class MemberSource(FileSource):
         self._open: OrderedDict[int, tuple[Lock, list[Opened]]] = OrderedDict()
         self._opening = Lock()
         labels = None if files.labels is None else [files.labels[file] for file in self._file_of]
+        if labels is not None and len(set(labels)) < 2:  # the other folders hold masks, or reports
+            labels = None
         paths = [files.path(int(file)) for file in self._file_of]
-        super().__init__(files.name, Path(files.root), paths, labels, files.classes, channels)
-        self.labels_from, self.remark = files.labels_from, files.remark
+        super().__init__(files.name, Path(files.root), paths, labels, files.classes if labels else None, channels)
+        self.labels_from, self.remark = files.labels_from if labels else "", files.remark
         if not all(counts):
             empty = f"{counts.count(0)} of {len(counts)} files hold no image ({_instead(found)})"
             self.remark = "; ".join(filter(None, (self.remark, empty)))
