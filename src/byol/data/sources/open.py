@@ -16,6 +16,7 @@ from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
 from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
+from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
 from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError, nearest
 
@@ -54,6 +55,9 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     text = str(data)
     path = Path(text).expanduser()
     if path.is_dir():
+        stacks = stack_files(path)
+        if stacks:
+            return open_stack(stacks, text, channels)
         tables = parquet_files(path)
         if tables:
             return ParquetSource(text, tables, channels)
@@ -63,6 +67,9 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         return with_members(FolderSource(path, channels), channels)
     if path.is_file():
         return _open_files([path], text, channels)
+    part = stack_part(text)
+    if part is not None:
+        return open_stack(part[0], text.rpartition(":")[0], channels, part[1])
     if is_name(text):
         return open_named(text, channels)
     if (shards := list(braces(text))) != [text]:
@@ -103,6 +110,8 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
     if len(files) > 1:
         kinds = ", ".join(sorted(suffix or "no suffix" for suffix in suffixes))
         raise UserError(f"{name} of several kinds were given ({kinds}); give only Parquet files, or only images.")
+    if is_stack(files[0]):
+        return open_stack(files, name, channels)
     if container_of(str(files[0])) is not None:
         return with_members(file_source(name, [str(files[0])], channels=channels), channels)
     if suffixes <= image_suffixes():

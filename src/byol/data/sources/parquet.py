@@ -19,7 +19,7 @@ from byol.data.sources.label_column import Column, label_columns, may_be_fractio
 from byol.data.sources.parts import SeveralParts, first_word, part_of
 from byol.errors import BadImage, UserError
 
-__all__ = ["ParquetSource", "parquet_files"]
+__all__ = ["ParquetSource", "free_memory", "parquet_files"]
 
 # Common names of these columns. The first one that is found is taken.
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
@@ -238,7 +238,7 @@ def _check_memory(name: str, files: list[Path], image: str) -> None:
             needed += sum(
                 part.total_uncompressed_size for part in columns if part.path_in_schema.split(".")[0] == image
             )
-    free = _free_memory()
+    free = free_memory()
     if free is not None and needed > free:
         raise UserError(
             f"{name!r} holds {needed / 2**30:.1f} GiB of images where {free / 2**30:.1f} GiB of memory are free; "
@@ -246,7 +246,7 @@ def _check_memory(name: str, files: list[Path], image: str) -> None:
         )
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes of memory that are available without swapping, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
