@@ -75,6 +75,4 @@ def guarded(work: Callable[[], T]) -> T:
 
 
 def _unknown_format(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "HEIC is not read; convert it to JPEG"
     return "not an image in a known format"

@@ -15,9 +15,7 @@ __all__ = ["SUFFIXES", "decode", "header", "sniff"]
 
 SUFFIXES = HEIF.suffixes
 
-BRANDS = frozenset(
-    (*(b"heic", b"heix", b"hevc", b"hevx"), *(b"heim", b"heis", b"hevm", b"hevs"), *(b"mif1", b"msf1"))
-)
+BRANDS = frozenset((*(b"heic", b"heix", b"hevc", b"hevx"), *(b"heim", b"heis", b"hevm", b"hevs"), *(b"mif1", b"msf1")))
 """Of files that hold HEVC, and of any HEIF (ISO/IEC 23008-12, Annex B; `mif1` and `msf1` in Clause 10)."""
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 """Of files that hold AV1, which Pillow reads."""
@@ -50,8 +48,9 @@ def decode(data: bytes, shrink_to: int | None) -> Tensor:
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     if found.depth == "8-bit":
         result = torch.from_numpy(planes.copy())
-    else:  # 10 and 12 bits come scaled to 16
-        result = torch.from_numpy(planes.astype(np.float32) / 65535)
+    else:  # 10 and 12 bits come as the upper bits of 16
+        bits = int(image.info["bit_depth"])
+        result = torch.from_numpy(planes.astype(np.float32) / ((2**bits - 1) << (16 - bits)))
     return over_white(result) if image.has_alpha else result
 
 
