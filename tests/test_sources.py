@@ -147,8 +147,8 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_text("")
-    (tmp_path / "b.heic").write_text("")
-    with pytest.raises(UserError, match=r"holds no images, only 2 other files \(\.doc, \.heic\).*Convert HEIC"):
+    (tmp_path / "b.pdf").write_text("")
+    with pytest.raises(UserError, match=r"holds no images, only 2 other files \(\.doc, \.pdf\); give a folder"):
         open_source(tmp_path)
 
 

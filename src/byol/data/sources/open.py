@@ -9,6 +9,7 @@ from pathlib import Path
 
 from byol.data.formats.extras import suffix_of
 from byol.data.formats.registry import container_of, image_suffixes
+from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
 from byol.data.sources.members import with_members
@@ -58,6 +59,9 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         stacks = stack_files(path)
         if stacks:
             return open_stack(stacks, text, channels)
+        arrow = arrow_files(path)
+        if arrow:
+            return ArrowSource(text, arrow, channels)
         tables = parquet_files(path)
         if tables:
             return ParquetSource(text, tables, channels)
@@ -99,6 +103,8 @@ def is_fetched(data: str) -> bool:
 
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
     suffixes = {suffix_of(file.name) for file in files}
+    if suffixes == {".arrow"}:
+        return ArrowSource(name, files, channels)
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, channels)
     if suffixes and suffixes <= TAR_SUFFIXES:

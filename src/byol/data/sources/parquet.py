@@ -49,7 +49,7 @@ class ParquetSource(Source):
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
         self.name = name
         self._files = [Path(file) for file in files]
-        schemas = [_schema(file) for file in self._files]
+        schemas = [self._schema(file) for file in self._files]
         for file, schema in zip(self._files, schemas, strict=True):
             if schema.names != schemas[0].names:
                 raise UserError(
@@ -60,11 +60,11 @@ class ParquetSource(Source):
         image = _image_column(self._files[0], schemas[0], features)
         declared = [name for name, feature in features.items() if feature.kind == "ClassLabel"]
         label = self._label_column(schemas[0], label_columns(schemas[0], declared, image))
-        _check_memory(name, self._files, image)
-        tables = [_read(file, [image] if label is None else [image, label]) for file in self._files]
+        self._check_memory(image)
+        tables = [self._table(file, [image] if label is None else [image, label]) for file in self._files]
         self._starts = np.cumsum([0] + [len(table) for table in tables])
         if self._starts[-1] == 0:
-            raise UserError(f"{name!r} has no rows; give Parquet files with images.")
+            raise UserError(f"{name!r} has no rows; give files with images.")
         # Columns of one type are concatenated without a copy.
         columns = [chunk for table in tables for chunk in table.column(image).chunks]
         self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=tables[0].column(image).type))
@@ -122,10 +122,21 @@ class ParquetSource(Source):
         for name in candidates:
             if not may_be_fractions(schema.field(name).type):
                 return name
-            values = [Column(str(file), stored_values(_read(file, [name]).column(name)), None) for file in self._files]
+            values = [
+                Column(str(file), stored_values(self._table(file, [name]).column(name)), None) for file in self._files
+            ]
             if read_labels(name, values).labels is not None:
                 return name
         return candidates[0] if candidates else None
+
+    def _schema(self, file: Path) -> pa.Schema:
+        return _schema(file)
+
+    def _table(self, file: Path, columns: list[str]) -> pa.Table:
+        return _read(file, columns)
+
+    def _check_memory(self, image: str) -> None:
+        _check_memory(self.name, self._files, image)
 
     def _place(self, index: int) -> tuple[Path, int]:
         """The file that holds an image, and its row there."""
