@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import dicom, heif, jpeg, jxl, nifti, npy, pillow, png, tiff
+from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, tiff
 from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.header import Header
 from byol.data.formats.several import Container
@@ -56,6 +56,7 @@ FORMATS: tuple[Format, ...] = (
     npy,
     heif,
     jxl,
+    fits,
     pillow,  # last: it accepts every file, since some of its formats have no mark
 )
 """Every format, in the order in which they are asked whether a file is theirs."""
