@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, tiff, video
+from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, slides, tiff, video
 from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.header import Header
 from byol.data.formats.several import Container
@@ -62,7 +62,7 @@ FORMATS: tuple[Format, ...] = (
 """Every format, in the order in which they are asked whether a file is theirs."""
 
 
-CONTAINERS: tuple[Container, ...] = (dicom, nifti, video)
+CONTAINERS: tuple[Container, ...] = (dicom, nifti, video, slides)
 """Formats whose files may hold several images, or none."""
 
 
