@@ -410,7 +410,7 @@ def test_parquet_files_of_two_kinds(tmp_path: Path) -> None:
 
 def test_parquet_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table(2), tmp_path / "x.parquet")
-    monkeypatch.setattr("byol.data.sources.parquet._free_memory", lambda: 10)
+    monkeypatch.setattr("byol.data.sources.parquet.free_memory", lambda: 10)
     with pytest.raises(UserError, match=r"GiB of memory are free; give fewer files, or unpack"):
         open_source(tmp_path / "x.parquet")
 

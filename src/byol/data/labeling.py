@@ -128,8 +128,8 @@ def _grouped(
     of_data, of_monitor = _of_both(table, data, monitor)
     found = replace(found, groups=_numbered(of_data, numbers), groups_from="")
     if watched is not None:
-        groups = None if of_monitor is None else _numbered(of_monitor, numbers)
-        watched = replace(watched, groups=groups, groups_from="")
+        of_watched = None if of_monitor is None else _numbered(of_monitor, numbers)
+        watched = replace(watched, groups=of_watched, groups_from="")
     return found, watched
 
 

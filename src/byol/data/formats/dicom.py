@@ -165,7 +165,7 @@ def _frame(tags: Any, file: Any, number: int, reading: ReadingConfig) -> Tensor:
 def _stored(tags: Any, file: Any, number: int) -> Array:
     """The stored values of one frame, (H, W) or (H, W, 3), in this machine's byte order; YBR is RGB already."""
     import pydicom
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     try:
         values = pixel_array(file, index=number)

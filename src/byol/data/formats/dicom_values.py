@@ -58,7 +58,7 @@ def gray(
 
 def palette(stored: Array, tags: Any) -> Tensor:
     """Indices (H, W) into a palette as (3, H, W): uint8, or float32 in [0, 1] where the palette has 16 bits."""
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     colors = apply_color_lut(stored, tags)[..., :3]
     colors = np.ascontiguousarray(colors.transpose(2, 0, 1))
@@ -108,7 +108,7 @@ def _is_identity(to_units: Any) -> bool:
 def _units(stored: Array, to_units: Any) -> Floats:
     """The values after the modality LUT (C.11.1)."""
     if to_units.get("ModalityLUTSequence"):
-        from pydicom.pixels import apply_modality_lut
+        from pydicom.pixels.processing import apply_modality_lut
 
         return np.asarray(apply_modality_lut(stored, to_units), dtype=np.float32)
     slope, intercept = _first(to_units.get("RescaleSlope")), _first(to_units.get("RescaleIntercept"))
@@ -117,7 +117,7 @@ def _units(stored: Array, to_units: Any) -> Floats:
 
 
 def _between(values: Floats, low: float, high: float) -> Floats:
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), dtype=np.float32)
 
 
 def _windowed(values: Floats, shown: Any) -> Floats:
@@ -136,7 +136,7 @@ def _windowed(values: Floats, shown: Any) -> Floats:
 
 def _by_table(values: Floats, shown: Any) -> Floats:
     """The first VOI LUT of a file (C.11.2.1.1)."""
-    from pydicom.pixels import apply_voi
+    from pydicom.pixels.processing import apply_voi
 
     bits = int(shown.VOILUTSequence[0].LUTDescriptor[2])
     return np.asarray(apply_voi(values.astype(np.int64), shown) / (2**bits - 1), dtype=np.float32).clip(0, 1)
@@ -153,13 +153,13 @@ def _by_percentiles(values: Floats, parts: Sequence[Floats]) -> Floats:
     return _between(values, float(low), float(high)) if high > low else np.zeros_like(values)
 
 
-def _padding(stored: Array, tags: Any) -> npt.NDArray[np.bool_]:
+def _padding(stored: Any, tags: Any) -> npt.NDArray[np.bool_]:
     """Where pixels were added around a picture (C.7.5.1.1.2)."""
     value, limit = tags.get("PixelPaddingValue"), tags.get("PixelPaddingRangeLimit")
     if value is None:
         return np.zeros(stored.shape, dtype=bool)
     low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
+    return np.asarray((stored >= low) & (stored <= high))
 
 
 def _first(value: Any) -> float | None:

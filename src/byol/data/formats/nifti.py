@@ -104,7 +104,7 @@ class _Volume:
     def times(self) -> int:
         return 1 if self.rgb else int(self.stored.shape[3])
 
-    def slice(self, number: int) -> Array:
+    def slice(self, number: int) -> Any:
         """(C, H, W) as stored, front or head up, the patient's left on the left."""
         time, place = divmod(number, int(self.stored.shape[self.axis]))
         planes = np.take(self.stored, place, axis=self.axis) if self.together or self.rgb else None
@@ -197,10 +197,11 @@ def _volume(path: str, reading: ReadingConfig) -> _Volume:
     """A file, turned; an uncompressed one stays on the disk until its values are asked for."""
     import nibabel
 
+    library: Any = nibabel
     silence("nibabel")
     if not Path(path).stat().st_size:
         raise BadImage("empty file")
-    file: Any = nibabel.load(path)
+    file: Any = library.load(path)
     stored, slope, intercept = _stored(file)
     rgb = stored.dtype.names is not None
     if rgb:
@@ -215,20 +216,20 @@ def _volume(path: str, reading: ReadingConfig) -> _Volume:
         stored = _four_axes(stored)
     if 0 in stored.shape:
         raise BadImage(f"has no voxels (shape {stored.shape})")
-    turns = nibabel.io_orientation(file.affine)
+    turns = library.io_orientation(file.affine)
     if not np.isfinite(turns).all():
         raise BadImage("its affine leaves out an axis")
     zooms = np.ones(3)
     given = np.asarray(file.header.get_zooms()[:3], dtype=float)
     zooms[turns[: len(given), 0].astype(int)] = given
-    turned = nibabel.apply_orientation(stored, turns)
+    turned = library.apply_orientation(stored, turns)
     if not rgb and reading.times == "first":
         turned = turned[..., :1]
     together = not rgb and reading.times == "channels"
     return _Volume(turned, _axis(turned.shape[:3], zooms, reading), slope, intercept, rgb, together)
 
 
-def _stored(file: Any) -> tuple[Array, float, float]:
+def _stored(file: Any) -> tuple[Any, float, float]:
     """The values without the slope and the intercept of the file, and these."""
     stored = np.asanyarray(file.dataobj.get_unscaled())
     return stored, float(file.dataobj.slope), float(file.dataobj.inter)

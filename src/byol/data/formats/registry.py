@@ -4,6 +4,7 @@ A new format is one new file with the four names of `Format`, and one more line 
 several images stand in `CONTAINERS`.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from torch import Tensor
@@ -13,7 +14,16 @@ from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.header import Header
 from byol.data.formats.several import Container
 
-__all__ = ["CONTAINERS", "FORMATS", "HEAD_BYTES", "Format", "container_of", "format_of", "image_suffixes"]
+__all__ = [
+    "CONTAINERS",
+    "FORMATS",
+    "HEAD_BYTES",
+    "Format",
+    "container_of",
+    "file_suffixes",
+    "format_of",
+    "image_suffixes",
+]
 
 HEAD_BYTES = 4096
 """Bytes of a file that `sniff` sees. Most marks are at the very beginning, DICOM's is at byte 128, tar's at 257."""
@@ -73,10 +83,17 @@ def format_of(data: bytes) -> Format:
 
 
 def image_suffixes() -> frozenset[str]:
-    """Suffixes by which the files of a folder count as images, as far as the packages that read them are there."""
-    known = {suffix for entry in FORMATS for suffix in entry.SUFFIXES}
-    known |= {suffix for entry in CONTAINERS for suffix in entry.EXTRA.suffixes}
-    return frozenset(suffix for suffix in known if (extra := extra_for(suffix)) is None or extra.there)
+    """Suffixes of single images, as far as the packages that read them are there."""
+    return _readable(suffix for entry in FORMATS for suffix in entry.SUFFIXES)
+
+
+def file_suffixes() -> frozenset[str]:
+    """Suffixes by which the files of a folder count: those of images, and of files that hold several."""
+    return image_suffixes() | _readable(suffix for entry in CONTAINERS for suffix in entry.EXTRA.suffixes)
+
+
+def _readable(suffixes: Iterable[str]) -> frozenset[str]:
+    return frozenset(suffix for suffix in suffixes if (extra := extra_for(suffix)) is None or extra.there)
 
 
 def container_of(path: str) -> Container | None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -70,7 +71,7 @@ def _one_part(folder: Path) -> list[Path]:
     raise UserError(f"the folder {str(folder)!r} holds several parts ({', '.join(names)}); give {listed}.")
 
 
-def _json(file: Path) -> dict[str, object]:
+def _json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

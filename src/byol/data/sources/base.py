@@ -16,7 +16,10 @@ from byol.data.formats.header import Header
 from byol.data.sample import evenly
 from byol.errors import BadImage
 
-__all__ = ["Source"]
+__all__ = ["PIXELS", "Source"]
+
+PIXELS = b"pixels\n"
+"""What `read` gives in front of the pixels of an image that has no encoded file of its own."""
 
 HEADERS_READ = 32
 """Images whose headers are read to find out whether all are gray. Where one image in ten is colored, all 32 are gray

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from byol.data.formats import dicom
 from byol.data.formats.extras import extra_for, suffix_of
-from byol.data.formats.registry import image_suffixes
+from byol.data.formats.registry import file_suffixes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
 from byol.data.sources.class_names import class_order, named_labels
@@ -134,7 +134,7 @@ def _file_size(path: str) -> int:
 class FolderSource(FileSource):
     """Every image below a folder, at any depth, in the order of their paths.
 
-    Images are recognized by their suffix (`image_suffixes`). Hidden files and folders (a leading dot) are skipped.
+    Images are recognized by their suffix (`file_suffixes`). Hidden files and folders (a leading dot) are skipped.
     Where every image is in a sub-folder, and the first level has at least two of them, these are the classes.
 
     Raises:
@@ -157,7 +157,7 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
     """Sorted relative paths of all images, with `/` between folders, and counts of the other files' suffixes."""
     paths: list[str] = []
     others: Counter[str] = Counter()
-    suffixes = image_suffixes()
+    suffixes = file_suffixes()
     visited: set[tuple[int, int]] = set()  # symbolic links may form a cycle
 
     def fail(error: OSError) -> None:

@@ -20,6 +20,7 @@ from byol.data.formats.header import Header
 from byol.data.formats.registry import container_of
 from byol.data.formats.several import Container, Contents, Opened
 from byol.data.reading import current_reading
+from byol.data.sources.base import PIXELS
 from byol.data.sources.digest import digest
 from byol.data.sources.files import FileSource, file_state
 from byol.errors import BadImage, UnreachableImage, UserError
@@ -131,9 +132,9 @@ class MemberSource(FileSource):
             self.groups_from = "patients that the files name" if patients else "files of several images"
 
     def read(self, index: int) -> bytes:
-        """The file's bytes where it is an image, else the pixels of the image."""
+        """The file's bytes where it is an image, else the pixels of the image, which no format takes for its own."""
         kind, _, _ = self._place(index)
-        return super().read(index) if kind is None else self.image(index).contiguous().numpy().tobytes()
+        return super().read(index) if kind is None else PIXELS + self.image(index).contiguous().numpy().tobytes()
 
     def where(self, index: int) -> str:
         _, file, number = self._place(index)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from byol.data.formats.extras import suffix_of
-from byol.data.formats.registry import container_of, image_suffixes
+from byol.data.formats.registry import container_of, file_suffixes, image_suffixes
 from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
@@ -16,8 +16,8 @@ from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
-from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
+from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.tensor import TensorSource
 from byol.errors import UserError, nearest
 
@@ -40,9 +40,10 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     Args:
         data: a folder of images, a text list, Parquet (one file, a folder of them, or a pattern such as
             `data/train-*.parquet`), tar archives in the same three ways or as `data/train-{0000..0009}.tar`, a sequence
-            of Parquet, tar or image files, or a name: `photos` for the embedded
-            photographs, `cifar10` and others through torchvision, with `:test` after it for another part. Where both
-            a path and a name fit, the path is taken. A source is returned as it is.
+            of Parquet, tar or image files, a stack of images (HDF5, `.npz`, `.npy`), a folder of `save_to_disk`, or a
+            name: `photos` for the embedded photographs, `cifar10` and others through torchvision. `:test` after a name
+            or a stack is another part. Where both a path and a name fit, the path is taken. A source is returned as it
+            is. Scans, volumes, videos and slides are read as `current_reading` says.
         channels: deliver images with so many channels; None decides by a sample: 1 where all are gray, the number of
             arrays and multi-channel TIFF, else 3.
 
@@ -111,7 +112,7 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
         return TarSource(name, files, channels)
     if not files:
         raise UserError(f"{name!r} matches no file; give a folder of images, a text list, or Parquet files.")
-    if len(files) > 1 and suffixes <= image_suffixes():
+    if len(files) > 1 and suffixes <= file_suffixes():
         return with_members(file_source(name, [str(file) for file in files], channels=channels), channels)
     if len(files) > 1:
         kinds = ", ".join(sorted(suffix or "no suffix" for suffix in suffixes))

@@ -14,7 +14,7 @@ from byol.data.formats.channels import to_channels
 from byol.data.formats.extras import HDF5, suffix_of
 from byol.data.formats.header import Header, check_size
 from byol.data.formats.intensity import depth_of, intensities
-from byol.data.sources.base import Source
+from byol.data.sources.base import PIXELS, Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import SeveralParts, part_of
 from byol.data.sources.stack_arrays import StackArray, arrays_of, free_memory
@@ -233,7 +233,7 @@ class StackSource(Source):
         return intensities(stored.transpose(0, 3, 1, 2) if self._axis == 2 else stored)
 
     def read(self, index: int) -> bytes:
-        return np.ascontiguousarray(self._array.read(index, index + 1)).tobytes()
+        return PIXELS + np.ascontiguousarray(self._array.read(index, index + 1)).tobytes()
 
     def where(self, index: int) -> str:
         return f"{self._array.where} image {index}"
