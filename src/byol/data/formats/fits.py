@@ -9,7 +9,6 @@ from torch import Tensor
 
 from byol.data.formats.extras import FITS, silence
 from byol.data.formats.header import Header, check_size
-from byol.data.formats.intensity import Array
 from byol.errors import BadImage
 
 __all__ = ["SUFFIXES", "decode", "header", "sniff"]
@@ -69,7 +68,7 @@ def _first(units: Any) -> Any:
     raise BadImage("holds no image, only tables")
 
 
-def _stretched(values: Array) -> Any:
+def _stretched(values: Any) -> Any:
     known = np.isfinite(values)
     if not known.any():
         raise BadImage("holds no numbers")

@@ -96,4 +96,4 @@ def _duration(file: Any, stream: Any) -> float:
 
 def _quarters(frame: Any) -> int:
     """Quarter turns against the clock that make a frame upright: phones store how they were held."""
-    return round(frame.rotation / 90) % 4
+    return int(round(frame.rotation / 90)) % 4
