@@ -80,17 +80,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.run or options.sizes:
         make_ready(choose_device("cpu")[0])
-    if options.sizes:
-        rows = sizes(options)
-    elif options.run:
+    if options.run:
         for name in options.only or SETS:
             run_set(name, options)
         return
-    else:
-        rows = rows_of(read(options.out / RUNS))
-    for row in rows:
-        show(row)
-    print(f"written to {write('continued-sizes' if options.sizes else 'continued', rows, options.out)}")
+    lines = [] if options.sizes else read(options.out / RUNS)
+    files = {"continued-sizes": sizes(options)} if options.sizes else {"continued": rows_of(lines)}
+    if lines:
+        files["continued-goals"] = goals_of(lines)
+    for name, rows in files.items():
+        for row in rows:
+            show(row)
+        print(f"written to {write(name, rows, options.out)}")
 
 
 # runs
@@ -186,7 +187,7 @@ def sizes(options: argparse.Namespace) -> list[Row]:
                 right = vote_is_right(*nearest(bank, _labels(data.train), asked, K), _labels(data.monitor))
                 about = {"set": name, "stored_px": data.train.images.shape[-1], "queries": len(asked)}
                 accuracy = right.float().mean().item()
-                rows.append(Row("sizes", f"{name}, looked at in {size} px", "accuracy", [accuracy], about))
+                rows.append(Row(f"{name}: {size} px", "accuracy", "accuracy", [accuracy], about))
     return rows
 
 
@@ -253,28 +254,43 @@ def read(path: Path) -> list[Line]:
 
 
 def rows_of(lines: Iterable[Line]) -> list[Row]:
-    """Accuracies of each set and start over the seeds; what going on gained, and how soon it passes scratch."""
-    lines = [line for line in lines if not line["settings"]]
+    """Accuracies of each set and start over the seeds, as a grid."""
     rows = []
-    for data, start in dict.fromkeys((line["set"], line["start"]) for line in lines):
-        some = [line for line in lines if (line["set"], line["start"]) == (data, start)]
+    for (data, start), some in _by_start(lines).items():
         about = {key: some[0][key] for key in ("updates", "image_size", "whole")}
-        group = f"{data}, from {'ImageNet weights' if start == 'imagenet' else 'a run of our own'}"
         for measure, words in (("knn", "20-NN"), ("shots", "10-shot")):
             for row in ("untrained", "scratch", "as it was", "continued", "kept"):
                 values = [kept_of(line)[measure] if row == "kept" else line[row][measure] for line in some]
-                rows.append(Row(group, f"{words}: {row}", "accuracy", values, about))
+                rows.append(Row(f"{data}, from {start}, {words}: {row}", "accuracy", "accuracy", values, about))
+    return rows
+
+
+def goals_of(lines: Iterable[Line]) -> list[Row]:
+    """What going on gained, and how soon it passes a run from nothing."""
+    rows = []
+    for (data, start), some in _by_start(lines).items():
+        group, about = f"{data}, from {start}", {"updates": some[0]["updates"]}
+        for measure, words in (("knn", "20-NN"), ("shots", "10-shot")):
             gains = [kept_of(line)[measure] - line["as it was"][measure] for line in some]
             rows.append(Row(group, f"{words}: kept minus as it was", "accuracy", gains, about))
+        errors = [(kept_of(line)["knn"] - line["as it was"]["knn"]) / error(line) for line in some]
+        rows.append(Row(group, "the same, in standard errors", "ratio", [min(errors)], about, -2.0))
         shares = [passed(line) for line in some]
-        rows.append(
-            Row(group, "updates until scratch's end is passed, of scratch's", "ratio", shares, about, 0.2, True)
-        )
-    worst = [min((kept_of(x)["knn"] - x["as it was"]["knn"]) / error(x) for x in lines)]
-    rows.append(Row("all", "kept minus as it was, 20-NN, in standard errors: the least", "ratio", worst, {}, -2.0))
-    best = max(row.median for row in rows if row.name == "20-NN: kept minus as it was")
-    rows.append(Row("all", "kept minus as it was, 20-NN: the best set", "accuracy", [best], {}, 0.03))
+        name = "updates until scratch's end is passed, of scratch's"
+        rows.append(Row(group, name, "ratio", shares, about, 0.2, at_most=True))
+    best = max(row.median for row in rows if "minus" in row.name)
+    rows.append(Row("all", "kept minus as it was: the best set", "accuracy", [best], {}, 0.03))
     return rows
+
+
+def _by_start(lines: Iterable[Line]) -> dict[tuple[str, str], list[Line]]:
+    """The lines of the product's own choices, by set and start."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        if not line["settings"]:
+            start = "ImageNet weights" if line["start"] == "imagenet" else "a run of our own"
+            found.setdefault((line["set"], start), []).append(line)
+    return found
 
 
 def kept_of(line: Line) -> dict[str, float]:
@@ -284,10 +300,10 @@ def kept_of(line: Line) -> dict[str, float]:
 
 
 def passed(line: Line) -> float:
-    """Updates after which the continued run reads better than scratch at its end, as a share of scratch's."""
+    """Updates after which it reads better than scratch at its end, as a share of scratch's; 1 where it never does."""
     goal = line["scratch readings"][-1][1]
-    step = next((step for step, accuracy in line["readings"] if accuracy >= goal), math.inf)
-    return step / line["scratch updates"]
+    steps = (step for step, accuracy in line["readings"] if accuracy >= goal)
+    return min(1.0, next(steps, math.inf) / line["scratch updates"])
 
 
 def error(line: Line) -> float:

@@ -40,6 +40,7 @@ DOCUMENTS = (
     "docs/recipes.md",
     "docs/evaluate.md",
     "docs/health.md",
+    "docs/weights.md",
     "docs/speed.md",
     "docs/paper.md",
 )

@@ -54,6 +54,9 @@ def test_names_of_parts(names: tuple[str, ...], part: str | None) -> None:
         (["a", "a/train/1", "a/test/1"], "a/", ["test", "train"]),
         (["train/x", "val/x", "notes"], "", ["train", "val"]),
         (["train", "unlabeled"], "", ["train", "unlabeled"]),
+        (["train_images", "test_images"], "", ["test_images", "train_images"]),
+        (["trainA", "testA"], "", ["testA", "trainA"]),
+        (["set/train/cat", "set/val/cat", "set/notes"], "set/", ["train", "val"]),
     ],
 )
 def test_parts_are_seen(folders: list[str], above: str, parts: list[str], tmp_path: Path) -> None:
@@ -73,12 +76,18 @@ def test_images_beside_the_parts_do_not_hide_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "folders",
-    [["train", "bus", "car"], ["test", "bus"], ["train/cat", "train/dog"], ["trainer", "tester"], ["dev", "ops"]],
+    [
+        ["train", "bus", "car"],
+        ["test", "bus"],
+        ["trainer", "tester"],
+        ["dev", "ops"],
+        ["vehicles/train", "vehicles/bus"],
+    ],
 )
 def test_classes_that_sound_like_parts_stay_classes(folders: list[str], tmp_path: Path) -> None:
     source = open_source(written(tmp_path, *folders))
     assert len(source) == 2 * len(folders)
-    assert source.classes == (sorted(folders) if "/" not in folders[0] else None)
+    assert source.classes == sorted(folder.rpartition("/")[2] for folder in folders)
 
 
 def test_parts_within_each_class_are_refused_with_a_pattern_that_works(tmp_path: Path) -> None:
@@ -90,6 +99,47 @@ def test_parts_within_each_class_are_refused_with_a_pattern_that_works(tmp_path:
     assert [source.where(index) for index in range(len(source))] == [
         str(tmp_path / name / "train" / "good" / f"{number}.png") for name in ("bottle", "cable") for number in (0, 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (["one/train", "one/test", "two"], r"the folder 'one' of .* holds several parts \(test, train\)"),
+        (["x/a/train", "x/a/val", "x/b/train", "x/b/val", "y"], r"the folder 'x/a' of .* parts \(train, val\)"),
+    ],
+)
+def test_parts_further_down_are_not_mixed(folders: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        open_source(written(tmp_path, *folders))
+    pattern = str(caught.value).split("such as '")[1].split("'")[0]
+    source = open_source(pattern)
+    found = {Path(source.where(index)).relative_to(tmp_path).parent.as_posix() for index in range(len(source))}
+    assert found == {folder for folder in folders if folder.endswith("train")}
+
+
+@pytest.mark.parametrize("above", ["data", "data/dataset", "train", "data/train"])
+def test_folders_around_all_images_do_not_hide_the_classes(above: str, tmp_path: Path) -> None:
+    source = open_source(written(tmp_path, f"{above}/cat", f"{above}/dog"))
+    assert source.classes == ["cat", "dog"]
+    assert source.labels == [0, 0, 1, 1]
+
+
+def test_folders_that_systems_make_hold_no_images(tmp_path: Path) -> None:
+    written(tmp_path, "cat", "dog", "$RECYCLE.BIN", "cat/@eaDir/0.png", "__MACOSX")
+    source = open_source(tmp_path)
+    assert (len(source), source.classes) == (4, ["cat", "dog"])
+
+
+def test_other_files_are_told_from_a_tenth_on(tmp_path: Path) -> None:
+    written(tmp_path, "", count=18)
+    (tmp_path / "notes.txt").write_text("")
+    assert open_source(tmp_path).notes == ()
+    (tmp_path / "2.xyz").write_text("")
+    (tmp_path / "README").write_text("")
+    (tmp_path / "3.xyz").write_text("")
+    assert open_source(tmp_path).notes == (
+        "passed over: 4 other files are not read (2 .xyz, 1 without a suffix, 1 .txt)",
+    )
 
 
 def run_on(data: Path, out: Path, **options: object) -> tuple[str, dict[str, object]]:

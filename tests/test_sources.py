@@ -364,6 +364,37 @@ def test_images_that_are_paths(tmp_path: Path) -> None:
         mixed.image(3)
 
 
+def test_a_list_of_images_in_a_row_is_several_images(tmp_path: Path) -> None:
+    pictures = [
+        [{"bytes": blob(0), "path": None}, {"bytes": blob(1), "path": None}],
+        [],
+        [{"bytes": blob(2), "path": None}],
+    ]
+    kind = pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    columns = {"images": pa.array(pictures, kind), "label": ["dog", "ant", "cat"]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet", row_group_size=2)
+    source = open_source(tmp_path / "x.parquet")
+    assert values(source) == [0, 1, 2]
+    assert source.classes == ["ant", "cat", "dog"]
+    assert source.labels == [2, 2, 1]
+    assert [source.where(index).rsplit(" ", 1)[1] for index in range(3)] == ["0", "0", "2"]
+    assert source.notes == ("Parquet: each image of the lists in the column 'images' is read by itself",)
+    pq.write_table(pa.table({"images": pa.array([[blob(5), blob(6)]])}), tmp_path / "y.parquet")
+    assert values(open_source(tmp_path / "y.parquet")) == [5, 6]
+
+
+def test_a_path_in_parquet_that_is_not_there_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a/gone.png"]}), tmp_path / "x.parquet")
+    with pytest.raises(BadImage, match=rf"^{tmp_path}/a/gone.png cannot be read: .*; paths in Parquet are relative"):
+        open_source(tmp_path / "x.parquet").read(0)
+
+
+@pytest.mark.parametrize("labels", [[1, None, 0], [1, -1, 0], [True, None, False]])
+def test_one_label_that_is_none_leaves_the_others(tmp_path: Path, labels: list[object]) -> None:
+    pq.write_table(table(3, labels), tmp_path / "x.parquet")
+    assert open_source(tmp_path / "x.parquet").labels == [1, -1, 0]
+
+
 def test_the_image_column_is_the_one_called_so(tmp_path: Path) -> None:
     columns = {"mask": [blob(1)], "image": [blob(2)]}
     features = {name: {"_type": "Image"} for name in columns}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from byol.config.adapt import AdaptConfig
+from byol.config.axes import Axes
 from byol.config.checks import require
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig
@@ -58,7 +59,11 @@ class DataConfig:
     workers: int | None = None
     """Threads that decode; by default one per core, 16 at most."""
     channels: int | None = None
-    """Channels that images are given; by default 1 if they are gray, else 3, or what a .npy or TIFF file has."""
+    """Channels that images are given; by default 1 if they are gray, else 3, or what a .npy or TIFF file has. 2 or 4
+    also takes the opacity of gray or color images for a channel, which else is blended with white."""
+    axes: Axes = "auto"
+    """Axes of .npy arrays and of TIFF pages that the file does not name: hwc or chw, where the last or the first one is
+    channels, or dhw, where the first one is depth or time and its first plane is read; auto goes by their sizes."""
     range: tuple[float, float] | None = None
     """Values in [0, 1] that become 0 and 1 before anything else, for images that use a small part of their range; 0 1
     leaves them as they are. By default auto chooses."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource
+from byol.data.sources.table_text import LABEL_COLUMNS, PATH_COLUMNS, column_of, comma_or_other, is_no_label
 from byol.errors import UserError
 
-PATH_COLUMNS = ("path", "file", "filename", "image")
-LABEL_COLUMNS = ("label", "class")
+__all__ = ["GROUP_COLUMNS", "LABEL_COLUMNS", "LabelFile"]
+
 GROUP_COLUMNS = ("group", "patient", "subject", "plate", "slide", "site", "scanner", "batch", "date")
 
 
@@ -41,12 +42,14 @@ class LabelFile:
         wanted = f"a CSV file whose first line is: {PATH_COLUMNS[0]},{columns[0]}"
         try:
             with path.open(encoding="utf-8-sig", newline="") as text:
-                lines = list(csv.reader(text))
+                first = text.readline()
+                text.seek(0)
+                lines = list(csv.reader(text, delimiter=comma_or_other(first)))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no CSV text"
             raise UserError(f"{str(file)!r} cannot be read ({reason}); give {wanted}.") from error
         head = [name.strip().lower() for name in lines[0]] if lines else []
-        places = [next((head.index(name) for name in known if name in head), None) for known in (PATH_COLUMNS, columns)]
+        places = [column_of(head, known) for known in (PATH_COLUMNS, columns)]
         at, of = places
         if at is None or of is None:
             lacking = " and ".join(
@@ -60,6 +63,8 @@ class LabelFile:
             if len(line) <= max(at, of) or not line[at].strip() or not line[of].strip():
                 continue
             name, value = line[at].strip(), line[of].strip()
+            if columns == LABEL_COLUMNS and is_no_label(value):
+                continue
             if rows.setdefault(name, value) != value:
                 raise UserError(
                     f"line {number} of {str(file)!r} says {value!r} of {name!r}, and a line before {rows[name]!r}; "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from byol.data.formats.header import Depth, Header
 from byol.data.sample import evenly
+from byol.data.seen import what_was_read
 from byol.data.sources.base import Source
 from byol.errors import BadImage, UserError
 
@@ -63,6 +64,8 @@ class Survey:
     low: float = 0.0
     high: float = 1.0
     """The values below and above which one in a thousand values of the sample is (`TAIL`), in [0, 1]."""
+    notes: tuple[str, ...] = ()
+    """What was read and what was not, in sentences."""
 
     def stretched(self, limits: tuple[float, float]) -> "Survey":
         """What a survey of the same images would find once these limits are 0 and 1; but for what is clipped."""
@@ -120,6 +123,7 @@ def survey(source: Source, sample: int = 64) -> Survey:
         std=tuple(std.tolist()),
         low=low,
         high=high,
+        notes=what_was_read(source, headers),
     )
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec
 from byol.config.reading import ReadingConfig
 from byol.config.values import from_json, to_json
@@ -61,6 +62,8 @@ class EncoderCard:
     """The weights that it began with; None where they were fresh."""
     reading: ReadingConfig = ReadingConfig()
     """How scans, volumes, videos and slides were read; evaluations read theirs alike."""
+    axes: Axes = "auto"
+    """What the axes of arrays were whose file does not say so; evaluations read theirs alike."""
 
     @property
     def image_size(self) -> int:

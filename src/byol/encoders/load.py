@@ -12,6 +12,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec, Stem
 from byol.config.reading import ReadingConfig
 from byol.data.sources.digest import digest
@@ -46,6 +47,8 @@ class LoadedEncoder:
     """Whether it was never trained and its batch norm has seen no images yet."""
     reading: ReadingConfig = ReadingConfig()
     """How the scans, volumes, videos and slides that it was trained on were read."""
+    axes: Axes = "auto"
+    """What the axes of the arrays that it was trained on were."""
 
     def untrained(self, seed: int = 0) -> "LoadedEncoder":
         """The same architecture with fresh weights.
@@ -135,7 +138,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
             f"pixels.{word}"
         )
     module, card = read_encoder(name)
-    return replace(_loaded(module, name, card.encoder), reading=card.reading)
+    return replace(_loaded(module, name, card.encoder), axes=card.axes, reading=card.reading)
 
 
 def _loaded(module: nn.Module, name: str, spec: EncoderSpec) -> LoadedEncoder:

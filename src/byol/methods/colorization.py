@@ -38,7 +38,8 @@ def color_bins() -> Tensor:
     levels = torch.linspace(0, 1, GAMUT_STEPS, dtype=torch.float64)
     every = torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, GAMUT_STEPS**2, GAMUT_STEPS)
     colors = rgb_to_lab(every)[0, 1:].flatten(1).T
-    return GRID * (colors / GRID).round().unique(dim=0).float()
+    bins: Tensor = torch.unique((colors / GRID).round(), dim=0)  # type: ignore[no-untyped-call]
+    return GRID * bins.float()
 
 
 def spread(colors: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class Colorization(Method):
         logits = to_float32(self.decoder(feature_map(self.encoder, gray)))
         with torch.autocast(view.device.type, enabled=False):
             colors = self.colors.lab(view)[:, 1:]
-            small = F.adaptive_avg_pool2d(colors, logits.shape[2:]).permute(0, 2, 3, 1).reshape(-1, 2)
+            small = F.adaptive_avg_pool2d(colors, (logits.shape[2], logits.shape[3])).permute(0, 2, 3, 1).reshape(-1, 2)
             return self.loss(logits.permute(0, 2, 3, 1).flatten(0, 2), small)
 
     def loss(self, logits: Tensor, colors: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class Context(Method):
 
     def patches(self, view: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees and must tell: the patches (N, 2, C, s, s), the middle first, and (N,) the place."""
-        drawn, shifts = draws.split(tuple(DRAWN.values()), dim=1)
+        drawn, shifts = torch.split(draws, list(DRAWN.values()), dim=1)
         place = pick(drawn.squeeze(1), len(PLACES))
         cells = torch.tensor(PLACES, device=view.device)[place]
         rows, columns = (torch.stack([torch.ones_like(cell), cell], dim=1) for cell in cells.unbind(1))

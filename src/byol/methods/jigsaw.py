@@ -126,7 +126,7 @@ class Jigsaw(Method):
 
     def puzzle(self, view: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """What the network sees and what it must tell: tiles (N, 9, C, s, s) in their order, and (N,) which order."""
-        order, gray, places, fringes = draws.split(tuple(DRAWN.values()), dim=1)
+        order, gray, places, fringes = torch.split(draws, list(DRAWN.values()), dim=1)
         view = with_fringes(without_color(view, gray.squeeze(1) < self.gray), fringes)
         chosen = pick(order.squeeze(1), len(self.orders))
         tiles = standardized(grid(view, CELLS, tile_side(view.shape[2]), places))

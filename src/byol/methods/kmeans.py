@@ -28,7 +28,8 @@ def kmeans(points: Tensor, clusters: int, seed: int, rounds: int = ROUNDS) -> Te
         nearest, distances = _assign(points, centers)
         if torch.equal(before, nearest):
             break
-    return gather(nearest)[: len(points)]
+    labels: Tensor = gather(nearest)[: len(points)]
+    return labels
 
 
 def whitened(features: Tensor, components: int) -> Tensor:
@@ -41,12 +42,13 @@ def whitened(features: Tensor, components: int) -> Tensor:
     kept = min(components, len(values))
     scale = values[-kept:].clamp_min(1e-12 * float(values[-1].clamp_min(1e-30))).rsqrt()
     projected = centered @ (vectors[:, -kept:] * scale)
-    return (projected / projected.norm(dim=1, keepdim=True).clamp_min(1e-12)).float()
+    unit: Tensor = projected / projected.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit.float()
 
 
 def _assign(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest center of each point and the squared distance, part by part."""
-    parts = points.split(max(1, CHUNK // len(centers)))
+    parts = torch.split(points, max(1, CHUNK // len(centers)))
     squares = centers.square().sum(1)
     found = [torch.addmm(squares, part, centers.T, alpha=-2).min(1) for part in parts]
     distances = torch.cat([one.values for one in found]) + points.square().sum(1)

@@ -107,7 +107,7 @@ class PIRL(Method):
 
     def shuffled(self, images: Tensor, draws: Tensor) -> Tensor:
         """The tiles of images (N, C, S, S) in a random order, (N, 9, C, s, s); (N, 27) numbers are drawn."""
-        places, keys = draws.split((2 * TILES, TILES), dim=1)
+        places, keys = torch.split(draws, [2 * TILES, TILES], dim=1)
         tiles = grid(images, CELLS, tile_side(images.shape[2]), places)
         return tiles[torch.arange(len(images), device=images.device)[:, None], keys.argsort(1)]
 

@@ -53,7 +53,7 @@ def balanced_labels(log_probabilities: Tensor, sharpness: float) -> Tensor:
 
 
 class SelfLA(Method):
-    """Self-labelling via simultaneous clustering and representation learning (arXiv:1911.05371, Section 3).
+    """SeLa: simultaneous clustering and representation learning (arXiv:1911.05371, Section 3).
 
     Before training and after every epoch, the images get new labels: those that fit what the classifiers say best, with
     equally many images for each label. So it cannot end with one label for all, which is where clustering and learning

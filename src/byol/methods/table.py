@@ -1,6 +1,7 @@
 """The table of methods: from a method's settings to the class that learns."""
 
 from byol.config.methods import (
+    AMDIMConfig,
     BYOLConfig,
     CMCConfig,
     ColorizationConfig,
@@ -26,6 +27,7 @@ from byol.config.methods import (
     VAEConfig,
     VICRegConfig,
 )
+from byol.methods.amdim import AMDIM
 from byol.methods.base import Method
 from byol.methods.byol import BYOL
 from byol.methods.cmc import CMC
@@ -75,6 +77,7 @@ METHODS: dict[type[MethodConfig], type[Method]] = {
     LocalAggregationConfig: LocalAggregation,
     VAEConfig: VAE,
     CPCConfig: CPC,
+    AMDIMConfig: AMDIM,
 }
 
 

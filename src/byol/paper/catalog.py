@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 
 from byol.errors import UserError, nearest
-from byol.paper import headlines, tables
+from byol.paper import headlines, systems, tables
 from byol.paper.cells import Cell, Table
 from byol.paper.claims import CLAIMS
 from byol.paper.scales import SCALES, Scale
@@ -169,6 +169,19 @@ _ALL = (
         source="Table 18",
         claims=CLAIMS["temperature"],
         cells=tables.temperature,
+    ),
+    Table(
+        name="pretext",
+        title="The systems before BYOL",
+        source="the talk's survey, arXiv numbers in docs/systems.md",
+        claims=CLAIMS["pretext"],
+        cells=systems.systems,
+        limits=dict.fromkeys(
+            SCALES,
+            "The published figures come from papers with encoders, epochs and evaluations of their own; here all rows "
+            "have the same. Rows are of the same passes over the images, not of the same minutes: tiles, turns and a "
+            "second encoder take more time.",
+        ),
     ),
 )
 

@@ -218,6 +218,18 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim("deeper is better", chain("encoders/resnet-152-x1", "encoders/resnet-101-x1", "encoders/resnet-50-x1")),
         Claim("wider is better", leads("encoders/resnet-50-x2", "encoders/resnet-50-x1")),
     ),
+    "pretext": (
+        Claim(
+            "telling images apart is ahead of a task on one image alone",
+            tuple(
+                d for name in ("npid++", "pirl", "cmc", "simclr") for d in leads(f"pretext/{name}", "pretext/jigsaw")
+            ),
+        ),
+        Claim(
+            "BYOL is ahead of every system before it",
+            leads("pretext/byol", "pretext/moco", "pretext/cmc", "pretext/cpc"),
+        ),
+    ),
     "temperature": (
         Claim(
             "negatives neither help nor harm at a temperature of 0.3 or more",

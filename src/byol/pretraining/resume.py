@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from byol.data.axes import axes_as
 from byol.data.contents import content_digest
 from byol.data.labeling import Images, Labeling
 from byol.data.reading import reading_as
@@ -93,7 +94,7 @@ def _found_again(
     asked = plan.config.data
     try:
         data, monitor = moved.get("data", plan.data), moved.get("monitor", plan.monitor)
-        with reading_as(asked.reading):
+        with axes_as(asked.axes), reading_as(asked.reading):
             images = open_images(data, monitor, asked.channels, device, labeling)
     except UserError as error:
         if moved:

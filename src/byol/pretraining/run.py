@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from byol.config.run import PretrainConfig
+from byol.data.axes import axes_as
 from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Images, Labeling
@@ -155,7 +156,7 @@ def plan_for(request: Request, device: torch.device) -> Planned:
     """
     settings = request.settings
     asked = visible_settings(settings).data
-    with reading_as(asked.reading):
+    with axes_as(asked.axes), reading_as(asked.reading):
         images = open_images(request.data, request.monitor, asked.channels, device, request.labeling)
     planner, seen = Planner.of(_recipe(request.recipe), images, device, settings)
     plan = planner.plan()
@@ -187,6 +188,8 @@ def prepared_run(
         outputs(folder, planned.config, images.source.name, quiet=request.quiet) as out,
     ):
         log.info(describe(images.source, planned.survey))
+        for note in planned.survey.notes:
+            log.info(note)
         reasons = planned.plan.reasons if limit is None else planner.settled()
         kind = "plan" if request.recipe.endswith(PLAN_SUFFIX) else "recipe"
         log.info("\n  ".join([f"{kind} {request.recipe}", *reasons]))

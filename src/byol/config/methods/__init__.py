@@ -17,6 +17,7 @@ from byol.config.methods.base import TargetKind as TargetKind
 from byol.config.methods.clusters import DeepClusterConfig as DeepClusterConfig
 from byol.config.methods.clusters import LocalAggregationConfig as LocalAggregationConfig
 from byol.config.methods.clusters import SelfLAConfig as SelfLAConfig
+from byol.config.methods.contrast import AMDIMConfig as AMDIMConfig
 from byol.config.methods.contrast import CMCConfig as CMCConfig
 from byol.config.methods.contrast import CPCConfig as CPCConfig
 from byol.config.methods.contrast import InfoMinConfig as InfoMinConfig
@@ -58,5 +59,6 @@ AnyMethodConfig = (
     | LocalAggregationConfig
     | VAEConfig
     | CPCConfig
+    | AMDIMConfig
 )
 """The table of methods."""

@@ -187,3 +187,23 @@ class CPCConfig(MethodConfig):
     def views_in_memory(self) -> int:
         """One view, in patches that overlap: three times its pixels."""
         return 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMDIMConfig(MethodConfig):
+    """Mutual information of an image's features and its places (arXiv:1906.00910; DIM: arXiv:1808.06670)."""
+
+    name: ClassVar[str] = "amdim"
+    across: bool = True
+    """Places of the other view (AMDIM), or of the same one (local DIM)."""
+    output: int = 256
+    """Size of the vectors that are compared."""
+    clip: float = 20.0
+    """Scores are kept softly between minus and plus this (arXiv:1906.00910, Section 3.3)."""
+    penalty: float = 0.04
+    """Weight of the squared scores (arXiv:1906.00910, Section 3.3)."""
+
+    def __post_init__(self) -> None:
+        require(self.output >= 1, "output", self.output, "1 or more")
+        require(0 < self.clip < math.inf, "clip", self.clip, "a number above 0")
+        require(0 <= self.penalty < math.inf, "penalty", self.penalty, "a weight of 0 or more")

@@ -31,10 +31,17 @@ def to_channels(images: Tensor, channels: int | None) -> Tensor:
     raise BadImage(f"has {have} channels where {channels} are wanted")
 
 
-def over_white(image: Tensor) -> Tensor:
-    """Blend (C + 1, H, W), whose last channel is opacity, with a white background: (C, H, W)."""
+def over_white(image: Tensor, premultiplied: bool = False) -> Tensor:
+    """Blend (C + 1, H, W), whose last channel is opacity, with a white background: (C, H, W).
+
+    Args:
+        image: uint8, or floats in [0, 1].
+        premultiplied: whether the colors are stored times the opacity.
+    """
     color, alpha = image[:-1], image[-1:]
     if image.dtype == torch.uint8:
         wide, opacity = color.int(), alpha.int()
+        if premultiplied:
+            return (wide + 255 - opacity).clamp(0, 255).to(torch.uint8)
         return ((wide * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
-    return color * alpha + (1 - alpha)
+    return (color + (1 - alpha)).clamp(0, 1) if premultiplied else color * alpha + (1 - alpha)

@@ -9,8 +9,20 @@ from functools import cache
 from byol.errors import BadImage
 
 __all__ = [
-    *("DICOM", "EXTRAS", "FITS", "HDF5", "HEIF", "JXL", "NIFTI", "SLIDES", "VIDEO", "ZARR"),
-    *("Extra", "extra_for", "silence", "suffix_of"),
+    "DICOM",
+    "EXTRAS",
+    "FITS",
+    "HDF5",
+    "HEIF",
+    "JXL",
+    "NIFTI",
+    "SLIDES",
+    "VIDEO",
+    "ZARR",
+    "Extra",
+    "extra_for",
+    "silence",
+    "suffix_of",
 ]
 
 
@@ -51,9 +63,10 @@ JXL = Extra("JPEG XL", "jxl", ("imagecodecs",), (".jxl",))
 FITS = Extra("FITS", "fits", ("astropy",), (".fits", ".fit", ".fts", ".fz"))
 VIDEO = Extra("video", "video", ("av",), (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"))
 SLIDES = Extra("whole-slide image", "slides", ("openslide",), (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"))
+TIFF = Extra("this kind of TIFF", "tiff", ("imagecodecs",), ())
 ZARR = Extra("OME-Zarr", "zarr", ("zarr",), (".zarr",))
 
-EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, ZARR)
+EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, TIFF, ZARR)
 """Every one of them."""
 
 DOUBLE = frozenset(suffix for extra in EXTRAS for suffix in extra.suffixes if suffix.count(".") == 2)

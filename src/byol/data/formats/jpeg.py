@@ -16,7 +16,7 @@ from byol.data.formats.orientation import ORIENTATION, upright, upright_header
 
 __all__ = ["SUFFIXES", "decode", "header", "sniff"]
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 
 NAMES = ("JPEG",)  # MPO, several JPEGs in one file, is opened by the same plugin
 

@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,20 +16,40 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from byol.data.formats.bits import stored_bits
 from byol.data.formats.channels import over_white
 from byol.data.formats.header import Depth, Header, check_size
 from byol.data.formats.intensity import unit_floats
 from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
 
-__all__ = ["SUFFIXES", "decode", "header", "load", "open_picture", "silence_pillow", "sniff", "stored_header"]
+__all__ = [
+    "SUFFIXES",
+    "decode",
+    "decode_as",
+    "header",
+    "header_as",
+    "load",
+    "open_picture",
+    "silence_pillow",
+    "sniff",
+    "stored_header",
+]
 
-SUFFIXES = (".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga")
+SUFFIXES = (".bmp", ".gif", ".webp", ".pgm", ".pbm", ".jp2", ".j2k", ".j2c", ".jpx", ".avif", ".tga")
 
 NAMES = ("WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "TGA")
 """What Pillow calls these formats. AVIF is missing from some of its builds."""
 
+PLAIN = Wanted()
+
 GRAY_MODES = ("1", "L", "LA", "La")
+WITH_OPACITY = ("LA", "La", "RGBA", "RGBa")
+"""Modes whose last channel is opacity."""
+KINDS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "MPO": "JPEG"}
+"""What formats are called, where it is not what Pillow calls them."""
+NO_RANGE = "signed or 32-bit whole numbers have no known range; store 16 bits, or floats in [0, 1]"
 
 # TIFF tags (TIFF 6.0, section 8)
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
@@ -47,13 +68,25 @@ def sniff(head: bytes) -> bool:
 def header(data: bytes) -> Header:
     """The header, upright; see `Format`."""
     with open_picture(data, NAMES) as picture:
-        return upright_header(stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+        found = upright_header(stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+    bits = stored_bits(data, found.kind) if found.depth == "8-bit" else 8
+    return found if bits <= 8 else replace(found, notes=(f"{bits}-bit {found.kind} in color is read as 8 bits",))
 
 
 def decode(data: bytes, shrink_to: int | None) -> Tensor:
     """The image, upright, in its full size; see `Format`."""
+    return decode_as(data, Wanted())
+
+
+def header_as(data: bytes, wanted: Wanted) -> Header:
+    """The header; see `Versatile`."""
+    return header(data)
+
+
+def decode_as(data: bytes, wanted: Wanted) -> Tensor:
+    """The image where channels are said; see `Versatile`."""
     with open_picture(data, NAMES) as picture:
-        return load(picture)
+        return load(picture, wanted)
 
 
 def open_picture(data: bytes, names: tuple[str, ...]) -> Image.Image:
@@ -69,16 +102,27 @@ def stored_header(picture: Image.Image) -> Header:
     width, height = picture.size
     mode = picture.mode
     depth: Depth = "float" if mode == "F" else "16-bit" if mode.startswith("I") else "8-bit"
+    if mode == "I" and picture.format not in ("PPM", "PNG"):
+        raise BadImage(NO_RANGE)
     gray = mode in GRAY_MODES or depth != "8-bit"
-    return Header(height=height, width=width, channels=1 if gray else 3, depth=depth)
+    return Header(
+        height=height,
+        width=width,
+        channels=1 if gray else 3,
+        depth=depth,
+        kind=KINDS.get(picture.format or "", picture.format or ""),
+        opacity=mode in WITH_OPACITY,
+    )
 
 
-def load(picture: Image.Image) -> Tensor:
-    """The pixels of an opened image, upright, as (C, H, W)."""
+def load(picture: Image.Image, wanted: Wanted = PLAIN) -> Tensor:
+    """The pixels of an opened image, upright, as (C, H, W); see `Versatile` about opacity."""
+    if picture.mode == "I" and picture.format not in ("PPM", "PNG"):
+        raise BadImage(NO_RANGE)
     picture.load()
     # The tag is read after loading: Pillow turns a TIFF itself and then drops the tag; a PNG may have it at the end.
     orientation = picture.getexif().get(ORIENTATION, 1)
-    return upright(_stored_pixels(picture), orientation)
+    return upright(_stored_pixels(picture, wanted), orientation)
 
 
 def silence_pillow() -> None:
@@ -92,7 +136,7 @@ def silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _stored_pixels(picture: Image.Image) -> Tensor:
+def _stored_pixels(picture: Image.Image, wanted: Wanted) -> Tensor:
     """The pixels of a loaded image as (C, H, W), before its orientation is applied."""
     mode = picture.mode
     if mode == "F":
@@ -101,15 +145,14 @@ def _stored_pixels(picture: Image.Image) -> Tensor:
         return _sixteen_bits(picture)
     gray = mode in GRAY_MODES
     if picture.has_transparency_data:
-        return over_white(_tensor(picture.convert("LA" if gray else "RGBA")))
-    wanted = "L" if gray else "RGB"
-    return _tensor(picture if mode == wanted else picture.convert(wanted))
+        image = _tensor(picture.convert("LA" if gray else "RGBA"))
+        return image if mode in WITH_OPACITY and wanted.keeps_opacity(len(image)) else over_white(image)
+    plain = "L" if gray else "RGB"
+    return _tensor(picture if mode == plain else picture.convert(plain))
 
 
 def _sixteen_bits(picture: Image.Image) -> Tensor:
     """Gray of 16 bits, which Pillow holds in its modes `I;16...`, and in `I` for PGM."""
-    if picture.mode == "I" and picture.format not in ("PPM", "PNG"):
-        raise BadImage("signed or 32-bit whole numbers have no known range; store 16 bits, or floats in [0, 1]")
     stored = np.array(picture)
     white, inverted = 65535, False
     if isinstance(picture, TiffImageFile):

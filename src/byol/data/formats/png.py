@@ -13,9 +13,10 @@ from byol.data.formats import pillow
 from byol.data.formats.channels import over_white
 from byol.data.formats.header import Header, check_size
 from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
 
-__all__ = ["SUFFIXES", "decode", "header", "png_orientation", "sniff"]
+__all__ = ["SUFFIXES", "decode", "decode_as", "header", "header_as", "png_orientation", "sniff"]
 
 SUFFIXES = (".png",)
 
@@ -46,10 +47,24 @@ def header(data: bytes) -> Header:
 
 def decode(data: bytes, shrink_to: int | None) -> Tensor:
     """The image, upright, in its full size; see `Format`."""
+    return decode_as(data, Wanted())
+
+
+def header_as(data: bytes, wanted: Wanted) -> Header:
+    """The header; see `Versatile`."""
+    return header(data)
+
+
+def decode_as(data: bytes, wanted: Wanted) -> Tensor:
+    """The image where channels are said; see `Versatile`."""
     if _is_deep(data):
-        return upright(_deep_pixels(data), png_orientation(data))
+        return upright(_deep_pixels(data, wanted), png_orientation(data))
     with pillow.open_picture(data, NAMES) as picture:
-        return pillow.load(picture)
+        transparent, bits = picture.info.get("transparency"), data[BIT_DEPTH]
+        if isinstance(transparent, int) and bits in (2, 4) and data[COLOR_TYPE] == 0:
+            # Pillow 13.0 scales the grays to 8 bits, and not the one that is not drawn
+            picture.info["transparency"] = transparent * 255 // (2**bits - 1)
+        return pillow.load(picture, wanted)
 
 
 def png_orientation(data: bytes) -> int:
@@ -73,17 +88,19 @@ def _is_deep(data: bytes) -> bool:
 def _deep_header(data: bytes) -> Header:
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     check_size(height, width)
-    return Header(height=height, width=width, channels=1 if CHANNELS[data[COLOR_TYPE]] == 2 else 3, depth="16-bit")
+    stored = CHANNELS[data[COLOR_TYPE]]
+    channels, opacity = (1 if stored == 2 else 3), stored in (2, 4)
+    return Header(height=height, width=width, channels=channels, depth="16-bit", kind="PNG", opacity=opacity)
 
 
-def _deep_pixels(data: bytes) -> Tensor:
+def _deep_pixels(data: bytes, wanted: Wanted) -> Tensor:
     """(1 or 3, H, W) float32 in [0, 1], before the orientation is applied."""
     _deep_header(data)  # checks the size
     values, transparent = _gray_and_alpha(data) if CHANNELS[data[COLOR_TYPE]] == 2 else _color(data)
     image = torch.from_numpy(values.astype(np.float32).transpose(2, 0, 1)) / 65535
     if transparent is not None:  # one color that is not drawn
         image[:, torch.from_numpy((values == np.array(transparent)).all(2))] = 1
-    return over_white(image) if len(image) in (2, 4) else image
+    return image if len(image) == 3 or wanted.keeps_opacity(len(image)) else over_white(image)
 
 
 def _color(data: bytes) -> tuple[npt.NDArray[np.uint16], tuple[int, ...] | None]:

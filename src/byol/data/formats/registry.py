@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, slides, tiff, video
+from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, pnm, slides, tiff, video
 from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.header import Header
 from byol.data.formats.several import Container
@@ -64,6 +64,7 @@ FORMATS: tuple[Format, ...] = (
     png,
     tiff,
     npy,
+    pnm,
     heif,
     jxl,
     fits,

@@ -1,21 +1,34 @@
-"""TIFF: by Pillow where it loses nothing, by tifffile for deep or many channels and for stacks of microscopes."""
+"""TIFF: by Pillow where it loses nothing, by tifffile for deep or many channels and for stacks of pages."""
 
 import io
 import logging
-import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
 from byol.data.formats import pillow
 from byol.data.formats.channels import over_white
-from byol.data.formats.header import MAX_PIXELS, Header, check_size
+from byol.data.formats.header import Header, check_size
 from byol.data.formats.intensity import Array, depth_of, intensities
 from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.tiff_pages import Pages, pages_of
+from byol.data.formats.tiff_support import (
+    BIG_ENDIAN,
+    COLOR_MAP,
+    Extrasamples,
+    Photometric,
+    extra_samples,
+    missing_codec,
+    pillow_reads_whole,
+    unsupported_reason,
+)
+from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
 
-__all__ = ["SUFFIXES", "decode", "header", "sniff"]
+__all__ = ["SUFFIXES", "decode", "decode_as", "header", "header_as", "sniff"]
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -25,8 +38,6 @@ MARKS = (
     *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),  # classic and BigTIFF, little and big endian
     *(b"II\0*", b"MM*\0"),  # not valid, but Pillow reads them
 )
-
-MIN_IS_BLACK, CMYK = 1, 5  # values of PhotometricInterpretation (TIFF 6.0, section 8); CMYK is called "separated"
 
 # Without a handler this logger would print to the terminal through Python's handler of last resort.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -39,88 +50,116 @@ def sniff(head: bytes) -> bool:
 
 def header(data: bytes) -> Header:
     """The header, upright; see `Format`."""
-    layout = _layout(data)
-    if layout is not None:
+    return header_as(data, Wanted())
+
+
+def header_as(data: bytes, wanted: Wanted) -> Header:
+    """The header where the axes of unnamed pages are said; see `Versatile`."""
+    layout = _layout(data, wanted)
+    if isinstance(layout, _Layout):
         return upright_header(layout.header, layout.orientation)
     with pillow.open_picture(data, NAMES) as picture:
-        return pillow.stored_header(picture)  # Pillow gives the size of a TIFF upright
+        stored = pillow.stored_header(picture)  # Pillow gives the size of a TIFF upright
+    return stored if layout is None else layout.noted(stored)
 
 
 def decode(data: bytes, shrink_to: int | None) -> Tensor:
     """The image, upright, in its full size; see `Format`."""
-    layout = _layout(data)
-    if layout is not None:
-        return upright(_pixels(data, layout), layout.orientation)
+    return decode_as(data, Wanted())
+
+
+def decode_as(data: bytes, wanted: Wanted) -> Tensor:
+    """The image where axes and channels are said; see `Versatile`."""
+    layout = _layout(data, wanted)
+    if isinstance(layout, _Layout):
+        return upright(_pixels(data, layout, wanted), layout.orientation)
     with pillow.open_picture(data, NAMES) as picture:
-        return pillow.load(picture)
+        return pillow.load(picture, wanted)
 
 
 class _Layout(NamedTuple):
+    """An image that tifffile reads."""
+
     header: Header
     photometric: int
-    alpha: bool
+    bits: int
+    opacity: Literal["", "plain", "premultiplied"]
+    """Whether the last sample is opacity, and whether the others are stored times it."""
     orientation: int
-    stacked: bool
-    """Whether each channel has a page of its own."""
+    pages: Pages
 
 
-def _layout(data: bytes) -> _Layout | None:
-    """The layout of a TIFF that Pillow would not read without loss, else None."""
+def _layout(data: bytes, wanted: Wanted) -> _Layout | Pages | None:
+    """The layout of an image that tifffile reads; the pages of one that Pillow reads; None where Pillow must judge."""
     import tifffile
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
-            samples, bits = int(page.samplesperpixel), int(page.bitspersample)
-            pages = _pages_of_channels(file) if samples == 1 else [page]
-            # Pillow reads one channel at any depth. Of several channels it keeps 8 bits, and it knows at most four.
-            if len(pages) == 1 and (samples == 1 or (bits <= 8 and samples <= 4)):
-                return None
-            # ExtraSamples 1 and 2 are opacity, premultiplied or not; anything else is one more channel.
-            alpha = samples in (2, 4) and any(int(extra) in (1, 2) for extra in page.extrasamples)
-            channels = len(pages) if samples == 1 else samples - alpha
-            header = Header(int(page.imagelength), int(page.imagewidth), channels, depth_of(np.dtype(page.dtype)))
-            orientation = int(page.tags.valueof(ORIENTATION, 1))
-            photometric = int(page.photometric)
+            pages = pages_of(file, wanted.axes)
+            here = missing_codec(page)
+            whole = pages.arrangement == "page" and pillow_reads_whole(page, file.byteorder == BIG_ENDIAN, here is None)
+            unsupported = unsupported_reason(page)
+            layout = None if page.dtype is None else _layout_of(page, pages)
+    except BadImage:
+        raise
     except Exception:  # of any type: what tifffile cannot parse, Pillow judges
         return None
-    check_size(header.height, header.width)
-    if header.height * header.width * header.channels > 4 * MAX_PIXELS:
-        raise BadImage(f"more values than four channels of {MAX_PIXELS // 10**6} million pixels")
-    return _Layout(header, photometric, alpha, orientation, len(pages) > 1)
+    if (whole and _opens(data)) or layout is None:
+        return pages
+    if unsupported is not None:
+        raise BadImage(unsupported)
+    if here is not None:
+        raise BadImage(here)
+    check_size(layout.header.height, layout.header.width, layout.header.channels + layout.header.opacity)
+    return layout
 
 
-def _pages_of_channels(file: Any) -> list[Any]:
-    """The pages that hold the channels of a microscope's stack (ImageJ, OME), at the first depth and the first time.
+def _layout_of(page: Any, pages: Pages) -> _Layout:
+    extras, samples, photometric = extra_samples(page), int(page.samplesperpixel), int(page.photometric)
+    blended = samples in (2, 4) and len(extras) == 1 and extras[0] in (Extrasamples.PREMULTIPLIED, Extrasamples.PLAIN)
+    opacity: Literal["", "plain", "premultiplied"] = ""
+    if pages.arrangement == "page" and blended:
+        opacity = "premultiplied" if extras[0] == Extrasamples.PREMULTIPLIED else "plain"
+    channels = 3 if photometric == Photometric.PALETTE else samples - bool(opacity)
+    height, width = int(page.imagelength), int(page.imagewidth)
+    if pages.arrangement == "channels":
+        channels = pages.count
+    elif pages.arrangement == "rows":
+        height, width, channels = pages.count, height, width
+    depth = "16-bit" if photometric == Photometric.PALETTE else depth_of(np.dtype(page.dtype))
+    stored = Header(height, width, channels, depth, opacity=bool(opacity))
+    bits = int(page.bitspersample)
+    orientation = int(page.tags.valueof(ORIENTATION, 1))
+    return _Layout(pages.noted(stored), photometric, bits, opacity, orientation, pages)
 
-    For every other file, and where zero is not black, this is the first page alone.
-    """
-    first = file.pages.first
-    if not (file.is_imagej or file.is_ome) or int(first.photometric) != MIN_IS_BLACK:
-        return [first]
-    series = file.series[0]
-    planes, of_planes = series.axes[:-2], series.shape[:-2]
-    pages = series.pages if len(series.pages) == math.prod(of_planes) else file.pages
-    if "C" not in planes or series.axes[-2:] != "YX" or len(pages) < math.prod(of_planes):
-        return [first]
-    place = planes.index("C")
-    return [pages[math.prod(of_planes[place + 1 :]) * channel] for channel in range(of_planes[place])]
+
+def _opens(data: bytes) -> bool:
+    """Whether Pillow knows the layout: it decides by a table of kinds of pixels, and by the name of the compression."""
+    try:
+        with Image.open(io.BytesIO(data), formats=NAMES):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # of any type, as decoders do
+        return False
 
 
-def _pixels(data: bytes, layout: _Layout) -> Tensor:
+def _pixels(data: bytes, layout: _Layout, wanted: Wanted) -> Tensor:
     """The pixels (C, H, W), before the orientation is applied."""
     import tifffile
 
-    if layout.photometric == CMYK:
-        raise BadImage("CMYK with more than 8 bits is not read; convert it to RGB")
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        if layout.stacked:
-            return intensities(np.stack([page.asarray() for page in _pages_of_channels(file)]))
         page = file.pages.first
-        values: Array = page.asarray()
-        if page.axes == "YXS":
-            values = values.transpose(2, 0, 1)
-        elif page.axes != "SYX":
-            raise BadImage(f"TIFF with axes {page.axes} is not read; only the channels of one flat image are")
-    image = intensities(values)
-    return over_white(image) if layout.alpha else image
+        values = layout.pages.values(file)
+        if layout.photometric == Photometric.PALETTE:
+            colors: Array = np.asarray(page.tags.valueof(COLOR_MAP), np.uint16).reshape(3, -1)
+            return intensities(colors[:, values[0]])
+    if values.dtype.byteorder not in "=|":
+        values = values.astype(values.dtype.newbyteorder("="))
+    image = intensities(values, layout.bits if values.dtype.kind == "u" else None)
+    if layout.photometric == Photometric.MIN_IS_WHITE:
+        image = 255 - image if image.dtype == torch.uint8 else 1 - image
+    if not layout.opacity or wanted.keeps_opacity(len(image)):
+        return image
+    return over_white(image, premultiplied=layout.opacity == "premultiplied")

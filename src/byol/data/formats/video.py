@@ -96,4 +96,5 @@ def _duration(file: Any, stream: Any) -> float:
 
 def _quarters(frame: Any) -> int:
     """Quarter turns against the clock that make a frame upright: phones store how they were held."""
-    return int(round(frame.rotation / 90)) % 4
+    quarters: int = round(frame.rotation / 90) % 4
+    return quarters

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from byol.config.axes import Axes
 from byol.data.formats.decode import decode, read_header
 from byol.data.formats.header import Header
 from byol.data.sample import evenly
@@ -43,6 +44,8 @@ class Source(ABC):
     """The patient, plate or site that each image is from, or None; -1 where it is not known."""
     groups_from: str = ""
     """What the groups were read from, in words, where the data itself has them."""
+    axes: Axes = "auto"
+    """What the axes of arrays are whose file does not say so."""
     notes: tuple[str, ...] = ()
     """How the files are read where there is more than one way, in sentences that a run says."""
     remark: str = ""
@@ -65,11 +68,11 @@ class Source(ABC):
 
     def image(self, index: int, shrink_to: int | None = None) -> Tensor:
         """One image as (C, H, W) with `channels` channels; `BadImage` where it cannot be decoded. See `decode`."""
-        return decode(self.read(index), self.channels, shrink_to)
+        return decode(self.read(index), self.channels, shrink_to, axes=self.axes)
 
     def header(self, index: int) -> Header:
         """Size, channels and depth of one image as stored, without decoding it; `BadImage` where it has none."""
-        return read_header(self.read(index))
+        return read_header(self.read(index), axes=self.axes)
 
     def stored_bytes(self, index: int) -> int | None:
         """Bytes of one image's encoded file, or None where that takes reading it."""

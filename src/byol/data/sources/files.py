@@ -1,24 +1,24 @@
-"""Image files: below a folder, or named in a text list."""
+"""Image files by path, and all those below a folder."""
 
 import os
 from collections import Counter
 from pathlib import Path
 
+from byol.data.axes import current_axes
 from byol.data.formats import dicom
 from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.registry import file_suffixes
-from byol.data.sample import evenly
 from byol.data.sources.base import Source
-from byol.data.sources.class_names import class_order, named_labels
+from byol.data.sources.class_names import class_order
 from byol.data.sources.digest import digest, label_digest
-from byol.data.sources.parts import SeveralParts, find_parts, part_of, parts_within_classes
+from byol.data.sources.parts import SeveralParts, find_parts, part_of, parts_within
+from byol.data.sources.passed_over import passed_over
 from byol.errors import UnreachableImage, UserError
 
 __all__ = [
     "FOLDER_NAMES",
     "FileSource",
     "FolderSource",
-    "ListSource",
     "file_source",
     "file_state",
     "folder_labels",
@@ -52,7 +52,7 @@ class FileSource(Source):
     ) -> None:
         assert paths, "a source has images"
         assert labels is None or len(labels) == len(paths), "one label per image"
-        self.name = name
+        self.name, self.axes = name, current_axes()
         self.labels = labels
         self.classes = classes
         self._root = os.path.abspath(root)  # noqa: PTH100  (a run that is resumed elsewhere must find the same names)
@@ -131,11 +131,16 @@ def _file_size(path: str) -> int:
         return -1
 
 
+NOT_THE_USERS = frozenset({"$RECYCLE.BIN", "System Volume Information", "@eaDir", "#recycle", "__MACOSX", "lost+found"})
+"""Folders that systems make beside a person's own: bins, thumbnails of network disks, leftovers of archives."""
+
+
 class FolderSource(FileSource):
     """Every image below a folder, at any depth, in the order of their paths.
 
-    Images are recognized by their suffix (`file_suffixes`). Hidden files and folders (a leading dot) are skipped.
-    Where every image is in a sub-folder, and the first level has at least two of them, these are the classes.
+    Images are recognized by their suffix (`file_suffixes`). Hidden files and folders (a leading dot) are skipped, and
+    so are folders that systems make (`NOT_THE_USERS`). The first level that has two folders or more, with all images in
+    them, has the classes.
 
     Raises:
         UserError: the folder has no images, or cannot be read.
@@ -151,6 +156,7 @@ class FolderSource(FileSource):
         super().__init__(str(folder), root, paths, labels, classes, channels)
         self.remark = "" if labels else _strays(paths)
         self.labels_from = FOLDER_NAMES if labels else ""
+        self.notes = passed_over(len(paths), others)
 
 
 def _walk(root: Path) -> tuple[list[str], Counter[str]]:
@@ -169,7 +175,7 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in NOT_THE_USERS)
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else below + "/"
         for file in files:
@@ -211,24 +217,27 @@ def _check_parts(root: Path, paths: list[str]) -> None:
     found = find_parts(paths)
     if found is not None:
         raise SeveralParts(root, [(part, str(root / found.above / name)) for name, part in found.parts.items()])
-    within = parts_within_classes(paths)
-    if within:
-        training = next(name for name in within if part_of(name) == "train")
-        pattern = root / "*" / training / "**" / ("*" + Path(paths[0]).suffix)
+    within = parts_within(paths)
+    if within is not None:
+        training = next(name for name in within.names if part_of(name) == "train")
+        pattern = root / ("*" if within.depth == 1 else "**") / training / "**" / ("*" + Path(paths[0]).suffix)
         raise UserError(
-            f"each folder of {str(root)!r} holds several parts ({', '.join(within)}); give the images of one of them "
-            f"by a pattern in quotes, such as {str(pattern)!r}, or by a text list."
+            f"{within.folders} of {str(root)!r} holds several parts ({', '.join(within.names)}); give the images of "
+            f"one of them by a pattern in quotes, such as {str(pattern)!r}, or by a text list."
         )
 
 
 def folder_labels(paths: list[str]) -> tuple[list[int] | None, list[str] | None]:
-    """Labels and classes by the folders of the first level; None where images lie outside them, or in one alone."""
-    if not all("/" in path for path in paths):
-        return None, None
-    owners = [path.split("/", 1)[0] for path in paths]
+    """Classes by the folders of the first level that has several, if every image is in one of them."""
+    above = ""
+    while True:
+        if not all("/" in path[len(above) :] for path in paths):
+            return None, None
+        owners = [path[len(above) :].split("/", 1)[0] for path in paths]
+        if any(owner != owners[0] for owner in owners):
+            break
+        above += owners[0] + "/"  # one folder around all images, as archives have it
     classes = class_order(owners)
-    if len(classes) < 2:
-        return None, None
     numbers = {name: number for number, name in enumerate(classes)}
     return [numbers[owner] for owner in owners], classes
 
@@ -248,55 +257,3 @@ def _strays(paths: list[str]) -> str:
         f"{len(strays)} of {len(paths)} images {lie} outside its {len(folders)} folders, such as {strays[0]!r}, so "
         "these are not taken for classes"
     )
-
-
-class ListSource(FileSource):
-    """A text file that names one image per line, relative to the file's own folder.
-
-    A label may follow after a tab: on every line, or on none. Blank lines are skipped, and lines that begin with `#`
-    unless they name a file.
-
-    Raises:
-        UserError: the file is no UTF-8 text, names nothing, or most of a sample of its paths do not exist.
-    """
-
-    def __init__(self, file: str | Path, channels: int | None = None) -> None:
-        root = Path(file).parent
-        lines = _list_lines(Path(file))
-        paths = [path for path, _ in lines]
-        sample = [paths[index] for index in evenly(len(paths), 64)]
-        missing = [path for path in sample if not (root / path).is_file()]
-        if len(missing) * 2 > len(sample):
-            raise UserError(
-                f"the list {str(file)!r} names {missing[0][:60]!r}, which is not there "
-                f"({len(missing)} of {len(sample)} looked at are not); "
-                f"give a text file with one image path per line, relative to {str(root)!r}."
-            )
-        labels, classes = named_labels([label for _, label in lines]) if lines[0][1] is not None else (None, None)
-        super().__init__(str(file), root, paths, labels, classes, channels)
-        self.labels_from = "the list" if labels else ""
-
-
-def _list_lines(file: Path) -> list[tuple[str, str | None]]:
-    """(path, label or None) of every line that names an image."""
-    wanted = "give a folder, Parquet files, or a text list with one image path per line"
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{str(file)!r} is neither an image list nor Parquet; {wanted}.") from None
-    except OSError as error:
-        raise UserError(f"{str(file)!r} cannot be read ({error.strerror}); {wanted}.") from error
-    found: list[tuple[str, str | None]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        path, tab, label = line.partition("\t")
-        if not line.strip() or (line.lstrip().startswith("#") and not (file.parent / path.strip()).is_file()):
-            continue
-        found.append((path.strip(), label.strip() if tab else None))
-        if (found[-1][1] is None) != (found[0][1] is None):
-            raise UserError(
-                f"line {number} of {str(file)!r} has {'a' if tab else 'no'} label, unlike the lines before; "
-                "put a tab and a label on every line, or on none."
-            )
-    if not found:
-        raise UserError(f"the list {str(file)!r} names no image; write one path per line.")
-    return found

@@ -119,7 +119,7 @@ class MemberSource(FileSource):
         if not all(counts):
             empty = f"{counts.count(0)} of {len(counts)} files hold no image ({_instead(found)})"
             self.remark = "; ".join(filter(None, (self.remark, empty)))
-        self.notes = tuple(dict.fromkeys(each.said for each in found if each.said))
+        self.notes = (*files.notes, *dict.fromkeys(each.said for each in found if each.said))
         self._group()
 
     def _group(self) -> None:

@@ -11,7 +11,7 @@ from byol.data.formats.extras import suffix_of
 from byol.data.formats.registry import container_of, file_suffixes, image_suffixes
 from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
-from byol.data.sources.files import FileSource, FolderSource, ListSource, file_source
+from byol.data.sources.files import FileSource, FolderSource, file_source
 from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
@@ -19,6 +19,7 @@ from byol.data.sources.parts import SeveralParts
 from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
 from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.tensor import TensorSource
+from byol.data.sources.text_list import ListSource
 from byol.errors import UserError, nearest
 
 __all__ = [

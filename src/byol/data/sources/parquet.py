@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from byol.data.axes import current_axes
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
 from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
 from byol.data.sources.parts import SeveralParts, first_word, part_of
-from byol.errors import BadImage, UserError
+from byol.errors import BadImage, UnreachableImage, UserError
 
 __all__ = ["ParquetSource", "free_memory", "parquet_files"]
 
@@ -36,9 +38,10 @@ class _Feature(NamedTuple):
 class ParquetSource(Source):
     """One or more Parquet files with a column of images, and perhaps a column of labels.
 
-    The image column is a struct of `bytes` and `path` (the layout of Hugging Face), plain binary, or a string with
-    paths relative to the file. Where `bytes` is empty, the path is read. Labels are whole numbers, with names where the
-    file's metadata has them, or strings; files with different names are joined by name (`label_column.py`).
+    The image column is a struct of `bytes` and `path` (the layout of Hugging Face), plain binary, a string with paths
+    relative to the file, or a list of these, each of which is an image with the label of its row. Where `bytes` is
+    empty, the path is read. Labels are whole numbers, with names where the file's metadata has them, or strings; files
+    with different names are joined by name (`label_column.py`).
 
     Arrow keeps the encoded bytes in memory.
 
@@ -47,7 +50,7 @@ class ParquetSource(Source):
     """
 
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
-        self.name = name
+        self.name, self.axes = name, current_axes()
         self._files = [Path(file) for file in files]
         schemas = [self._schema(file) for file in self._files]
         for file, schema in zip(self._files, schemas, strict=True):
@@ -62,12 +65,16 @@ class ParquetSource(Source):
         label = self._label_column(schemas[0], label_columns(schemas[0], declared, image))
         self._check_memory(image)
         tables = [self._table(file, [image] if label is None else [image, label]) for file in self._files]
-        self._starts = np.cumsum([0] + [len(table) for table in tables])
+        self._rows = [_rows_of_images(table.column(image)) for table in tables]
+        self._starts = np.cumsum([0] + [len(rows) for rows in self._rows])
         if self._starts[-1] == 0:
             raise UserError(f"{name!r} has no rows; give files with images.")
         # Columns of one type are concatenated without a copy.
-        columns = [chunk for table in tables for chunk in table.column(image).chunks]
-        self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=tables[0].column(image).type))
+        if _is_list(tables[0].column(image).type):
+            self.notes = (f"Parquet: each image of the lists in the column {image!r} is read by itself",)
+        images = [_each_image(table.column(image)) for table in tables]
+        columns = [chunk for column in images for chunk in column.chunks]
+        self._bytes, self._paths = _bytes_and_paths(pa.chunked_array(columns, type=images[0].type))
         self.labels, self.classes = None, None
         if label is not None:
             names = [_features(schema)[label].names if label in _features(schema) else None for schema in schemas]
@@ -80,6 +87,10 @@ class ParquetSource(Source):
             )
             self.labels, self.classes, self.remark = found.labels, found.classes, found.remark
             self.labels_from = f"the column {label!r}" if self.labels else ""
+            if self.labels is not None:
+                first = np.cumsum([0] + [len(table) for table in tables])
+                row = np.concatenate([rows + start for rows, start in zip(self._rows, first[:-1], strict=True)])
+                self.labels = [self.labels[number] for number in row.tolist()]
         self.channels = self._own_channels() if channels is None else channels
 
     def __len__(self) -> int:
@@ -92,7 +103,11 @@ class ParquetSource(Source):
         path: str | None = None if self._paths is None else self._paths[index].as_py()
         if path is None:
             raise BadImage("the row is empty")
-        return read_file(self._place(index)[0].parent / path)
+        place = self._place(index)[0].parent / path
+        try:
+            return read_file(place)
+        except UnreachableImage as error:
+            raise UnreachableImage(f"{place} {error}; paths in Parquet are relative to its folder") from error
 
     def where(self, index: int) -> str:
         file, row = self._place(index)
@@ -141,7 +156,7 @@ class ParquetSource(Source):
     def _place(self, index: int) -> tuple[Path, int]:
         """The file that holds an image, and its row there."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._files[number], index - int(self._starts[number])
+        return self._files[number], int(self._rows[number][index - int(self._starts[number])])
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -200,9 +215,27 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def _is_image(kind: pa.DataType) -> bool:
+    kind = kind.value_type if _is_list(kind) else kind
     if pa.types.is_struct(kind):
         return any(_is_image(kind.field(name).type) for name in ("bytes", "path") if kind.get_field_index(name) >= 0)
     return _is_binary(kind) or _is_string(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _rows_of_images(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """The row that each image is in: a row may hold a list of images."""
+    if not _is_list(column.type):
+        return np.arange(len(column))
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    return np.repeat(np.arange(len(column)), lengths)
+
+
+def _each_image(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The images of all rows, one after the other."""
+    return pc.list_flatten(column) if _is_list(column.type) else column
 
 
 def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) -> str:
@@ -211,7 +244,8 @@ def _image_column(file: Path, schema: pa.Schema, features: dict[str, _Feature]) 
     declared = [
         name for name in kinds if name in features and features[name].kind == "Image" and _is_image(kinds[name])
     ]
-    stored = [name for name in kinds if _is_binary(kinds[name]) or pa.types.is_struct(kinds[name])]
+    inner = {name: kind.value_type if _is_list(kind) else kind for name, kind in kinds.items()}
+    stored = [name for name in kinds if _is_binary(inner[name]) or pa.types.is_struct(inner[name])]
     stored = [name for name in stored if _is_image(kinds[name])]
     paths = [name for name in kinds if _is_string(kinds[name]) and name.lower() in IMAGE_NAMES + PATH_NAMES]
     for candidates in (declared, stored, paths):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from byol.errors import UserError
 
-__all__ = ["FolderParts", "SeveralParts", "find_parts", "part_of", "parts_within_classes"]
+__all__ = ["FolderParts", "PartsWithin", "SeveralParts", "find_parts", "part_of", "parts_within"]
 
 WORDS = {
     "train": "train|training|trains",
@@ -16,8 +16,9 @@ WORDS = {
     "unlabeled": "unsupervised|unlabeled|unlabelled|extra",
 }
 """What the folders and files of each part are called, in lower case."""
-AROUND = r"([a-z0-9]+[-_ ])?({})([-_ ]?(set|sets|data|images?|imgs?|split|part|\d+))?"
-"""What may stand around such a word: `seg_train` (Intel's scenes), `Test_Data`, `trainset`, `train2017` (COCO)."""
+AROUND = r"([a-z0-9]+[-_ ])?({})([-_ ]?(set|sets|data|images?|imgs?|split|part|\d+)|[ab])?"
+"""What may stand around such a word: `seg_train` (Intel's scenes), `Test_Data`, `trainset`, `train2017` (COCO),
+`trainA` (CycleGAN's domains)."""
 READINGS = ("validation", "test")
 """Parts that readings during training can be of, in the order of preference: a test part is best left for the end."""
 
@@ -93,15 +94,39 @@ def find_parts(paths: Iterable[str]) -> FolderParts | None:
         above, steps = above + folders[0] + "/", [step[1:] for step in steps if len(step) > 1]
 
 
-def parts_within_classes(paths: Iterable[str]) -> list[str]:
-    """Names of the parts that every folder of the first level is divided into, such as `bottle/train`; or none."""
+@dataclass(frozen=True)
+class PartsWithin:
+    """Parts further down, such as `bottle/train` and `bottle/test`."""
+
+    names: list[str]
+    """Of the folders that are parts, sorted."""
+    depth: int
+    """Folders above the parts."""
+    folders: str
+    """Which folders hold them, in words."""
+
+
+def parts_within(paths: Iterable[str]) -> PartsWithin | None:
+    """The parts that folders below the first level are divided into, if any has one to train on and one to test on.
+
+    Args:
+        paths: of images, with `/` between folders.
+    """
     below: dict[str, set[str]] = {}
-    for path in paths:
-        first, _, rest = path.partition("/")
-        below.setdefault(first, set())
-        if "/" in rest:
-            below[first].add(rest.split("/", 1)[0])
-    kinds = [{part_of(name) for name in names} for names in below.values()]
-    if len(kinds) > 1 and all("train" in found and found & set(READINGS) for found in kinds):
-        return sorted({name for names in below.values() for name in names if part_of(name) is not None})
-    return []
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        steps = folder.split("/")
+        for depth, step in enumerate(steps):
+            below.setdefault("/".join(steps[:depth]), set()).add(step)
+    divided = {}
+    for above, names in below.items():
+        parts = {name: part for name in names if (part := part_of(name)) is not None}
+        if above and "train" in parts.values() and set(parts.values()) & set(READINGS):
+            divided[above] = parts
+    if not divided:
+        return None
+    first = {folder for folder in below[""] if folder}
+    every = set(divided) == first
+    called = sorted({name for parts in divided.values() for name in parts})
+    depths = {above.count("/") + 1 for above in divided}
+    which = "each folder" if every else f"the folder {min(divided)!r}"
+    return PartsWithin(called, depths.pop() if len(depths) == 1 else 0, which)

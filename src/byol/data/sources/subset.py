@@ -28,6 +28,7 @@ class Subset(Source):
         self.classes = base.classes
         self.labels = None if base.labels is None else [base.labels[index] for index in self._indices]
         self.labels_from = base.labels_from
+        self.axes = base.axes
         self.groups = None if base.groups is None else [base.groups[index] for index in self._indices]
 
     def __len__(self) -> int:
