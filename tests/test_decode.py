@@ -358,7 +358,7 @@ def test_no_image_at_all() -> None:
         decode(b"")
     with pytest.raises(BadImage, match="not an image in a known format"):
         decode(b"<html>not found</html>")
-    with pytest.raises(BadImage, match="HEIC is not read; convert it to JPEG"):
+    with pytest.raises(BadImage, match=r"corrupt or truncated|pip install 'byol\[heif\]'"):
         decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 50)
 
 

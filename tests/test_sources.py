@@ -147,8 +147,8 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_text("")
-    (tmp_path / "b.heic").write_text("")
-    with pytest.raises(UserError, match=r"holds no images, only 2 other files \(\.doc, \.heic\)"):
+    (tmp_path / "b.pdf").write_text("")
+    with pytest.raises(UserError, match=r"holds no images, only 2 other files \(\.doc, \.pdf\); give a folder"):
         open_source(tmp_path)
 
 
@@ -441,7 +441,7 @@ def test_parquet_files_of_two_kinds(tmp_path: Path) -> None:
 
 def test_parquet_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table(2), tmp_path / "x.parquet")
-    monkeypatch.setattr("byol.data.sources.parquet._free_memory", lambda: 10)
+    monkeypatch.setattr("byol.data.sources.parquet.free_memory", lambda: 10)
     with pytest.raises(UserError, match=r"GiB of memory are free; give fewer files, or unpack"):
         open_source(tmp_path / "x.parquet")
 

@@ -31,6 +31,7 @@ def evaluate(arguments: list[str]) -> int:
     command = _parse(evaluation, rest)
     from byol.cli.progress import Bars
     from byol.data.axes import axes_as
+    from byol.data.reading import reading_as
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
     from byol.evals.labels import unlabeled_in_words
@@ -52,7 +53,7 @@ def evaluate(arguments: list[str]) -> int:
     records: list[dict[str, Any]] = []
     try:
         for encoder in encoders:
-            with axes_as(encoder.axes):
+            with axes_as(encoder.axes), reading_as(encoder.reading):
                 sources = command.open(evaluation.open_data, input_channels(encoder))
             if encoder is encoders[0]:
                 for words in filter(None, map(unlabeled_in_words, sources.values())):

@@ -14,6 +14,7 @@ from byol.config.checks import require
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig
 from byol.config.optim import OptimConfig
+from byol.config.reading import ReadingConfig
 from byol.config.views import AugmentConfig
 
 Keep = Literal["auto", "best", "last"]
@@ -66,6 +67,7 @@ class DataConfig:
     range: tuple[float, float] | None = None
     """Values in [0, 1] that become 0 and 1 before anything else, for images that use a small part of their range; 0 1
     leaves them as they are. By default auto chooses."""
+    reading: ReadingConfig = ReadingConfig()
 
     def __post_init__(self) -> None:
         require(self.workers is None or self.workers >= 1, "workers", self.workers, "1 or more threads")

@@ -87,7 +87,7 @@ class LabelFile:
             )
         numbers: dict[str, list[int]] = {}  # a text list may name an image more than once
         for index in range(len(source)):
-            numbers.setdefault(os.path.normpath(source.where(index)), []).append(index)
+            numbers.setdefault(os.path.normpath(source.file(index)), []).append(index)
         values: list[str | None] = [None] * len(source)
         roots = (source.root, os.path.abspath(self.path.parent))  # noqa: PTH100  (as sources name files)
         for name, value in self.rows.items():
@@ -103,7 +103,7 @@ class LabelFile:
 
     def unknown(self, source: Source) -> UserError:
         """The error of a file that names no image of a source."""
-        example = os.path.relpath(source.where(0), source.root) if isinstance(source, FileSource) else source.where(0)
+        example = os.path.relpath(source.file(0), source.root) if isinstance(source, FileSource) else source.where(0)
         return UserError(
             f"None of the {len(self.rows)} paths in {str(self.path)!r}, such as {next(iter(self.rows))!r}, is an image "
             f"of {source.name!r}; write them relative to it, such as {example!r}."

@@ -73,6 +73,7 @@ def label_images(data: Source, monitor: Source | None, labeling: Labeling) -> Im
             f"labels: those of {monitor.name if monitor else ''} count; the folder names of {data.name} share none"
         )
         found = replace(found, labels=None, classes=None, labels_from="")
+    found, watched = _with_groups_that_serve(found), None if watched is None else _with_groups_that_serve(watched)
     if labeling.groups is not None and found.labels is None and watched is None:
         raise UserError(
             "--groups holds groups apart where labels are read, but there are no labels: give --labels or --monitor "
@@ -118,16 +119,17 @@ def _grouped(
                 "--groups folders needs a sub-folder per group, two or more with all images in them, but "
                 f"{data.name!r} has none; give a CSV file of path and group."
             )
-        return replace(found, labels=None, classes=None, labels_from="", groups=found.labels), watched
+        return replace(found, labels=None, classes=None, labels_from="", groups=found.labels, groups_from=""), watched
     table = LabelFile.read(groups, GROUP_COLUMNS)
     names = sorted(set(table.rows.values()))
     if len(names) < 2:
         raise UserError(f"{str(groups)!r} has one group, {names[0]!r}; give two or more, or leave --groups out.")
     numbers = {name: number for number, name in enumerate(names)}
     of_data, of_monitor = _of_both(table, data, monitor)
-    found = replace(found, groups=_numbered(of_data, numbers))
-    if watched is not None and of_monitor is not None:
-        watched = replace(watched, groups=_numbered(of_monitor, numbers))
+    found = replace(found, groups=_numbered(of_data, numbers), groups_from="")
+    if watched is not None:
+        of_watched = None if of_monitor is None else _numbered(of_monitor, numbers)
+        watched = replace(watched, groups=of_watched, groups_from="")
     return found, watched
 
 
@@ -146,6 +148,17 @@ def _of_both(
         return of_data, None
     of_monitor = table.values(monitor)
     return of_data, of_monitor if any(value is not None for value in of_monitor) else None
+
+
+def _with_groups_that_serve(found: Labels) -> Labels:
+    """Without groups that the data itself has where a class has one group only: no other group could vote for it."""
+    if not found.groups_from or found.groups is None:
+        return found
+    of_class: dict[int, set[int]] = {}
+    for label, group in zip(found.labels or [], found.groups, strict=False):
+        of_class.setdefault(label, set()).add(group)
+    serve = found.labels is not None and all(len(groups) > 1 for label, groups in of_class.items() if label != -1)
+    return found if serve else replace(found, groups=None, groups_from="")
 
 
 def _numbered(values: Sequence[str | None], numbers: dict[str, int]) -> list[int]:
@@ -172,7 +185,7 @@ def _labels_in_words(found: Labels) -> str:
 def _groups_in_words(found: Labels, labeling: Labeling) -> str:
     assert found.groups is not None
     known = sum(group >= 0 for group in found.groups)
-    origin = FOLDER_NAMES if labeling.by_folders else Path(str(labeling.groups)).name
+    origin = FOLDER_NAMES if labeling.by_folders else found.groups_from or Path(str(labeling.groups)).name
     some = "" if known == len(found.groups) else f"; {known} of {len(found.groups)} images have one"
     return f"groups: {len(set(found.groups) - {-1})} from {origin}{some}"
 

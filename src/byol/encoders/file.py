@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec
+from byol.config.reading import ReadingConfig
 from byol.config.values import from_json, to_json
 from byol.encoders.build import feature_count, make_encoder
 from byol.encoders.hub import FILES, HUB, hub_file
@@ -59,6 +60,8 @@ class EncoderCard:
     """Whether the run had ended; False in a run that goes on, which writes one with every checkpoint."""
     start: StartWeights | None = None
     """The weights that it began with; None where they were fresh."""
+    reading: ReadingConfig = ReadingConfig()
+    """How scans, volumes, videos and slides were read; evaluations read theirs alike."""
     axes: Axes = "auto"
     """What the axes of arrays were whose file does not say so; evaluations read theirs alike."""
 

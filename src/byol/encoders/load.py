@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from byol.config.axes import Axes
 from byol.config.encoder import EncoderSpec, Stem
+from byol.config.reading import ReadingConfig
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.data.transform import Transform
@@ -44,6 +45,8 @@ class LoadedEncoder:
     """None for pixels, which cannot be trained."""
     fresh: bool = False
     """Whether it was never trained and its batch norm has seen no images yet."""
+    reading: ReadingConfig = ReadingConfig()
+    """How the scans, volumes, videos and slides that it was trained on were read."""
     axes: Axes = "auto"
     """What the axes of the arrays that it was trained on were."""
 
@@ -54,7 +57,7 @@ class LoadedEncoder:
             UserError: pixels have no weights.
         """
         spec = self._trainable().untrained()
-        return _untrained(f"random:{self.name}", spec, seed)
+        return replace(_untrained(f"random:{self.name}", spec, seed), reading=self.reading)
 
     def calibrated(self, calibrate: Callable[[nn.Module], None]) -> "LoadedEncoder":
         """The same weights after `calibrate` has set the averages of batch norm."""
@@ -135,7 +138,7 @@ def open_encoder(name: str, *, channels: int = 3, seed: int = 0) -> LoadedEncode
             f"pixels.{word}"
         )
     module, card = read_encoder(name)
-    return replace(_loaded(module, name, card.encoder), axes=card.axes)
+    return replace(_loaded(module, name, card.encoder), axes=card.axes, reading=card.reading)
 
 
 def _loaded(module: nn.Module, name: str, spec: EncoderSpec) -> LoadedEncoder:
@@ -181,8 +184,8 @@ def _from_timm(name: str, channels: int) -> LoadedEncoder:
 
 def _random(rest: str, channels: int, seed: int) -> LoadedEncoder:
     if Path(rest).exists():
-        spec = read_encoder(rest)[1].encoder.untrained()
-        return _untrained(f"random:{rest}", spec, seed)
+        card = read_encoder(rest)[1]
+        return replace(_untrained(f"random:{rest}", card.encoder.untrained(), seed), reading=card.reading)
     name, _, options = rest.partition("@")
     stem: Stem = "standard"
     width, size = 1.0, None

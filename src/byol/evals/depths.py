@@ -113,7 +113,7 @@ def _nyu(path: Path, part: str, channels: int) -> DepthSource:
     try:
         h5py = importlib.import_module("h5py")
     except ImportError as error:
-        raise UserError("Reading NYUv2's .mat takes h5py; run: pip install h5py.") from error
+        raise UserError("Reading NYUv2's .mat takes h5py; run: pip install 'byol[hdf5]'.") from error
     try:
         with h5py.File(path) as file:
             images, depths = np.asarray(file["images"]), np.asarray(file["depths"], dtype=np.float32)

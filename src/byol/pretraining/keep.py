@@ -61,6 +61,7 @@ def keep_encoder(run: Run, kept: Candidate, finished: bool) -> Path | None:
         images=run.images if config.epochs else 0,
         finished=finished,
         start=describe_start(config.encoder),
+        reading=config.data.reading,
         axes=config.data.axes,
     )
     return save_encoder(run.folder.path, kept.encoder, card)

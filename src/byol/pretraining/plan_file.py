@@ -73,5 +73,6 @@ def recipe_from_file(path: str | Path) -> Recipe:
 
 def known_before_planning(config: PretrainConfig) -> dict[str, Any]:
     """What a run must know before it plans: where it trains, and how its images are opened."""
-    opened = {"data__channels": config.data.channels, "data__axes": config.data.axes}
+    data = config.data
+    opened = {"data__channels": data.channels, "data__axes": data.axes, "data__reading": data.reading}
     return {"device": config.device, "precision": config.precision, **opened}

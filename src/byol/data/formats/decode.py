@@ -15,7 +15,7 @@ from byol.data.formats.registry import format_of
 from byol.data.formats.wanted import Versatile, Wanted
 from byol.errors import BadImage
 
-__all__ = ["decode", "read_header"]
+__all__ = ["decode", "guarded", "read_header"]
 
 T = TypeVar("T")
 
@@ -75,21 +75,25 @@ def _guarded(data: bytes, work: Callable[[], T]) -> T:
         raise BadImage("empty file")
     silence_pillow()
     try:
+        return guarded(work)
+    except UnidentifiedImageError:
+        raise BadImage(_unknown_format(data)) from None
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """Do some work on an image, and turn every error into `BadImage`."""
+    try:
         return work()
-    except BadImage:
+    except (BadImage, UnidentifiedImageError):
         raise
     except Image.DecompressionBombError:
         raise BadImage(f"more than {MAX_PIXELS // 10**6} million pixels") from None
-    except UnidentifiedImageError:
-        raise BadImage(_unknown_format(data)) from None
     except Exception as error:  # decoders raise a dozen types for broken bytes, and all of them mean the same here
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"corrupt or truncated: {reason[:100]}") from error
 
 
 def _unknown_format(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "HEIC is not read; convert it to JPEG"
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG of 12 bits, or without loss, is not read; convert it to PNG or TIFF"
     if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):

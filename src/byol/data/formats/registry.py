@@ -1,16 +1,29 @@
 """The table of image formats.
 
-A new format is one new file with the four names of `Format`, and one more line in `FORMATS`.
+A new format is one new file with the four names of `Format`, and one more line in `FORMATS`. Formats whose files hold
+several images stand in `CONTAINERS`.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import jpeg, npy, pillow, png, pnm, tiff
+from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, pnm, slides, tiff, video
+from byol.data.formats.extras import extra_for, suffix_of
 from byol.data.formats.header import Header
+from byol.data.formats.several import Container
 
-__all__ = ["FORMATS", "HEAD_BYTES", "Format", "format_of", "image_suffixes"]
+__all__ = [
+    "CONTAINERS",
+    "FORMATS",
+    "HEAD_BYTES",
+    "Format",
+    "container_of",
+    "file_suffixes",
+    "format_of",
+    "image_suffixes",
+]
 
 HEAD_BYTES = 4096
 """Bytes of a file that `sniff` sees. Most marks are at the very beginning, DICOM's is at byte 128, tar's at 257."""
@@ -46,14 +59,22 @@ class Format(Protocol):
 
 
 FORMATS: tuple[Format, ...] = (
+    dicom,  # first: its mark comes after bytes that may look like another format's
     jpeg,
     png,
     tiff,
     npy,
     pnm,
+    heif,
+    jxl,
+    fits,
     pillow,  # last: it accepts every file, since some of its formats have no mark
 )
 """Every format, in the order in which they are asked whether a file is theirs."""
+
+
+CONTAINERS: tuple[Container, ...] = (dicom, nifti, video, slides)
+"""Formats whose files may hold several images, or none."""
 
 
 def format_of(data: bytes) -> Format:
@@ -63,5 +84,24 @@ def format_of(data: bytes) -> Format:
 
 
 def image_suffixes() -> frozenset[str]:
-    """Suffixes by which the files of a folder count as images."""
-    return frozenset(suffix for entry in FORMATS for suffix in entry.SUFFIXES)
+    """Suffixes of single images, as far as the packages that read them are there."""
+    return _readable(suffix for entry in FORMATS for suffix in entry.SUFFIXES)
+
+
+def file_suffixes() -> frozenset[str]:
+    """Suffixes by which the files of a folder count: those of images, and of files that hold several."""
+    return image_suffixes() | _readable(suffix for entry in CONTAINERS for suffix in entry.EXTRA.suffixes)
+
+
+def _readable(suffixes: Iterable[str]) -> frozenset[str]:
+    return frozenset(suffix for suffix in suffixes if (extra := extra_for(suffix)) is None or extra.there)
+
+
+def container_of(path: str) -> Container | None:
+    """The format of a file that may hold several images, by its suffix; DICOM also by its mark."""
+    suffix = suffix_of(path)
+    for entry in CONTAINERS:
+        if suffix in entry.EXTRA.suffixes:
+            return entry if entry.EXTRA.there else None
+    known = any(suffix in entry.SUFFIXES for entry in FORMATS)
+    return dicom if not known and dicom.EXTRA.there and dicom.marked(path) else None

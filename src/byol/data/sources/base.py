@@ -17,7 +17,10 @@ from byol.data.formats.header import Header
 from byol.data.sample import evenly
 from byol.errors import BadImage
 
-__all__ = ["Source"]
+__all__ = ["PIXELS", "Source"]
+
+PIXELS = b"pixels\n"
+"""What `read` gives in front of the pixels of an image that has no encoded file of its own."""
 
 HEADERS_READ = 32
 """Images whose headers are read to find out whether all are gray. Where one image in ten is colored, all 32 are gray
@@ -39,6 +42,8 @@ class Source(ABC):
     """What the labels were read from, in words for messages; empty where that goes without saying."""
     groups: list[int] | None = None
     """The patient, plate or site that each image is from, or None; -1 where it is not known."""
+    groups_from: str = ""
+    """What the groups were read from, in words, where the data itself has them."""
     axes: Axes = "auto"
     """What the axes of arrays are whose file does not say so."""
     notes: tuple[str, ...] = ()

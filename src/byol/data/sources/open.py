@@ -7,12 +7,16 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from byol.data.formats.registry import image_suffixes
+from byol.data.formats.extras import suffix_of
+from byol.data.formats.registry import container_of, file_suffixes, image_suffixes
+from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, file_source
+from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource, parquet_files
 from byol.data.sources.parts import SeveralParts
+from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
 from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
 from byol.data.sources.tensor import TensorSource
 from byol.data.sources.text_list import ListSource
@@ -37,9 +41,10 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     Args:
         data: a folder of images, a text list, Parquet (one file, a folder of them, or a pattern such as
             `data/train-*.parquet`), tar archives in the same three ways or as `data/train-{0000..0009}.tar`, a sequence
-            of Parquet, tar or image files, or a name: `photos` for the embedded
-            photographs, `cifar10` and others through torchvision, with `:test` after it for another part. Where both
-            a path and a name fit, the path is taken. A source is returned as it is.
+            of Parquet, tar or image files, a stack of images (HDF5, `.npz`, `.npy`), a folder of `save_to_disk`, or a
+            name: `photos` for the embedded photographs, `cifar10` and others through torchvision. `:test` after a name
+            or a stack is another part. Where both a path and a name fit, the path is taken. A source is returned as it
+            is. Scans, volumes, videos and slides are read as `current_reading` says.
         channels: deliver images with so many channels; None decides by a sample: 1 where all are gray, the number of
             arrays and multi-channel TIFF, else 3.
 
@@ -53,13 +58,24 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     text = str(data)
     path = Path(text).expanduser()
     if path.is_dir():
+        stacks = stack_files(path)
+        if stacks:
+            return open_stack(stacks, text, channels)
+        arrow = arrow_files(path)
+        if arrow:
+            return ArrowSource(text, arrow, channels)
         tables = parquet_files(path)
         if tables:
             return ParquetSource(text, tables, channels)
         archives = tar_files(path)
-        return TarSource(text, archives, channels) if archives else FolderSource(path, channels)
+        if archives:
+            return TarSource(text, archives, channels)
+        return with_members(FolderSource(path, channels), channels)
     if path.is_file():
         return _open_files([path], text, channels)
+    part = stack_part(text)
+    if part is not None:
+        return open_stack(part[0], text.rpartition(":")[0], channels, part[1])
     if is_name(text):
         return open_named(text, channels)
     if (shards := list(braces(text))) != [text]:
@@ -88,21 +104,27 @@ def is_fetched(data: str) -> bool:
 
 
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
-    suffixes = {file.suffix.lower() for file in files}
+    suffixes = {suffix_of(file.name) for file in files}
+    if suffixes == {".arrow"}:
+        return ArrowSource(name, files, channels)
     if suffixes == {".parquet"}:
         return ParquetSource(name, files, channels)
     if suffixes and suffixes <= TAR_SUFFIXES:
         return TarSource(name, files, channels)
     if not files:
         raise UserError(f"{name!r} matches no file; give a folder of images, a text list, or Parquet files.")
-    if len(files) > 1 and suffixes <= image_suffixes():
-        return file_source(name, [str(file) for file in files], channels=channels)
+    if len(files) > 1 and suffixes <= file_suffixes():
+        return with_members(file_source(name, [str(file) for file in files], channels=channels), channels)
     if len(files) > 1:
         kinds = ", ".join(sorted(suffix or "no suffix" for suffix in suffixes))
         raise UserError(f"{name} of several kinds were given ({kinds}); give only Parquet files, or only images.")
+    if is_stack(files[0]):
+        return open_stack(files, name, channels)
+    if container_of(str(files[0])) is not None:
+        return with_members(file_source(name, [str(files[0])], channels=channels), channels)
     if suffixes <= image_suffixes():
         raise UserError(f"{name!r} is a single image; give a folder of images, a text list, or Parquet files.")
-    return ListSource(files[0], channels)
+    return with_members(ListSource(files[0], channels), channels)
 
 
 def _matches(pattern: Path) -> list[Path]:

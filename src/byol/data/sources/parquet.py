@@ -21,7 +21,7 @@ from byol.data.sources.label_column import Column, label_columns, may_be_fractio
 from byol.data.sources.parts import SeveralParts, first_word, part_of
 from byol.errors import BadImage, UnreachableImage, UserError
 
-__all__ = ["ParquetSource", "parquet_files"]
+__all__ = ["ParquetSource", "free_memory", "parquet_files"]
 
 # Common names of these columns. The first one that is found is taken.
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
@@ -52,7 +52,7 @@ class ParquetSource(Source):
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
         self.name, self.axes = name, current_axes()
         self._files = [Path(file) for file in files]
-        schemas = [_schema(file) for file in self._files]
+        schemas = [self._schema(file) for file in self._files]
         for file, schema in zip(self._files, schemas, strict=True):
             if schema.names != schemas[0].names:
                 raise UserError(
@@ -63,12 +63,12 @@ class ParquetSource(Source):
         image = _image_column(self._files[0], schemas[0], features)
         declared = [name for name, feature in features.items() if feature.kind == "ClassLabel"]
         label = self._label_column(schemas[0], label_columns(schemas[0], declared, image))
-        _check_memory(name, self._files, image)
-        tables = [_read(file, [image] if label is None else [image, label]) for file in self._files]
+        self._check_memory(image)
+        tables = [self._table(file, [image] if label is None else [image, label]) for file in self._files]
         self._rows = [_rows_of_images(table.column(image)) for table in tables]
         self._starts = np.cumsum([0] + [len(rows) for rows in self._rows])
         if self._starts[-1] == 0:
-            raise UserError(f"{name!r} has no rows; give Parquet files with images.")
+            raise UserError(f"{name!r} has no rows; give files with images.")
         # Columns of one type are concatenated without a copy.
         if _is_list(tables[0].column(image).type):
             self.notes = (f"Parquet: each image of the lists in the column {image!r} is read by itself",)
@@ -137,10 +137,21 @@ class ParquetSource(Source):
         for name in candidates:
             if not may_be_fractions(schema.field(name).type):
                 return name
-            values = [Column(str(file), stored_values(_read(file, [name]).column(name)), None) for file in self._files]
+            values = [
+                Column(str(file), stored_values(self._table(file, [name]).column(name)), None) for file in self._files
+            ]
             if read_labels(name, values).labels is not None:
                 return name
         return candidates[0] if candidates else None
+
+    def _schema(self, file: Path) -> pa.Schema:
+        return _schema(file)
+
+    def _table(self, file: Path, columns: list[str]) -> pa.Table:
+        return _read(file, columns)
+
+    def _check_memory(self, image: str) -> None:
+        _check_memory(self.name, self._files, image)
 
     def _place(self, index: int) -> tuple[Path, int]:
         """The file that holds an image, and its row there."""
@@ -272,7 +283,7 @@ def _check_memory(name: str, files: list[Path], image: str) -> None:
             needed += sum(
                 part.total_uncompressed_size for part in columns if part.path_in_schema.split(".")[0] == image
             )
-    free = _free_memory()
+    free = free_memory()
     if free is not None and needed > free:
         raise UserError(
             f"{name!r} holds {needed / 2**30:.1f} GiB of images where {free / 2**30:.1f} GiB of memory are free; "
@@ -280,7 +291,7 @@ def _check_memory(name: str, files: list[Path], image: str) -> None:
         )
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes of memory that are available without swapping, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -19,11 +19,18 @@ class Labels:
     classes: list[str] | None = None
     labels_from: str = ""
     groups: list[int] | None = None
+    groups_from: str = ""
 
     @classmethod
     def of(cls, source: Source) -> "Labels":
         """Those that a source has."""
-        return cls(labels=source.labels, classes=source.classes, labels_from=source.labels_from, groups=source.groups)
+        return cls(
+            labels=source.labels,
+            classes=source.classes,
+            labels_from=source.labels_from,
+            groups=source.groups,
+            groups_from=source.groups_from,
+        )
 
 
 def relabeled(source: Source, labels: Labels) -> Source:
@@ -37,7 +44,7 @@ class _Relabeled(WrappedSource):
     def __init__(self, base: Source, labels: Labels) -> None:
         super().__init__(base)
         self.labels, self.classes, self.labels_from = labels.labels, labels.classes, labels.labels_from
-        self.groups = labels.groups
+        self.groups, self.groups_from = labels.groups, labels.groups_from
 
     def fingerprint(self) -> str:
         parts: Sequence[bytes] = [label_digest(self.labels, self.classes), label_digest(self.groups, None)]

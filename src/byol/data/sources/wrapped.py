@@ -15,7 +15,7 @@ class WrappedSource(Source):
         self._base = base
         self.name, self.channels, self.remark = base.name, base.channels, base.remark
         self.labels, self.classes, self.labels_from = base.labels, base.classes, base.labels_from
-        self.groups, self.axes, self.notes = base.groups, base.axes, base.notes
+        self.groups, self.groups_from, self.axes, self.notes = base.groups, base.groups_from, base.axes, base.notes
 
     def __len__(self) -> int:
         return len(self._base)

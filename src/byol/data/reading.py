@@ -1,0 +1,31 @@
+"""The reading that is in force where data is opened: that of a run, or that of a trained encoder.
+
+A setting of a run holds for all images that it opens (training, monitor, parts), and an encoder is judged on images
+that are read as those it was trained on were. A source keeps the reading that it was opened with.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from byol.config.reading import ReadingConfig
+
+__all__ = ["current_reading", "reading_as"]
+
+USUAL = ReadingConfig()
+_READING: ContextVar[ReadingConfig] = ContextVar("reading", default=USUAL)
+
+
+def current_reading() -> ReadingConfig:
+    """The reading of sources that are opened now."""
+    return _READING.get()
+
+
+@contextmanager
+def reading_as(reading: ReadingConfig) -> Iterator[None]:
+    """Open sources with this reading, for the time of a `with`."""
+    token = _READING.set(reading)
+    try:
+        yield
+    finally:
+        _READING.reset(token)
