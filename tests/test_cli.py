@@ -1,5 +1,6 @@
 """The command line: what a wrong command gets, what a bad run gets, and what is typed."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from torch.distributed.run import get_args_parser
 
 from byol.cli.main import main
 from byol.cli.pretrain import Pretrain
-from byol.cli.settings import parse_run
+from byol.cli.settings import FLAT, SECTIONS, RunFlags, parse_run
+from byol.config.run import PretrainConfig
 from byol.recipes.presets import RECIPES
 from conftest import TINY, flags, picture
 
@@ -408,3 +410,18 @@ def test_names_that_a_terminal_cannot_show_end_nothing(tmp_path: Path) -> None:
     assert b"\\u0441" in done.stdout
     assert folder.name in (out / "bad_images.txt").read_text(encoding="utf-8")
     assert f"byol.load_encoder({str(out)!r})" in done.stdout.decode()
+
+
+def test_every_setting_of_a_run_has_a_flag() -> None:
+    for field in dataclasses.fields(PretrainConfig):
+        flat = field.name in FLAT.values()
+        assert flat or field.name in SECTIONS, f"no flag gives {field.name}"
+        assert not (flat and field.name not in ("encoder", "method") and field.name in SECTIONS)
+    assert {field.name for field in dataclasses.fields(RunFlags)} >= {*SECTIONS}
+
+
+def test_flags_of_a_run_from_weights_reach_the_settings() -> None:
+    _, settings = parse_run(
+        RunFlags, ["--patience", "3", "--adapt.frozen", "0.2", "--adapt.batch-norm", "eval"], "bench", ""
+    )
+    assert settings == {"patience": 3, "adapt__frozen": 0.2, "adapt__batch_norm": "eval"}

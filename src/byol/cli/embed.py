@@ -36,7 +36,6 @@ def run(arguments: list[str]) -> int:
     from byol.cli.exploring import check_apart, open_labeled
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
-    from byol.evals.evaluation import input_channels
     from byol.runtime import distributed
     from byol.runtime.device import choose_device
 
@@ -47,7 +46,7 @@ def run(arguments: list[str]) -> int:
     device, _ = choose_device(command.device)
     with distributed.processes(device):
         encoder = open_encoder(command.encoder)
-        source = open_labeled(command.data, input_channels(encoder), command.labels)
+        source = open_labeled(command.data, encoder, command.labels)
         with Bars() as progress:
             found = embed(encoder, source, out, command.config, device, progress)
         if distributed.is_first():

@@ -37,7 +37,6 @@ def run(arguments: list[str]) -> int:
     from byol.cli.exploring import open_labeled
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
-    from byol.evals.evaluation import input_channels
     from byol.explore.listing import printable
     from byol.explore.page import explore_page
     from byol.explore.projection import project
@@ -48,9 +47,8 @@ def run(arguments: list[str]) -> int:
     folder = Path(command.out)
     check_place(str(folder / "explore.html"))
     encoder = open_encoder(command.encoder)
-    channels = input_channels(encoder)
-    source = open_labeled(command.data, channels, command.labels)
-    test = None if command.test is None else open_labeled(command.test, channels)
+    source = open_labeled(command.data, encoder, command.labels)
+    test = None if command.test is None else open_labeled(command.test, encoder)
     with Bars() as progress:
         found = explore(encoder, source, command.config, device, test=test, progress=progress)
         written = write_tables(folder, found)

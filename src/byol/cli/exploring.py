@@ -7,34 +7,44 @@ from byol.errors import UserError
 
 if TYPE_CHECKING:
     from byol.data.sources.open import Source
+    from byol.encoders.load import LoadedEncoder
 
 
-def open_labeled(data: str, channels: int, labels: str | None = None) -> "Source":
-    """Data as `open_source` opens it, with the labels of a CSV file where one is given.
+def open_labeled(data: str, encoder: "LoadedEncoder", labels: str | None = None) -> "Source":
+    """Data as the encoder's own were read, with the labels of a CSV file where one is given.
 
     Raises:
         UserError: no such data, or a file of labels that names none of the images.
     """
+    from byol.data.axes import axes_as
     from byol.data.labeling import Labeling, label_images
+    from byol.data.reading import reading_as
     from byol.data.sources.open import open_source
+    from byol.evals.evaluation import input_channels
 
-    return label_images(open_source(data, channels=channels), None, Labeling(labels=labels)).source
+    with axes_as(encoder.axes), reading_as(encoder.reading):
+        source = open_source(data, channels=input_channels(encoder))
+    return label_images(source, None, Labeling(labels=labels)).source
 
 
-def open_images(place: str, channels: int) -> "Source":
-    """Data as `open_source` opens it, or a single image.
+def open_images(place: str, encoder: "LoadedEncoder") -> "Source":
+    """Data as the encoder's own were read, or a single image.
 
     Raises:
         UserError: there is no such image or data.
     """
+    from byol.data.axes import axes_as
     from byol.data.formats.registry import image_suffixes
+    from byol.data.reading import reading_as
     from byol.data.sources.files import file_source
     from byol.data.sources.open import open_source
+    from byol.evals.evaluation import input_channels
 
-    path = Path(place).expanduser()
-    if path.is_file() and path.suffix.lower() in image_suffixes():
-        return file_source(place, [str(path)], channels=channels)
-    return open_source(place, channels=channels)
+    path, channels = Path(place).expanduser(), input_channels(encoder)
+    with axes_as(encoder.axes), reading_as(encoder.reading):
+        if path.is_file() and path.suffix.lower() in image_suffixes():
+            return file_source(place, [str(path)], channels=channels)
+        return open_source(place, channels=channels)
 
 
 def check_apart(out: Path, data: str) -> None:

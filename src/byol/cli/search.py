@@ -42,7 +42,6 @@ def run(arguments: list[str]) -> int:
     from byol.cli.progress import Bars
     from byol.encoders.load import open_encoder
     from byol.errors import UserError
-    from byol.evals.evaluation import input_channels
     from byol.explore.findings import as_csv
     from byol.explore.search import SearchConfig, search
     from byol.runtime.checkpoint import write_atomically
@@ -53,8 +52,7 @@ def run(arguments: list[str]) -> int:
     device, _ = choose_device(command.device)
     check_place(command.out)
     encoder = open_encoder(command.encoder)
-    channels = input_channels(encoder)
-    source, queries = open_labeled(command.data, channels), open_images(command.query, channels)
+    source, queries = open_labeled(command.data, encoder), open_images(command.query, encoder)
     with Bars() as progress:
         config = SearchConfig(k=command.k, features=command.features)
         found = search(encoder, source, queries, config, device, progress)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 from tyro.conf import arg
 
 from byol.cli.parse import given, parse
+from byol.config.adapt import AdaptConfig
 from byol.config.encoder import EncoderSpec
 from byol.config.methods import AnyMethodConfig, BYOLConfig, MethodConfig
 from byol.config.optim import OptimConfig
@@ -41,12 +42,16 @@ class RunFlags:
     precision: Annotated[Precision | None, given("{auto,bf16,float32}", "auto")] = None
     """bf16 or float32; auto takes bf16 where it is faster."""
     keep: Annotated[Keep | None, given("{auto,best,last}", "auto")] = None
-    """The encoder to keep: the last or the best-read one; auto keeps the best of a run that starts from weights."""
+    """The encoder to keep: the last or the best-read one; auto keeps the best of a run that starts from weights, or has
+    a patience."""
+    patience: Annotated[int | None, given("READINGS", "none")] = None
+    """End the run once so many readings on labels in a row are no better than the best one before them."""
     encoder: EncoderSpec = EncoderSpec()
     method: BYOLConfig = BYOLConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
+    adapt: AdaptConfig = AdaptConfig()
     logging: LoggingConfig = LoggingConfig()
 
 
@@ -79,10 +84,12 @@ FLAT = {
     "encoder_name": "encoder",
     "weights": "encoder__weights",
     "method_name": "method",
-    **{name: name for name in ("image_size", "batch_size", "epochs", "seed", "device", "precision", "keep")},
+    **{
+        name: name for name in ("image_size", "batch_size", "epochs", "seed", "device", "precision", "keep", "patience")
+    },
 }
 """From a field of `RunFlags` to the setting that it gives."""
-SECTIONS = ("encoder", "method", "data", "augment", "optim", "logging")
+SECTIONS = ("encoder", "method", "data", "augment", "optim", "adapt", "logging")
 
 
 def parse_run(kind: type[Any], arguments: list[str], verb: str, description: str) -> tuple[Any, dict[str, Any]]:

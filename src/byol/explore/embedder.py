@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from torch import Tensor
 
 from byol.config.run import Device, Precision
+from byol.data.axes import axes_as
 from byol.data.formats.header import Header
+from byol.data.reading import reading_as
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest
 from byol.data.sources.files import file_source
@@ -63,7 +65,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         device, _ = choose_device(self.device)
         encoder = self._open()
         if encoder.fresh:
-            encoder = calibrated(encoder, as_source(images, input_channels(encoder)), device)
+            encoder = calibrated(encoder, self._source(images, encoder), device)
         self._prepare(encoder)
         return self
 
@@ -76,7 +78,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         if not hasattr(self, "loaded_"):
             self._prepare(self._open())
         device, _ = choose_device(self.device)
-        source = as_source(images, input_channels(self.loaded_))
+        source = self._source(images, self.loaded_)
         self.loaded_.check(source)
         config = FeatureConfig(batch_size=self.batch_size, precision=self.precision, cache=False)
         blocks = list(finite_blocks(self.loaded_, source, config, device, silent))
@@ -103,6 +105,12 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         tags.requires_fit, tags.no_validation = False, True
         tags.input_tags.two_d_array = False
         return tags
+
+    @staticmethod
+    def _source(images: Any, encoder: LoadedEncoder) -> Source:
+        """Images, read as the encoder's own were."""
+        with axes_as(encoder.axes), reading_as(encoder.reading):
+            return as_source(images, input_channels(encoder))
 
     def _open(self) -> LoadedEncoder:
         return self.encoder if isinstance(self.encoder, LoadedEncoder) else open_encoder(str(self.encoder))

@@ -18,7 +18,6 @@ __all__ = [
     "NIFTI",
     "SLIDES",
     "VIDEO",
-    "ZARR",
     "Extra",
     "extra_for",
     "silence",
@@ -64,9 +63,8 @@ FITS = Extra("FITS", "fits", ("astropy",), (".fits", ".fit", ".fts", ".fz"))
 VIDEO = Extra("video", "video", ("av",), (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"))
 SLIDES = Extra("whole-slide image", "slides", ("openslide",), (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"))
 TIFF = Extra("this kind of TIFF", "tiff", ("imagecodecs",), ())
-ZARR = Extra("OME-Zarr", "zarr", ("zarr",), (".zarr",))
 
-EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, TIFF, ZARR)
+EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, TIFF)
 """Every one of them."""
 
 DOUBLE = frozenset(suffix for extra in EXTRAS for suffix in extra.suffixes if suffix.count(".") == 2)
