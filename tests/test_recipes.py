@@ -312,6 +312,12 @@ def test_weights_that_were_trained_on_large_images_get_small_ones_enlarged(
     assert config.method.tau == max(0.99, tau_for(config.total_steps(50_000)))
 
 
+def test_reasons_of_a_run_from_weights_hold_what_was_given() -> None:
+    plan = auto(facts_of("cpu", 32, encoder="resnet18", encoder__weights="timm", adapt__frozen=0.25))
+    assert any("after 25% of the updates in which the new heads learn alone" in reason for reason in plan.reasons)
+    assert plan.config.adapt.frozen == 0.1, "the user's own value overrides the plan's later"
+
+
 def test_an_encoder_from_fresh_weights_is_trained_freely() -> None:
     assert auto(facts_of("cpu", 32)).config.adapt == AdaptConfig()
     assert auto(facts_of("cpu", 32)).config.inference_size() == 32

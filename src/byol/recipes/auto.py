@@ -85,7 +85,8 @@ def auto(facts: Facts) -> Plan:
     reasons += _method_reasons(method, asked.method, steps)
     augment, normalization = _augment(min(image_size, usual), seen, on_gpu, given, reasons)
     adapt = continued(not without_batch_norm) if started else AdaptConfig()
-    reasons += continued_reasons(adapt)
+    typed = {name.removeprefix("adapt__") for name in given if name.startswith("adapt__")}
+    reasons += continued_reasons(replace(adapt, **{name: getattr(asked.adapt, name) for name in typed}))
     config = PretrainConfig(
         encoder=replace(encoder, input_size=input_size, **normalization),
         image_size=image_size,

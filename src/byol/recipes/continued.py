@@ -50,4 +50,5 @@ def for_weights(size: tuple[int, str], trained: int | None, on_gpu: bool) -> tup
     least = min(LEAST_SIZE[on_gpu], trained or LEAST_SIZE[on_gpu])
     if size[0] >= least:
         return size
-    return least, f"the images are enlarged to it: the weights were trained on {trained or 'larger'} px"
+    size_of = f"{trained} px" if trained else "larger images"
+    return least, f"the images are enlarged to it: the weights were trained on {size_of}"

@@ -16,7 +16,7 @@ from byol.data.survey import Survey, survey
 from byol.runtime import device as machine
 from byol.runtime import distributed
 
-VISIBLE = ("data__", "encoder__stem", "encoder__weights", "method__target")
+VISIBLE = ("adapt__", "data__", "encoder__stem", "encoder__weights", "method__target")
 """Prefixes of the nested settings that a recipe may read; the others override what it chose."""
 
 
