@@ -134,10 +134,10 @@ def _part(
 def in_words(found: Findings) -> list[str]:
     """A sentence for each kind of finding."""
     rows, copies = found.part.rows, found.duplicates
-    doubled = sum(map(len, copies.groups))
+    doubled, far = sum(map(len, copies.groups)), len(found.outliers.rows)
     said = [
         f"near-duplicates: {doubled} images in {len(copies.groups)} groups (likeness {copies.threshold:.2f} or more)",
-        f"outliers: {len(found.outliers.rows)} images are unusually far from their nearest; all are ranked",
+        f"outliers: {far} {'image is' if far == 1 else 'images are'} unusually far from the nearest; all are ranked",
     ]
     if rows.labeled:
         mixed = sum(len({rows.labels[row] for row in group} - {None}) > 1 for group in copies.groups)
