@@ -11,11 +11,14 @@ from torch import Tensor, nn
 import byol
 from building import CPU, build, make_loader
 from byol.config.adapt import AdaptConfig
+from byol.config.encoder import EncoderSpec
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.data.sources.open import TensorSource
+from byol.encoders.build import make_encoder
 from byol.encoders.layers import layer_rates, train_only
 from byol.encoders.modes import evaluating, hold_batch_norm
+from byol.encoders.start import start_size
 from byol.errors import UserError
 from byol.methods.base import Progress, TrainingSet
 from byol.optim.lars import parameter_groups
@@ -229,3 +232,34 @@ def test_a_run_from_weights_resumes_to_the_same_end(
     assert (tmp_path / "cut/encoder.safetensors").read_bytes() == (tmp_path / "whole/encoder.safetensors").read_bytes()
     rates = [line for line in read_metrics(tmp_path / "whole" / "metrics.jsonl") if "encoder_lr" in line]
     assert rates
+
+
+def test_an_encoder_that_a_method_builds_fresh_learns_its_averages() -> None:
+    config = replace(CONFIG, method="cmc", image_size=32, adapt__batch_norm="eval")
+    step = TrainStep(build(config), config)
+    networks = dict(step.state.method.named_children())
+    assert not networks["encoder"].bn1.training
+    assert networks["color_encoder"].bn1.training
+
+
+def test_heads_are_clipped_by_their_own_gradient_while_the_encoder_has_its_own_rate() -> None:
+    config = replace(CONFIG, adapt__lr=0.5, optim__clip=1e-3)
+    state = build(config)
+    step = TrainStep(state, config)
+    ((batch,),) = make_loader(images(), config).batches(0, 1)
+    step.forward_backward(*batch.augmented().tensors())
+    before = {name: p.detach().clone() for name, p in state.method.named_parameters()}
+    step.optimizer_step(1.0, 0.5, 1.0)
+    moved = {name: p.detach() - before[name] for name, p in state.method.named_parameters() if p.requires_grad}
+    heads = torch.cat([value.flatten() for name, value in moved.items() if not name.startswith("encoder.")])
+    encoder = torch.cat([value.flatten() for name, value in moved.items() if name.startswith("encoder.")])
+    assert heads.norm().item() == pytest.approx(1e-3, rel=0.01)
+    assert encoder.norm().item() == pytest.approx(0.5e-3, rel=0.01)
+
+
+def test_the_size_that_weights_were_trained_with_is_told_by_their_stem(tmp_path: Path) -> None:
+    spec = EncoderSpec(name="resnet18", stem="small")
+    torch.save(make_encoder(spec).state_dict(), tmp_path / "small.pt")
+    assert start_size(EncoderSpec(name="resnet18", stem="small", weights=str(tmp_path / "small.pt"))) == 32
+    torch.save(make_encoder(EncoderSpec(name="resnet18")).state_dict(), tmp_path / "large.pt")
+    assert start_size(EncoderSpec(name="resnet18", weights=str(tmp_path / "large.pt"))) == 224

@@ -14,7 +14,7 @@ from PIL import Image
 from byol.cli.main import main
 from byol.data import pack as packing
 from byol.data.pack import pack
-from byol.data.sources.open import open_source
+from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
 
 
@@ -118,6 +118,36 @@ def test_a_stopped_pack_goes_on_to_the_same_bytes(
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == names
     for name in names:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_images_in_memory_are_packed(tmp_path: Path) -> None:
+    images = torch.randint(0, 256, (3, 3, 9, 7), dtype=torch.uint8)
+    pack(TensorSource(images, [0, 1, 0], ["a", "b"]), tmp_path / "out")
+    again = open_source(tmp_path / "out", 3)
+    assert torch.equal(torch.stack([again.image(index) for index in range(3)]), images)
+    assert (again.labels, again.classes) == ([0, 1, 0], ["a", "b"])
+
+
+def test_a_disk_that_is_away_loses_no_image(folder: Path, tmp_path: Path) -> None:
+    source = open_source(folder, 3)
+    whole = pack(source, tmp_path / "whole")
+    away = folder / "cat" / "2.jpg"
+    away.rename(tmp_path / "away.jpg")
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        pack(source, tmp_path / "cut", shard_mib=0.01)
+    (tmp_path / "away.jpg").rename(away)
+    assert pack(source, tmp_path / "cut").images == whole.images
+
+
+def test_the_index_of_shards_is_kept_for_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pack(open_source(folder, 3), Path("out"))
+
+    def reads(file: Path) -> Any:
+        raise AssertionError("the headers were read already")
+
+    monkeypatch.setattr("byol.data.sources.tar_index._read", reads)
+    assert len(open_source("out", 3)) == 9
 
 
 def test_other_folders_are_left_alone(folder: Path, tmp_path: Path) -> None:

@@ -94,6 +94,27 @@ def test_of_a_labeled_sample_with_several_images_the_first_counts_and_it_is_said
     assert source.remark == "1 images are not read, because their samples have another one before them"
 
 
+def test_a_readme_is_no_label_and_names_may_be_of_any_bytes(tmp_path: Path) -> None:
+    names = {f"IMG_2020.01.0{number}.png": png(number) for number in range(4)}
+    source = open_source(tar(tmp_path / "x.tar", {"README.txt": "a text", **names}), 3)
+    assert values(source) == [0, 1, 2, 3]
+    assert source.labels is None
+    old = tar(tmp_path / "y.tar", {"caf\udce9.png": png(7)}, tarfile.GNU_FORMAT)
+    for _ in range(2):  # from its headers, and from what was kept
+        assert values(open_source(old, 3)) == [7]
+
+
+def test_a_shard_without_labels_takes_none_from_the_others(tmp_path: Path) -> None:
+    tar(tmp_path / "0.tar", {"0.png": png(0), "0.cls": "2"})
+    tar(tmp_path / "1.tar", {"1.png": png(1)})
+    assert open_source(tmp_path, 3).labels == [2, -1]
+    members: dict[str, bytes | str] = {}
+    for number in range(6):
+        members |= {f"{number}.png": png(number), f"{number}.json": f'{{"class": "c{number}"}}'}
+    source = open_source(tar(tmp_path / "many.tar", members), 3)
+    assert source.labels == [0, 1, 2, 3, 4, 5], "a class of its own each, as it is said"
+
+
 def test_only_plain_files_count_and_names_are_no_paths(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, kind in (("a.png", tarfile.SYMTYPE), ("b.png", tarfile.LNKTYPE), ("c.png", tarfile.FIFOTYPE)):
@@ -130,6 +151,14 @@ def test_what_is_no_whole_archive_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:1600])
     with pytest.raises(UserError, match="is cut short"):
+        open_source(path)
+    path.write_bytes(whole[:1024])  # after the first image, where a member ends
+    with pytest.raises(UserError, match="is cut short or damaged"):
+        open_source(path)
+    damaged = bytearray(whole)
+    damaged[1024 + 150] ^= 0xFF  # in the header of the second image
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="is cut short or damaged"):
         open_source(path)
     path.write_bytes(b"no archive at all" * 100)
     with pytest.raises(UserError, match="is no tar archive"):

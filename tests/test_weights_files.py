@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import pickle
+import pickletools
 import sys
 import types
 from collections import OrderedDict, namedtuple
@@ -667,6 +668,9 @@ def test_an_encoder_goes_to_the_official_code_and_back(tmp_path: Path) -> None:
     state = dill.loads(path.read_bytes())["experiment_state"]  # as the official code reads it
     assert type(state).__name__ == "_ByolExperimentState"
     assert state._fields == ("online_params", "target_params", "online_state", "target_state", "opt_state")
+    named = {str(what) for operation, what, _ in pickletools.genops(path.read_bytes()) if operation.name == "GLOBAL"}
+    assert not any("numpy._core" in name for name in named), "NumPy before 2 has no such modules"
+    assert any("numpy.core.multiarray" in name for name in named)
     weights, averages = state.online_params, state.online_state
     assert len(weights) == 106, "modules of a ResNet-50"
     first = weights["res_net50/~/initial_conv"]["w"]

@@ -31,7 +31,8 @@ class LoggingConfig:
     health_every: int = 200
     """Steps between two looks at the spread, rank and agreement of the projections."""
     knn_every_epochs: float = 0
-    """Epochs between two k-NN readings where labels are at hand; 0 reads four times over the run."""
+    """Epochs between two k-NN readings where labels are at hand; 0 reads four times over the run, with a patience of N
+    4 + N times."""
     checkpoint_minutes: float = 10
     """Minutes between two checkpoints."""
     stop_on_collapse: bool = True

@@ -18,17 +18,20 @@ from torch import Tensor
 
 from byol.data.formats import jpeg, png
 from byol.data.formats.registry import format_of
+from byol.data.formats.wanted import array_axes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource
 from byol.data.sources.tar_index import index_of
-from byol.errors import BadImage, UserError
+from byol.errors import BadImage, UnreachableImage, UserError
 from byol.runtime.checkpoint import write_atomically
 
 __all__ = ["PLAN", "UNREADABLE", "Packed", "pack"]
 
 PLAN, UNREADABLE = "pack.json", "unreadable.txt"
 """Files beside the shards: what they are of, and which images are missing."""
+MISSING = ".unreadable"
+"""End of the name of the list of a single shard, where something is missing in it."""
 SAMPLED = 64
 """Images whose sizes tell how many go into a shard."""
 QUALITY = 95
@@ -80,7 +83,9 @@ def pack(
             if not path.exists():
                 _write_shard(source, path, side, pool, rows)
             progress(rows.stop)
-    missing = _unreadable(out)
+    missing = [line for path in sorted(out.glob(f"shard-*{MISSING}")) for line in _lines(path)]
+    if missing:
+        write_atomically(out / UNREADABLE, "".join(f"{line}\n" for line in missing))
     return Packed(count - len(missing), len(missing), shards)
 
 
@@ -103,6 +108,8 @@ def _plan(source: Source, out: Path, side: int | None, shard_mib: float) -> dict
     for row in evenly(len(source), SAMPLED):
         try:
             sizes.append(len(_encoded(source, row, side)[0]))
+        except UnreachableImage as error:
+            raise UserError(f"{source.where(row)} {error}; check the disk.") from error
         except BadImage:
             continue
     mean = sum(sizes) / max(1, len(sizes)) + 2 * tarfile.BLOCKSIZE
@@ -117,6 +124,8 @@ def _write_shard(source: Source, path: Path, side: int | None, pool: ThreadPoolE
     def encode(row: int) -> tuple[bytes, str] | str:
         try:
             return _encoded(source, row, side)
+        except UnreachableImage as error:  # the disk, not the image: it may be there again
+            raise UserError(f"{source.where(row)} {error}; start it again to continue.") from error
         except BadImage as error:
             return f"{source.where(row)}: {error}"
 
@@ -131,8 +140,7 @@ def _write_shard(source: Source, path: Path, side: int | None, pool: ThreadPoolE
                 _add(archive, f"{row:09d}.{suffix}", data)
                 _add(archive, f"{row:09d}.json", json.dumps(_about(source, row)).encode())
         if missing:
-            with (path.parent / UNREADABLE).open("a", encoding="utf-8", errors="backslashreplace") as listed:
-                listed.writelines(f"{line}\n" for line in missing)
+            write_atomically(path.with_suffix(MISSING), "".join(f"{' '.join(line.split())}\n" for line in missing))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -171,7 +179,7 @@ def _encoded(source: Source, row: int, side: int | None) -> tuple[bytes, str]:
     try:
         raw = source.read(row)
         kind = format_of(raw) if raw else None
-    except NotImplementedError:  # images that lie in no file of their own
+    except NotImplementedError:  # images in memory
         raw, kind = b"", None
     if not shrinks and kind in (jpeg, png):
         return raw, "jpg" if kind is jpeg else "png"
@@ -182,6 +190,11 @@ def _encoded(source: Source, row: int, side: int | None) -> tuple[bytes, str]:
     if image.dtype == torch.uint8 and image.shape[0] in (1, 3):
         return _as_file(image, "JPEG" if kind is jpeg else "PNG"), "jpg" if kind is jpeg else "png"
     values = image.permute(1, 2, 0).contiguous().numpy()
+    if array_axes(values.shape) != "hwc":
+        raise UserError(
+            f"{source.where(row)} has {len(image)} channels, which an array beside others does not state; "
+            "pack images of 16 channels or fewer."
+        )
     if header.depth == "16-bit" and image.dtype != torch.uint8:
         values = np.round(values * 65535).astype(np.uint16)
     file = io.BytesIO()
@@ -205,6 +218,5 @@ def _as_file(image: Tensor, form: str) -> bytes:
     return file.getvalue()
 
 
-def _unreadable(out: Path) -> list[str]:
-    path = out / UNREADABLE
-    return sorted(set(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()

@@ -4,6 +4,7 @@
 """
 
 import io
+import pickletools
 import re
 from collections import namedtuple
 from importlib.util import find_spec
@@ -55,7 +56,18 @@ def write_official(encoder: nn.Module, card: EncoderCard, path: Path) -> None:
     content = {"experiment_state": state, "step": 0, "rng": np.zeros(2, np.uint32)}
     file = io.BytesIO()
     dill.dump(content, file, protocol=2)
-    write_atomically(path, file.getvalue())
+    write_atomically(path, _for_older_numpy(file.getvalue()))
+
+
+def _for_older_numpy(content: bytes) -> bytes:
+    """A pickle that names NumPy's modules as before NumPy 2: the official code's environment has an older one."""
+    parts, last = [], 0
+    for operation, argument, position in pickletools.genops(content):
+        if operation.name == "GLOBAL" and str(argument).startswith("numpy._core."):
+            assert position is not None
+            parts += [content[last:position], b"cnumpy.core."]
+            last = position + len(b"cnumpy._core.")
+    return b"".join([*parts, content[last:]])
 
 
 Tree = dict[str, dict[str, Any]]

@@ -178,7 +178,7 @@ def start_size(spec: EncoderSpec) -> int | None:
     path = _path(spec.weights)
     if has_card(path):
         return card_of(path).image_size
-    return open_weights(path, spec.untrained()).found.stated.input_size
+    return open_weights(path, spec.untrained()).spec.input_size
 
 
 def start_words(spec: EncoderSpec) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class PictureSource(Source):
         return len(self._pictures)
 
     def read(self, index: int) -> bytes:
-        raise AssertionError("images in memory have no encoded file; use image()")
+        raise NotImplementedError("images in memory have no encoded file; use image()")
 
     def where(self, index: int) -> str:
         return f"picture {index}"

@@ -49,7 +49,8 @@ class Callbacks:
         self.config = run.config.logging
         self.total, self.warmup = run.config.total_steps(run.images), run.config.warmup_steps(run.images)
         every = self.config.knn_every_epochs
-        self.read_every = max(1, run.config.steps(every, run.images) if every else math.ceil(self.total / 4))
+        usual = math.ceil(self.total / (4 + (run.config.patience or 0)))
+        self.read_every = max(1, run.config.steps(every, run.images) if every else usual)
         self.represent = represent_with(state.method.encoder, state.method.projector)
         self.probe = probe(run)
         self.history.sums = self.history.sums.to(run.device)

@@ -19,6 +19,8 @@ from byol.runtime import distributed
 from byol.runtime.activation_checkpointing import checkpoint_activations
 from byol.runtime.seeds import seed_of
 
+STARTED = ("encoder", "target_encoder")
+"""Children of a method that have the start weights: other encoders, as CMC's of colors, are fresh."""
 TRAINED_FREELY = AdaptConfig()
 """As encoders with fresh weights are."""
 
@@ -70,13 +72,13 @@ def set_training_mode(network: nn.Module, method: Method, adapt: AdaptConfig) ->
 
     Args:
         network: the method, or DistributedDataParallel around it.
-        method: whose encoders they are: its children whose names end in `encoder`, online and target.
+        method: whose encoders they are, online and target (`STARTED`).
         adapt: whether their batch norm stays in evaluation mode.
     """
     network.train()
     if adapt.keeps_averages:
         for name, child in method.named_children():
-            if name.endswith("encoder"):
+            if name in STARTED:
                 hold_batch_norm(child)
 
 

@@ -114,7 +114,7 @@ class TrainStep:
         weights = [p for p in self.state.method.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.config.optim.clip is not None:
-            clip_grads_with_norm_(weights, self.config.optim.clip, norm)
+            self._clip(self.config.optim.clip, norm)
         for group in self.state.optimizer.param_groups:
             rate = (encoder_lr if group["part"] == "encoder" else lr) * group["rate"]
             group["lr"] = rate.float() if isinstance(rate, Tensor) else rate  # fused steps read single precision
@@ -125,6 +125,15 @@ class TrainStep:
         names = self.state.method.scheduled(Progress(0, 1))
         self.state.method.after_step(dict(zip(names, scheduled, strict=True)))
         return norm
+
+    def _clip(self, most: float, norm: Tensor) -> None:
+        """Bound the gradient's norm; that of an encoder with a rate of its own apart from that of the heads."""
+        groups = self.state.optimizer.param_groups
+        for own in (True, False) if self.config.adapt.has_own_rate else (None,):
+            weights = [p for group in groups if own in (None, group["part"] == "encoder") for p in group["params"]]
+            weights = [p for p in weights if p.grad is not None]
+            part = norm if own is None else get_total_norm([p.grad for p in weights if p.grad is not None])
+            clip_grads_with_norm_(weights, most, part)
 
     def uncaptured(self) -> "TrainStep":
         """The same step of the same state, computed operation by operation even where CUDA graphs replay it."""

@@ -90,9 +90,9 @@ class TarSource(Source):
 
     def _labels(self, shards: Sequence[Samples]) -> tuple[list[int] | None, list[str] | None]:
         for suffix in LABEL_MEMBERS:
-            texts = [shard.beside.get(suffix) for shard in shards]
-            found = _labels_in(suffix, [text for shard in texts if shard is not None for text in shard])
-            if None not in texts and found is not None:
+            texts = [text for shard in shards for text in shard.beside.get(suffix, [None] * len(shard.names))]
+            found = _labels_in(suffix, texts)
+            if found is not None:
                 self.labels_from = f"the members .{suffix}"
                 return found
         labels, classes = folder_labels(self._names)
@@ -104,7 +104,7 @@ def _labels_in(suffix: str, texts: Sequence[str | None]) -> tuple[list[int], lis
     """The labels that members of a kind hold, one for each image; None where they hold none."""
     values = [None if text is None else _label_in_json(text) if suffix == "json" else text.strip() for text in texts]
     known = {value for value in values if value}
-    if not known or (suffix != "cls" and len(known) > max(2, MOST_CLASSES * len(values))):
+    if not known or (suffix == "txt" and len(known) > max(2, MOST_CLASSES * len(values))):
         return None
     labels, classes = named_labels([value or None for value in values])
     if all(name.isdecimal() for name in classes):  # bare numbers, as WebDataset's .cls has them

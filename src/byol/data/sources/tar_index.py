@@ -1,5 +1,6 @@
 """Where the images of a tar archive lie in it: found once by its headers, and kept for the next time."""
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ __all__ = ["LABEL_MEMBERS", "Samples", "index_of"]
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 """Suffixes of what lies beside an image and may hold its label, in the order in which they are tried."""
-VERSION = "1"
+VERSION = "2"
 """Of what is kept: another one is made anew."""
 LARGEST_LABEL = 1 << 16
 """Bytes of a member that may hold a label."""
@@ -50,6 +51,7 @@ def index_of(file: Path) -> Samples:
     Raises:
         UserError: it is no tar archive, is compressed or cut short, or cannot be read.
     """
+    file = Path(os.path.abspath(file))  # noqa: PTH100  (one key however it was named)
     try:
         about = file.stat()
     except OSError as error:
@@ -89,7 +91,9 @@ def _read(file: Path) -> Samples:
                 beside.setdefault(suffix, {})[sample] = archive.read(member.size).decode("utf-8", "replace")
                 archive.seek(back)
     chosen = range(len(names))
-    if beside:  # WebDataset's samples, one image each; in an archive of nothing but images each one counts
+    with_images = set(owners)
+    beside = {suffix: texts for suffix, texts in beside.items() if texts.keys() & with_images}
+    if beside:  # WebDataset's samples, one image each; where no label goes with an image each image counts
         chosen = [i for i in chosen if i == 0 or owners[i] != owners[i - 1]]  # type: ignore[assignment]
     return Samples(
         [names[i] for i in chosen],
@@ -119,6 +123,10 @@ def _members(file: Path, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
                     if member.offset_data + member.size > size:
                         raise UserError(f"{str(file)!r} is cut short; copy or download it again.")
                     yield member
+            archive.seek(members.offset)  # `next` passes over a damaged header as over the end
+            end = archive.read(tarfile.BLOCKSIZE)
+            if len(end) < tarfile.BLOCKSIZE or any(end):
+                raise UserError(f"{str(file)!r} is cut short or damaged; copy or download it again.")
     except tarfile.ReadError as error:
         raise UserError(f"{str(file)!r} is no tar archive, or is cut short ({error}); check the file.") from error
 
@@ -126,13 +134,13 @@ def _members(file: Path, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
 def _keep(samples: Samples, path: Path) -> None:
     """Put an index away; where that is not possible it is made again next time."""
     columns: dict[str, pa.Array] = {
-        "name": pa.array(samples.names, pa.string()),
+        "name": pa.array([name.encode("utf-8", "surrogateescape") for name in samples.names], pa.binary()),
         "offset": pa.array(samples.places[:, 0]),
         "size": pa.array(samples.places[:, 1]),
         **{f"beside.{suffix}": pa.array(texts, pa.string()) for suffix, texts in samples.beside.items()},
     }
     table = pa.table(columns).replace_schema_metadata({"several": str(samples.several)})
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # several processes of a run may do it at once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -149,4 +157,5 @@ def _from_table(table: pa.Table) -> Samples:
         for name in table.column_names
         if name.startswith("beside.")
     }
-    return Samples(table["name"].to_pylist(), places, beside, int(table.schema.metadata[b"several"]))
+    names = [name.decode("utf-8", "surrogateescape") for name in table["name"].to_pylist()]
+    return Samples(names, places, beside, int(table.schema.metadata[b"several"]))

@@ -58,7 +58,7 @@ class TensorSource(Source):
         return len(self.images)
 
     def read(self, index: int) -> bytes:
-        raise AssertionError("images in memory have no encoded file; use image()")
+        raise NotImplementedError("images in memory have no encoded file; use image()")
 
     def where(self, index: int) -> str:
         return f"{self.name} image {index}"
