@@ -163,4 +163,4 @@ def test_wrong_words(tmp_path: Path) -> None:
         export(tmp_path, "onx")
     with pytest.raises(UserError, match=r"There is no .*encoder.safetensors"):
         export(tmp_path, "timm")
-    assert set(FORMATS) == {"onnx", "timm", "torchvision", "safetensors"}
+    assert set(FORMATS) == {"onnx", "timm", "torchvision", "safetensors", "official"}
