@@ -11,9 +11,8 @@ from byol.config.methods import DeepClusterConfig
 from byol.config.run import PretrainConfig
 from byol.config.views import ViewSpec
 from byol.encoders.build import feature_count
-from byol.errors import UserError
 from byol.methods.base import Features, Ingredients, Method, TrainingSet
-from byol.methods.kmeans import kmeans, whitened
+from byol.methods.kmeans import check_clusters, kmeans, whitened
 from byol.methods.normalization import to_float32
 from byol.runtime.seeds import seed_of
 
@@ -28,19 +27,6 @@ NEVER_SEEN = -1
 def cluster_count(asked: int | None, images: int, most: int = MOST) -> int:
     """How many clusters so many images have, unless a number is asked for."""
     return asked if asked is not None else max(2, min(most, images // IMAGES_EACH))
-
-
-def check_clusters(config: PretrainConfig, asked: int | None, images: int) -> None:
-    """See that there are no more clusters than images.
-
-    Raises:
-        UserError: there are.
-    """
-    count = cluster_count(asked, images)
-    if count > images:
-        raise UserError(
-            f"method.clusters is {count}, but there are {images} images; give {images} or less, or more images."
-        )
 
 
 class DeepCluster(Method):
@@ -86,7 +72,7 @@ class DeepCluster(Method):
     def check(cls, config: PretrainConfig, data: TrainingSet) -> None:
         """No more clusters than images."""
         assert isinstance(config.method, DeepClusterConfig)
-        check_clusters(config, config.method.clusters, data.images)
+        check_clusters(cluster_count(config.method.clusters, data.images), data.images)
 
     @classmethod
     def build(cls, config: DeepClusterConfig, ingredients: Ingredients) -> Self:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from byol.errors import UserError
 from byol.runtime.distributed import gather
 from byol.runtime.seeds import generator_of
 
@@ -64,3 +65,15 @@ def _means(points: Tensor, nearest: Tensor, distances: Tensor, clusters: int) ->
     if len(empty):
         means[empty] = points[distances.topk(len(empty)).indices]
     return means
+
+
+def check_clusters(count: int, images: int) -> None:
+    """See that there are no more clusters than images.
+
+    Raises:
+        UserError: there are.
+    """
+    if count > images:
+        raise UserError(
+            f"method.clusters is {count}, but there are {images} images; give {images} or less, or more images."
+        )

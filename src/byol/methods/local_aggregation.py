@@ -10,9 +10,8 @@ from byol.config.methods import LocalAggregationConfig
 from byol.config.run import PretrainConfig
 from byol.config.views import ViewSpec
 from byol.encoders.build import feature_count
-from byol.errors import UserError
 from byol.methods.base import Features, Ingredients, Method, TrainingSet
-from byol.methods.kmeans import kmeans
+from byol.methods.kmeans import check_clusters, kmeans
 from byol.methods.memory_bank import MemoryBank
 from byol.methods.normalization import normalize
 from byol.runtime.seeds import seed_of
@@ -84,12 +83,7 @@ class LocalAggregation(Method):
     def check(cls, config: PretrainConfig, data: TrainingSet) -> None:
         """No more clusters than images."""
         assert isinstance(config.method, LocalAggregationConfig)
-        count = cluster_count(config.method.clusters, data.images)
-        if count > data.images:
-            raise UserError(
-                f"method.clusters is {count}, but there are {data.images} images; give {data.images} or less, or more "
-                "images."
-            )
+        check_clusters(cluster_count(config.method.clusters, data.images), data.images)
 
     @classmethod
     def build(cls, config: LocalAggregationConfig, ingredients: Ingredients) -> Self:

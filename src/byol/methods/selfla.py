@@ -11,8 +11,8 @@ from byol.config.methods import SelfLAConfig
 from byol.config.run import PretrainConfig
 from byol.config.views import ViewSpec
 from byol.encoders.build import feature_count
-from byol.errors import UserError
 from byol.methods.base import Features, Ingredients, Method, TrainingSet
+from byol.methods.kmeans import check_clusters
 from byol.methods.normalization import to_float32
 from byol.runtime.distributed import gather
 
@@ -91,12 +91,7 @@ class SelfLA(Method):
     def check(cls, config: PretrainConfig, data: TrainingSet) -> None:
         """No more labels than images."""
         assert isinstance(config.method, SelfLAConfig)
-        count = label_count(config.method.clusters, data.images)
-        if count > data.images:
-            raise UserError(
-                f"method.clusters is {count}, but there are {data.images} images; give {data.images} or less, or more "
-                "images."
-            )
+        check_clusters(label_count(config.method.clusters, data.images), data.images)
 
     @classmethod
     def build(cls, config: SelfLAConfig, ingredients: Ingredients) -> Self:

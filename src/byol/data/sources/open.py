@@ -14,10 +14,10 @@ from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, file_source
 from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
-from byol.data.sources.parquet import ParquetSource, parquet_files
-from byol.data.sources.parts import SeveralParts
+from byol.data.sources.parquet import ParquetSource
+from byol.data.sources.parts import SeveralParts, files_of_a_part
 from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
-from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces, tar_files
+from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces
 from byol.data.sources.tensor import TensorSource
 from byol.data.sources.text_list import ListSource
 from byol.errors import UserError, nearest
@@ -64,10 +64,10 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         arrow = arrow_files(path)
         if arrow:
             return ArrowSource(text, arrow, channels)
-        tables = parquet_files(path)
+        tables = files_of_a_part(path, ".parquet")
         if tables:
             return ParquetSource(text, tables, channels)
-        archives = tar_files(path)
+        archives = files_of_a_part(path, ".tar")
         if archives:
             return TarSource(text, archives, channels)
         return with_members(FolderSource(path, channels), channels)

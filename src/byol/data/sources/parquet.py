@@ -18,10 +18,9 @@ from byol.data.sources.base import Source
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import file_state, read_file
 from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
-from byol.data.sources.parts import SeveralParts, first_word, part_of
 from byol.errors import BadImage, UnreachableImage, UserError
 
-__all__ = ["ParquetSource", "free_memory", "parquet_files"]
+__all__ = ["ParquetSource", "free_memory"]
 
 # Common names of these columns. The first one that is found is taken.
 IMAGE_NAMES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
@@ -157,21 +156,6 @@ class ParquetSource(Source):
         """The file that holds an image, and its row there."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         return self._files[number], int(self._rows[number][index - int(self._starts[number])])
-
-
-def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files in a folder itself, not below it, sorted.
-
-    Raises:
-        UserError: they are several parts of a data set, such as train and test, of which one should be given.
-    """
-    files = sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
-    # the first word of each name: train-00000-of-00001, test_2, validation
-    words = sorted({first_word(file.stem) for file in files})
-    parts = [(part, str(folder / f"{word}*.parquet")) for word in words if (part := part_of(word)) is not None]
-    if len({part for part, _ in parts}) > 1:
-        raise SeveralParts(folder, parts)
-    return files
 
 
 def _schema(file: Path) -> pa.Schema:

@@ -68,9 +68,19 @@ def part_of(name: str) -> str | None:
     )
 
 
-def first_word(stem: str) -> str:
-    """The word that a file's name begins with: train of train-00000-of-00004."""
-    return re.split(r"[-_. ]", stem)[0]
+def files_of_a_part(folder: Path, suffix: str) -> list[Path]:
+    """The files of a suffix in a folder itself, not below it, sorted.
+
+    Raises:
+        UserError: they are several parts of a data set, such as train and test, of which one should be given.
+    """
+    files = sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
+    # the first word of each name: train-00000-of-00001, test_2, validation
+    words = sorted({re.split(r"[-_. ]", file.stem)[0] for file in files})
+    parts = [(part, str(folder / f"{word}*{suffix}")) for word in words if (part := part_of(word)) is not None]
+    if len({part for part, _ in parts}) > 1:
+        raise SeveralParts(folder, parts)
+    return files
 
 
 def find_parts(paths: Iterable[str]) -> FolderParts | None:

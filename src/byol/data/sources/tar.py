@@ -15,11 +15,10 @@ from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import FOLDER_NAMES, file_state, folder_labels
-from byol.data.sources.parts import SeveralParts, first_word, part_of
 from byol.data.sources.tar_index import LABEL_MEMBERS, Samples, index_of
 from byol.errors import BadImage, UnreachableImage, UserError
 
-__all__ = ["TAR_SUFFIXES", "TarSource", "braces", "tar_files"]
+__all__ = ["TAR_SUFFIXES", "TarSource", "braces"]
 
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 """Of archives; the compressed ones are refused with what to do."""
@@ -120,20 +119,6 @@ def _label_in_json(text: str) -> str | None:
     values = (said.get(key) for key in LABEL_KEYS) if isinstance(said, dict) else ()
     found = next((v for v in values if isinstance(v, str | int) and not isinstance(v, bool)), None)
     return None if found is None else str(found)
-
-
-def tar_files(folder: Path) -> list[Path]:
-    """The tar archives in a folder itself, not below it, sorted.
-
-    Raises:
-        UserError: they are several parts of a data set, such as train and test, of which one should be given.
-    """
-    files = sorted(file for file in folder.glob("*.tar") if not file.name.startswith("."))
-    words = sorted({first_word(file.stem) for file in files})
-    parts = [(part, str(folder / f"{word}*.tar")) for word in words if (part := part_of(word)) is not None]
-    if len({part for part, _ in parts}) > 1:
-        raise SeveralParts(folder, parts)
-    return files
 
 
 def braces(text: str) -> Iterable[str]:
