@@ -16,10 +16,9 @@ from byol.bench.profile import Profile
 from byol.bench.synthetic import SyntheticPhotos
 from byol.config.run import PretrainConfig
 from byol.config.values import to_json
-from byol.data.axes import axes_as
 from byol.data.describe import describe
 from byol.data.labeling import Images
-from byol.data.reading import reading_as
+from byol.data.reading import opened_as
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.errors import UserError
@@ -150,7 +149,7 @@ def _prepared(
     """The run that `pretrain` would start with the same words, were there no budget; and the survey of its images."""
     chosen, asked = recipe_named(recipe), visible_settings(settings).data
     place = "photos:train" if data is None else data
-    with axes_as(asked.axes), reading_as(asked.reading):
+    with opened_as(asked):
         images = open_images(place, monitor_for(place, None), asked.channels, device)
     planner, seen = Planner.of(chosen, images, device, settings)
     if data is None and planner.config(planner.plan()).image_size > EMBEDDED_MOST:

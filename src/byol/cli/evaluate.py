@@ -30,8 +30,7 @@ def evaluate(arguments: list[str]) -> int:
     evaluation = registry.load(name)
     command = _parse(evaluation, rest)
     from byol.cli.progress import Bars
-    from byol.data.axes import axes_as
-    from byol.data.reading import reading_as
+    from byol.data.reading import opened_as
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
     from byol.evals.labels import unlabeled_in_words
@@ -53,7 +52,7 @@ def evaluate(arguments: list[str]) -> int:
     records: list[dict[str, Any]] = []
     try:
         for encoder in encoders:
-            with axes_as(encoder.axes), reading_as(encoder.reading):
+            with opened_as(encoder):
                 sources = command.open(evaluation.open_data, input_channels(encoder))
             if encoder is encoders[0]:
                 for words in filter(None, map(unlabeled_in_words, sources.values())):

@@ -16,13 +16,12 @@ def open_labeled(data: str, encoder: "LoadedEncoder", labels: str | None = None)
     Raises:
         UserError: no such data, or a file of labels that names none of the images.
     """
-    from byol.data.axes import axes_as
     from byol.data.labeling import Labeling, label_images
-    from byol.data.reading import reading_as
+    from byol.data.reading import opened_as
     from byol.data.sources.open import open_source
     from byol.evals.evaluation import input_channels
 
-    with axes_as(encoder.axes), reading_as(encoder.reading):
+    with opened_as(encoder):
         source = open_source(data, channels=input_channels(encoder))
     return label_images(source, None, Labeling(labels=labels)).source
 
@@ -33,15 +32,14 @@ def open_images(place: str, encoder: "LoadedEncoder") -> "Source":
     Raises:
         UserError: there is no such image or data.
     """
-    from byol.data.axes import axes_as
     from byol.data.formats.registry import image_suffixes
-    from byol.data.reading import reading_as
+    from byol.data.reading import opened_as
     from byol.data.sources.files import file_source
     from byol.data.sources.open import open_source
     from byol.evals.evaluation import input_channels
 
     path, channels = Path(place).expanduser(), input_channels(encoder)
-    with axes_as(encoder.axes), reading_as(encoder.reading):
+    with opened_as(encoder):
         if path.is_file() and path.suffix.lower() in image_suffixes():
             return file_source(place, [str(path)], channels=channels)
         return open_source(place, channels=channels)

@@ -51,8 +51,7 @@ def verdict(arguments: list[str]) -> int:
 
     command = parse(Command, arguments, "byol verdict", "Was it worth it?")
     from byol.cli.progress import Bars
-    from byol.data.axes import axes_as
-    from byol.data.reading import reading_as
+    from byol.data.reading import opened_as
     from byol.data.sources.open import open_source
     from byol.encoders.load import open_encoder
     from byol.evals.evaluation import Task, input_channels
@@ -71,7 +70,7 @@ def verdict(arguments: list[str]) -> int:
     for file in (command.json, str(page)):
         check_place(file)
     encoder = open_encoder(command.encoder)
-    with axes_as(encoder.axes), reading_as(encoder.reading):
+    with opened_as(encoder):
         train = open_source(command.data, channels=input_channels(encoder))
         test = None if command.test is None else open_source(command.test, channels=input_channels(encoder))
     if test is not None:

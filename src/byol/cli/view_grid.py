@@ -14,9 +14,8 @@ from byol.augment.draw import draw_view
 from byol.augment.normalize import as_float
 from byol.config.run import PretrainConfig
 from byol.config.values import replace
-from byol.data.axes import axes_as
 from byol.data.crop import crop_one
-from byol.data.reading import reading_as
+from byol.data.reading import opened_as
 from byol.data.sample import evenly
 from byol.data.sources.open import Source, open_training
 from byol.data.sources.stretched import stretched
@@ -58,7 +57,7 @@ def write_views(
     if isinstance(data, str | Path) and Path(data).is_dir() and path.resolve().is_relative_to(Path(data).resolve()):
         raise UserError(f"{path} lies among the images, which it would be taken for one of; give another --out.")
     asked = visible_settings(settings).data
-    with axes_as(asked.axes), reading_as(asked.reading):
+    with opened_as(asked):
         source = open_training(data, settings.get("data__channels"))
     device, _ = choose_device("auto")
     facts, _ = find_facts(source, None, device, settings)

@@ -7,10 +7,13 @@ that are read as those it was trained on were. A source keeps the reading that i
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
+from byol.config.axes import Axes
 from byol.config.reading import ReadingConfig
+from byol.data.axes import axes_as
 
-__all__ = ["current_reading", "reading_as"]
+__all__ = ["current_reading", "opened_as", "reading_as"]
 
 USUAL = ReadingConfig()
 _READING: ContextVar[ReadingConfig] = ContextVar("reading", default=USUAL)
@@ -29,3 +32,22 @@ def reading_as(reading: ReadingConfig) -> Iterator[None]:
         yield
     finally:
         _READING.reset(token)
+
+
+class Asked(Protocol):
+    """What says how files are read: the settings of a run, or a trained encoder."""
+
+    @property
+    def axes(self) -> Axes:
+        """Of arrays without named axes."""
+
+    @property
+    def reading(self) -> ReadingConfig:
+        """Of files that can be read in several ways."""
+
+
+@contextmanager
+def opened_as(asked: Asked) -> Iterator[None]:
+    """Open sources as a run asks for, or as an encoder's own images were opened, for the time of a `with`."""
+    with axes_as(asked.axes), reading_as(asked.reading):
+        yield

@@ -35,7 +35,7 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
         spec = EncoderSpec.of(spec, channels, **settings)
     check_name(spec)
     name = spec.architecture
-    kwargs = _arguments(spec)
+    kwargs = timm_arguments(spec)
     if name in SHALLOW:
         name, kwargs["layers"] = SHALLOW[name]
     if issubclass(_entry_class(name), ResNet):
@@ -74,8 +74,8 @@ def make_encoder(spec: EncoderSpec | str, *, channels: int = 3, **settings: Any)
     return encoder
 
 
-def _arguments(spec: EncoderSpec) -> dict[str, Any]:
-    """What timm is told of an encoder of any family."""
+def timm_arguments(spec: EncoderSpec) -> dict[str, Any]:
+    """What `timm.create_model` is told of an encoder of any family."""
     size = {} if spec.native_size is None else {"img_size": spec.native_size}
     heads = {} if spec.heads is None else {"num_heads": spec.heads}
     return {"num_classes": 0, "in_chans": spec.channels, **size, **heads}
@@ -89,7 +89,7 @@ def _returned_features(spec: EncoderSpec) -> int | None:
     """
     size = spec.native_size or fixed_input_size(spec.name) or spec.input_size or USUAL_SIZE
     with torch.device("meta"), torch.no_grad():
-        encoder = timm.create_model(spec.architecture, pretrained=False, **_arguments(spec)).eval()
+        encoder = timm.create_model(spec.architecture, pretrained=False, **timm_arguments(spec)).eval()
         try:
             shape = tuple(encoder(torch.empty(2, spec.channels, size, size)).shape)
         except (AssertionError, RuntimeError, ValueError, AttributeError):

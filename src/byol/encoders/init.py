@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from byol.encoders.modes import BATCH_NORMS
+
 
 @torch.no_grad()
 def initialize(module: nn.Module) -> None:
@@ -19,7 +21,7 @@ def initialize(module: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
             if layer.bias is not None:
                 layer.bias.zero_()
-        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm):
+        elif isinstance(layer, BATCH_NORMS):
             layer.reset_parameters()
 
 

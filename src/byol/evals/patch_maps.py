@@ -6,6 +6,7 @@ import timm
 from torch import Tensor, nn
 
 from byol.config.encoder import EncoderSpec
+from byol.encoders.build import timm_arguments
 from byol.encoders.load import LoadedEncoder
 
 
@@ -39,12 +40,9 @@ class PatchMaps(nn.Module):
 
 
 def _for_any_size(spec: EncoderSpec) -> nn.Module | None:
-    size = {} if spec.native_size is None else {"img_size": spec.native_size}
-    heads = {} if spec.heads is None else {"num_heads": spec.heads}
-    arguments = {"num_classes": 0, "in_chans": spec.channels, **size, **heads}
     try:
         built: nn.Module = timm.create_model(
-            spec.architecture, pretrained=False, dynamic_img_size=True, dynamic_img_pad=True, **arguments
+            spec.architecture, pretrained=False, dynamic_img_size=True, dynamic_img_pad=True, **timm_arguments(spec)
         )
     except TypeError:  # a family whose grid is fixed, or that has none
         return None

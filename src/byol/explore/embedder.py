@@ -12,9 +12,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from torch import Tensor
 
 from byol.config.run import Device, Precision
-from byol.data.axes import axes_as
 from byol.data.formats.header import Header
-from byol.data.reading import reading_as
+from byol.data.reading import opened_as
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest
 from byol.data.sources.files import file_source
@@ -109,7 +108,7 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @staticmethod
     def _source(images: Any, encoder: LoadedEncoder) -> Source:
         """Images, read as the encoder's own were."""
-        with axes_as(encoder.axes), reading_as(encoder.reading):
+        with opened_as(encoder):
             return as_source(images, input_channels(encoder))
 
     def _open(self) -> LoadedEncoder:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 
-from byol.data.axes import axes_as
 from byol.data.contents import content_digest
 from byol.data.labeling import Images, Labeling
-from byol.data.reading import reading_as
+from byol.data.reading import opened_as
 from byol.data.sources.open import Source
 from byol.encoders.file import WEIGHTS
 from byol.errors import UserError
@@ -94,7 +93,7 @@ def _found_again(
     asked = plan.config.data
     try:
         data, monitor = moved.get("data", plan.data), moved.get("monitor", plan.monitor)
-        with axes_as(asked.axes), reading_as(asked.reading):
+        with opened_as(asked):
             images = open_images(data, monitor, asked.channels, device, labeling)
     except UserError as error:
         if moved:

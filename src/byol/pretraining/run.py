@@ -11,11 +11,10 @@ from typing import Any
 import torch
 
 from byol.config.run import PretrainConfig
-from byol.data.axes import axes_as
 from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Images, Labeling
-from byol.data.reading import reading_as
+from byol.data.reading import opened_as
 from byol.data.sources.open import Source
 from byol.data.survey import Survey
 from byol.encoders.start import start_words
@@ -156,7 +155,7 @@ def plan_for(request: Request, device: torch.device) -> Planned:
     """
     settings = request.settings
     asked = visible_settings(settings).data
-    with axes_as(asked.axes), reading_as(asked.reading):
+    with opened_as(asked):
         images = open_images(request.data, request.monitor, asked.channels, device, request.labeling)
     planner, seen = Planner.of(_recipe(request.recipe), images, device, settings)
     plan = planner.plan()
