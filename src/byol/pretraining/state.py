@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from byol.config.adapt import AdaptConfig
 from byol.config.optim import OptimConfig
 from byol.config.run import PretrainConfig
+from byol.encoders.convolution import speed_up_convolutions
 from byol.encoders.layers import layer_rates, train_only
 from byol.encoders.modes import hold_batch_norm
 from byol.methods.base import Ingredients, Method, TrainingSet
@@ -44,6 +45,8 @@ def build_state(config: PretrainConfig, data: TrainingSet, device: torch.device)
         checkpoint_activations(method.encoder, config.encoder.name)
     train_only(method.encoder, config.adapt.trains)
     method = method.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu" and not config.optim.compile:
+        speed_up_convolutions(method)
     if method.shared_batch_norm:
         distributed.synchronize_batch_norm(method, device)
     return TrainState(method, build_optimizer(method, config.optim, config.adapt))
