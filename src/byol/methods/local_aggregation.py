@@ -120,12 +120,16 @@ class LocalAggregation(Method):
         with torch.autocast(vectors.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
             bank = self.bank.vectors.clone()  # it moves before the backward pass
             scores = vectors.to(bank.dtype) @ bank.T / self.bank.temperature
-            nearest = scores.detach().topk(min(self.background, len(self.bank))).indices
-            background = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, nearest, True)
-            background = background.scatter(1, index[:, None], True)
-            close = (self.labels[:, index, None] == self.labels[:, None, :]).any(0) & background
+            background, close = self.neighbors(scores.detach(), index)
             of_close, of_all = (scores.masked_fill(~part, -torch.inf).logsumexp(1) for part in (close, background))
         return (of_all - of_close).mean()
+
+    def neighbors(self, scores: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which images are background neighbors B, and which close ones in B: two masks of the scores (N, images)."""
+        nearest = scores.topk(min(self.background, len(self.bank))).indices
+        background = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, nearest, True)
+        background = background.scatter(1, index[:, None], True)
+        return background, (self.labels[:, index, None] == self.labels[:, None, :]).any(0) & background
 
     @torch.no_grad()
     def before_training(self, features: Callable[[], Features]) -> None:
