@@ -1,8 +1,11 @@
 """The systems that the talk behind the project presents before BYOL, side by side: `byol paper pretext`."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from byol.paper.cells import Cell
+from byol.paper.costs import costs_at
 from byol.paper.numbers import PaperNumber, number
 from byol.paper.scales import Scale
 from byol.paper.tables import methods
@@ -51,24 +54,41 @@ def systems(scale: Scale) -> list[Cell]:
         "augment__view2__solarize": 0.0,
     }
     cells = [
-        Cell(
-            name=name,
-            row=row,
-            paper=_printed(row) if name in PRINTED else None,
-            changes=_changes(name, scale, moco),
-            note="views of 32 px, which are cut into tiles" if name in TILED and _enlarges(scale) else "",
-        )
-        for name, row in NAMES.items()
-    ]
-    return [
         known["random"],
-        *cells,
+        *(
+            Cell(
+                name=name,
+                row=row,
+                paper=_printed(row) if name in PRINTED else None,
+                changes=_changes(name, scale, moco),
+                note="views of 32 px, which are cut into tiles" if name in TILED and _enlarges(scale) else "",
+            )
+            for name, row in NAMES.items()
+        ),
         Cell(name="moco-v1", row="MoCo", paper=_printed("MoCo"), changes=first),
         Cell(name="moco", row="MoCo v2", paper=_printed("MoCo v2"), changes=moco),
         Cell(name="simclr", row="SimCLR", paper=_printed("SimCLR"), changes={"method": "simclr"}),
         Cell(name="byol", row="BYOL", paper=_printed("BYOL")),
         known["supervised"],
     ]
+    return [replace(cell, layers=True) for cell in cells]
+
+
+def at_equal_minutes(scale: Scale) -> list[Cell]:
+    """The same rows, each with the passes over the images that it gets through in BYOL's minutes.
+
+    BYOL itself and the untrained network are the same runs as in `systems`. A scale at which no cost was measured has
+    no such rows.
+    """
+    costs = costs_at(scale)
+    return [_at_equal_minutes(cell, scale, costs) for cell in systems(scale)] if costs else []
+
+
+def _at_equal_minutes(cell: Cell, scale: Scale, costs: Mapping[str, float]) -> Cell:
+    if cell.name not in costs:
+        return cell
+    epochs = round(scale.config.epochs / costs[cell.name], 2)
+    return cell if epochs == scale.config.epochs else replace(cell, changes={**cell.changes, "epochs": epochs})
 
 
 def _printed(row: str) -> PaperNumber:
