@@ -5,7 +5,8 @@
 
 CPU seconds of a longer training less those of a shorter one, so that starting counts for nothing: on one thread, of the
 process, which other programs disturb less than time by the clock. Where a method clusters the images after an epoch,
-the trainings have two epochs and one, else fractions of an epoch. `byol.paper.costs` has the medians over BYOL's.
+the trainings have two epochs and one, else fractions of an epoch. They are kept in
+`src/byol/paper/costs.json`, of which `byol.paper.costs` takes the medians over BYOL's: at other costs rows run again.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from byol.paper.data import open_data
 from byol.paper.scales import Scale, scale_named
 from byol.paper.systems import systems
 from byol.runtime import device as machine
-from results_file import RESULTS, Row, in_rounds, show, write
+from results_file import REPOSITORY, Row, in_rounds, show, write
 from workloads import DATA
 
 EPOCHS = (0.0128, 0.1)
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--scale", default="cpu")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--images", type=int, help="fewer than the scale has; clustering fewer is cheaper")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "src/byol/paper", help="folder of costs.json")
     options = parser.parse_args()
     machine.keep_freed_memory()
     torch.set_num_threads(1)
@@ -58,7 +59,7 @@ def main() -> None:
         values = in_rounds({cell.name: lambda cell=cell: seconds_of_a_pass(cell, scale, images)}, options.rounds)
         row = Row(scale.name, cell.name, "CPU seconds per pass", values[cell.name], {"images": len(images)})
         show(row)
-        write("system-costs", [row], options.out)
+        write("costs", [row], options.out)
 
 
 def seconds_of_a_pass(cell: Cell, scale: Scale, images: TensorSource) -> float:

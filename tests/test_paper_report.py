@@ -18,7 +18,7 @@ from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.catalog import TABLES
 from byol.paper.chance import order_p
-from byol.paper.costs import COSTS
+from byol.paper.costs import costs_at
 from byol.paper.evaluation import evaluation_of
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
 from byol.paper.report import marks, write_report
@@ -220,7 +220,7 @@ def test_headline_claims_are_drops_from_each_methods_own_baseline(results: Path,
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
 
 
-@pytest.mark.skipif(not COSTS["cpu"], reason="no cost has been measured yet")
+@pytest.mark.skipif(not costs_at(cpu()), reason="no cost has been measured yet")
 def test_systems_stand_side_by_side_after_the_same_passes_and_the_same_minutes(tmp_path: Path) -> None:
     """Made up: by linear classifier the systems have the published order, by their best layer the opposite one."""
     folder = tmp_path / "results"
@@ -240,7 +240,7 @@ def test_systems_stand_side_by_side_after_the_same_passes_and_the_same_minutes(t
     append_line(results_file(folder, "pretext-minutes", "cpu"), line)
     text, html = report_on(folder, tmp_path)
     epochs = line["config"]["epochs"]
-    assert epochs == round(10 / COSTS["cpu"]["jigsaw"], 2)
+    assert epochs == round(10 / costs_at(cpu())["jigsaw"], 2)
     (grid,) = re.findall(r"### The systems side by side \(cpu\)\n(.*?)\n###", text, re.DOTALL)
     assert (
         "| jigsaw | 45.7 | 32.0 ± 1.0 | 27.0 ± 1.0 | 21.0 | 49.0 (layer3) | 3.3 "

@@ -19,7 +19,7 @@ from byol.runtime.seeds import seed_of
 IMAGES_EACH = 128
 """Images for each cluster, unless their number is given."""
 MOST = 30_000
-"""Clusters of ImageNet in the paper."""
+"""Clusters of ImageNet (exp_configs/la_final.json of the released code)."""
 
 
 def cluster_count(asked: int | None, images: int) -> int:
@@ -28,7 +28,7 @@ def cluster_count(asked: int | None, images: int) -> int:
 
 
 class LocalAggregation(Method):
-    """Local aggregation for unsupervised learning of visual embeddings (arXiv:1903.12355, Section 3).
+    """Local aggregation for unsupervised learning of visual embeddings (arXiv:1903.12355).
 
     A memory bank holds a vector for each image. For a view's vector v of image i, the background neighbors B are the
     images with the nearest vectors, the close neighbors C those that are in the same cluster as i in any of several
@@ -39,7 +39,8 @@ class LocalAggregation(Method):
     Image i itself counts as close and as background, so that neither is empty. The bank is clustered before training,
     when it holds the vectors of the first weights, and after every epoch.
 
-    Unlike in the paper, training does not begin with instance discrimination (its first epochs), and P is a sum over
+    Unlike in the paper, training does not begin with instance discrimination (ten epochs, by the
+    README of the released code), and P is a sum over
     the whole bank, of which B is a part, not an estimate.
 
     Args:

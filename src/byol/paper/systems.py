@@ -1,6 +1,5 @@
 """The systems that the talk behind the project presents before BYOL, side by side: `byol paper pretext`."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,8 @@ from byol.paper.tables import methods
 TILES_SIDE = 32
 """Side of the views that are cut into tiles, where the scale's own views are smaller: tiles of them would have few
 pixels. The encoder is evaluated at the scale's own size all the same."""
+UNTRAINED = "random"
+"""Name of the row that costs nothing."""
 NEGATIVES = 4096
 """Negatives from a memory bank below the paper's scale: the papers' 16384 and 32000 are more than its images."""
 
@@ -77,18 +78,19 @@ def systems(scale: Scale) -> list[Cell]:
 def at_equal_minutes(scale: Scale) -> list[Cell]:
     """The same rows, each with the passes over the images that it gets through in BYOL's minutes.
 
-    BYOL itself and the untrained network are the same runs as in `systems`. A scale at which no cost was measured has
-    no such rows.
+    BYOL itself and the untrained network are the same runs as in `systems`. Systems whose cost was not measured at the
+    scale are left out.
     """
     costs = costs_at(scale)
-    return [_at_equal_minutes(cell, scale, costs) for cell in systems(scale)] if costs else []
+    if not costs:
+        return []
+    known = (cell for cell in systems(scale) if cell.name in (*costs, UNTRAINED))
+    return [_at_equal_minutes(cell, scale, costs.get(cell.name, 1.0)) for cell in known]
 
 
-def _at_equal_minutes(cell: Cell, scale: Scale, costs: Mapping[str, float]) -> Cell:
-    if cell.name not in costs:
-        return cell
-    epochs = round(scale.config.epochs / costs[cell.name], 2)
-    return cell if epochs == scale.config.epochs else replace(cell, changes={**cell.changes, "epochs": epochs})
+def _at_equal_minutes(cell: Cell, scale: Scale, cost: float) -> Cell:
+    epochs = round(scale.config.epochs / cost, 2)
+    return cell if cost == 1 else replace(cell, changes={**cell.changes, "epochs": epochs})
 
 
 def _printed(row: str) -> PaperNumber:

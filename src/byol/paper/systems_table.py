@@ -7,12 +7,11 @@ from statistics import fmean
 from byol.paper.chance import p_value
 from byol.paper.ranks import each_seed, mean_of, tau_of, tau_p
 from byol.paper.summary import RowResult, TableResult
+from byol.paper.systems import UNTRAINED
 from byol.report.document import Block, Grid, Heading, Items, Paragraph
 
 METRICS = {"linear": "linear", "knn": "20-NN", "few": "10-shot", "layer": "best layer"}
 """Metrics of a line that a row of this table has, and their names."""
-UNTRAINED = "random"
-"""The row that every other has to surpass."""
 
 
 def systems_blocks(passes: TableResult | None, minutes: TableResult | None) -> list[Block]:
