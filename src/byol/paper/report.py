@@ -20,6 +20,7 @@ from byol.paper.summary import Gathered, RowResult, TableResult, gather
 from byol.paper.systems_table import systems_blocks
 from byol.report.document import Block, Figure, Grid, Heading, Items, Paragraph, markdown, page
 from byol.runtime.checkpoint import write_atomically
+from byol.runtime.program import program
 
 
 def marks(section: str) -> tuple[str, str]:
@@ -36,7 +37,9 @@ def gather_all(results: Path) -> list[Gathered]:
     found = [gather(results, make(), TABLES) for make in SCALES.values()]
     found = [gathered for gathered in found if gathered.tables]
     if not found:
-        raise UserError(f"There are no results in {results} yet; run a table first, such as: byol paper targets.")
+        raise UserError(
+            f"There are no results in {results} yet; run a table first, such as: {program()} paper targets."
+        )
     return found
 
 
