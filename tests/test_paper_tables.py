@@ -224,7 +224,7 @@ def test_a_table_runs_with_its_companions() -> None:
     assert ["random"] * 2 in shared
     assert ["byol"] * 2 in shared
     assert all(job.extras == {"layers"} for job in jobs)
-    with pytest.raises(UserError, match="pretext-minutes has no rows at the scale small; give --scale cpu"):
+    with pytest.raises(UserError, match="pretext-minutes has no rows at the scale small, where the cost"):
         plan(tables_named("pretext-minutes"), small(), seeds=1)
 
 

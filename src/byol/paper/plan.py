@@ -51,7 +51,10 @@ def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...
                 config = replace(cell.config(scale), seed=seed)
                 jobs.setdefault(result_config(config), Job(config, [])).rows.append((table, cell))
     if not jobs and not any(table.cells(scale) for table in tables):
-        raise UserError(f"{tables[0].name} has no rows at the scale {scale.name}; give --scale cpu, or another table.")
+        raise UserError(
+            f"{tables[0].name} has no rows at the scale {scale.name}, where the cost of a pass was not measured "
+            "(benchmarks/system_costs.py); give another --scale, or another table."
+        )
     if not jobs:
         names = ", ".join(cell.name for cell in tables[0].cells(scale))
         raise UserError(f"No cell is called {' or '.join(only)}; the cells of {tables[0].name} are: {names}.")
