@@ -437,6 +437,7 @@ def test_the_list_says_what_tables_claim_and_cost(results: Path, capsys: pytest.
         ),
         (["lr", "--seeds", "0"], "seeds is 0"),
         (["lr", "--jobs", "0"], "jobs is 0"),
+        (["lr", "--images", "0"], "images is 0, but must be 1 or more"),
         (["lr", "--data", "somewhere"], "Give --test"),
         (["lr", "--scale", "paper"], "The scale paper needs your labeled images: give --data and --test"),
         (["all", "--scale", "paper", "--test", "in/val"], "The scale paper needs your labeled images: give --data"),

@@ -75,6 +75,8 @@ def paper(arguments: list[str]) -> int:
     if command.jobs is not None and command.jobs < 1:
         raise UserError(f"jobs is {command.jobs}, but must be 1 or more.")
     if command.images is not None:
+        if command.images < 1:
+            raise UserError(f"images is {command.images}, but must be 1 or more.")
         from dataclasses import replace
 
         scale = replace(scale, images=command.images, train_images=command.images)
