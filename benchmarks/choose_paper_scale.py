@@ -20,7 +20,8 @@ from byol.data.sources.digest import digest
 from byol.data.sources.open import TensorSource
 from byol.paper.catalog import TABLES
 from byol.paper.cells import Cell
-from byol.paper.measure import Data, measure, open_data
+from byol.paper.data import Data, open_data
+from byol.paper.measure import measure
 from byol.paper.scales import Scale, scale_named, watched
 from byol.recipes.small import small_views
 from byol.runtime import device as machine
@@ -102,7 +103,7 @@ def run(name: str, cell: Cell, scale: Scale, data: Data) -> Row:
     """One training and its classifier."""
     config = watched(cell.config(scale), len(data.train))
     with tempfile.TemporaryDirectory() as folder:
-        line = measure(config, scale, data, Path(folder) / "run", fine_tunes=False, threads=1)
+        line = measure(config, scale, data, Path(folder) / "run", threads=1)
     about = {key: line[key] for key in ("config", "knn", "verdict", "updates", "seconds")}
     return Row(name, "linear classifier, held out", "accuracy", [line["linear"]], about)
 

@@ -18,7 +18,8 @@ from byol.config.values import replace, to_json
 from byol.errors import UserError
 from byol.paper.catalog import TABLES
 from byol.paper.chance import order_p
-from byol.paper.measure import evaluation_of
+from byol.paper.costs import costs_at
+from byol.paper.evaluation import evaluation_of
 from byol.paper.ranks import Row, decided, on_shared_seeds, sentences, swaps, tau_b, tau_by_seed
 from byol.paper.report import marks, write_report
 from byol.paper.results import append_line, results_file
@@ -103,7 +104,7 @@ def line_of(
         "seed": seed,
         "config": to_json(config),
         "scale": scale.name,
-        "evaluation": evaluation_of(scale, fine_tunes=found.fine_tunes),
+        "evaluation": evaluation_of(scale, found.extras),
         "data": {"images": 20000, "test_images": 10000, "classes": 10, "fingerprint": "f" * 16},
         "knn": None if linear is None else linear - 0.05,
         "linear": linear,
@@ -217,6 +218,50 @@ def test_headline_claims_are_drops_from_each_methods_own_baseline(results: Path,
     assert "![Smaller batches" in text
     svg = ElementTree.parse(tmp_path / "paper-batch-size-cpu.svg").getroot()
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.skipif(not costs_at(cpu()), reason="no cost has been measured yet")
+def test_systems_stand_side_by_side_after_the_same_passes_and_the_same_minutes(tmp_path: Path) -> None:
+    """Made up: by linear classifier the systems have the published order, by their best layer the opposite one."""
+    folder = tmp_path / "results"
+    published = {"jigsaw": 45.7, "pirl": 63.6, "simclr": 69.3, "byol": 74.3}
+    for seed in (0, 1):
+        for number, cell in enumerate(("random", *published)):
+            more = {
+                "few": 0.2 + number / 100,
+                "layers": {"layer3": 0.5 - number / 100, "layer4": 0.9},
+                "layer": "layer3",
+                "evaluation": evaluation_of(cpu(), frozenset({"layers"})),
+            }
+            line = line_of("pretext", cell, seed, 0.3 + number / 100 + seed / 50, **more)
+            append_line(results_file(folder, "pretext", "cpu"), line)
+    more |= {"layers": None, "layer": None, "few": None, "seconds": {"training": 90.0, "evaluation": 1.0}}
+    line = line_of("pretext-minutes", "jigsaw", 0, None, **more)
+    append_line(results_file(folder, "pretext-minutes", "cpu"), line)
+    text, html = report_on(folder, tmp_path)
+    epochs = line["config"]["epochs"]
+    assert epochs == round(10 / costs_at(cpu())["jigsaw"], 2)
+    (grid,) = re.findall(r"### The systems side by side \(cpu\)\n(.*?)\n###", text, re.DOTALL)
+    assert (
+        "| jigsaw | 45.7 | 32.0 ± 1.0 | 27.0 ± 1.0 | 21.0 | 49.0 (layer3) | 3.3 "
+        f"| 10.0 | 10.0 | 10.0 | 10.0 | {epochs:g} | 1.5 |" in grid.replace(" ± 0.0", "")
+    ), "chance where features are not finite"
+    assert "| BYOL | 74.3 | 35.0 ± 1.0 | 30.0 ± 1.0 | 24.0 | 46.0 (layer3) | 3.3 |  |  |  |  |  |  |" in grid.replace(
+        " ± 0.0", ""
+    )
+    assert grid.index("untrained") < grid.index("| jigsaw") < grid.index("| PIRL") < grid.index("| BYOL")
+    ours = [1.4, *published.values()]
+    p = order_p(ours, [1, 2, 3, 4, 5])
+    assert p == pytest.approx(1 / 120)
+    assert f"| linear | 1.00 (p {p:.3f}; 1.00, 1.00) |  |" in grid
+    assert "| best layer | -1.00 (p 1.000; -1.00, -1.00) |  |" in grid
+    assert (
+        "Same passes: 0 of 4 systems are above an untrained network, each at its best layer; not: jigsaw (-1.0), PIRL "
+        "(-2.0), SimCLR (-3.0), BYOL (-4.0)." in grid
+    )
+    assert "Same minutes: the untrained network was not run, or nothing beside it." in grid
+    assert text.count("`byol paper pretext --scale cpu --seeds 3`") == 2, "one command makes both tables"
+    assert "same passes: 10-shot" in html
 
 
 def test_a_seed_that_only_one_method_has_is_not_compared(results: Path, tmp_path: Path) -> None:
@@ -388,10 +433,11 @@ def test_the_list_says_what_tables_claim_and_cost(results: Path, capsys: pytest.
         (["batchsize"], "There is no table 'batchsize'. Did you mean 'batch-size'? There are: targets,"),
         (
             ["lr", "--scale", "smal"],
-            "There is no scale 'smal'. Did you mean 'small'? The scales are: cpu, cpu-long, small, paper.",
+            "There is no scale 'smal'. Did you mean 'small'? The scales are: cpu, cpu-short, cpu-long, small, paper.",
         ),
         (["lr", "--seeds", "0"], "seeds is 0"),
         (["lr", "--jobs", "0"], "jobs is 0"),
+        (["lr", "--images", "0"], "images is 0, but must be 1 or more"),
         (["lr", "--data", "somewhere"], "Give --test"),
         (["lr", "--scale", "paper"], "The scale paper needs your labeled images: give --data and --test"),
         (["all", "--scale", "paper", "--test", "in/val"], "The scale paper needs your labeled images: give --data"),

@@ -19,10 +19,9 @@ from byol.data.transform import Transform
 from byol.encoders.load import LoadedEncoder
 from byol.errors import UserError
 from byol.evals.semi import SemiConfig
-from byol.paper import measure as measuring
-from byol.paper import runner
+from byol.paper import evaluation, runner
 from byol.paper.cells import Cell, Table
-from byol.paper.measure import Data, open_data
+from byol.paper.data import Data, open_data
 from byol.paper.results import append_line, read_lines
 from byol.paper.runner import Paths, RunOptions, RunSummary, run
 from byol.paper.scales import Scale, cpu, with_everything
@@ -302,6 +301,28 @@ def test_few_labels(go: Go, tmp_path: Path) -> None:
     assert all(0 <= share <= 1 for share in line["semi"].values())
 
 
+def test_every_stage_and_few_labels_are_measured_where_a_table_asks_for_them(go: Go, tmp_path: Path) -> None:
+    staged = Cell(name="tau-0.5", row="tau 0.5", changes={"method__tau": 0.5}, layers=True)
+    table = Table(name="staged", title="", source="", claims=(), cells=lambda scale: [staged])
+    go(TAUS, only=("tau-0.5",))
+    assert "few" not in lines(tmp_path)[0]
+    assert go(table)[0].measured == 1, "a line without them is not enough"
+    (line,) = lines(tmp_path, "staged")
+    assert list(line["layers"]) == ["act1", "layer1", "layer2", "layer3", "layer4"]
+    assert line["layer"] in line["layers"]
+    assert all(0 < share <= 1 for share in (line["few"], *line["layers"].values()))
+    assert line["evaluation"]["few"] == 10
+    assert line["semi"] is None
+    assert go(table)[0].measured == 0
+    assert go(TAUS)[0].measured == 1, "the other row alone: what has more serves who asks for less"
+    nothing = evaluation.evaluate(opened(Broken()), table_data(), tiny_scale(), frozenset({"layers"}), threads=1)
+    assert [nothing[key] for key in ("few", "layers", "layer")] == [None] * 3
+
+
+def table_data() -> Data:
+    return Data(colored(12, seed=1), colored(10, seed=2), "")
+
+
 def opened(module: nn.Module) -> LoadedEncoder:
     transform = Transform(image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
     return LoadedEncoder(module.eval(), transform, "fake", "0" * 16, None)
@@ -331,7 +352,7 @@ class Constant(nn.Module):
 def test_linear_is_scikit_learns_optimum_at_the_chosen_penalty(data: Data) -> None:
     encoder = opened(Means())
     scale = dataclasses.replace(tiny_scale(), penalties=(0.1, 10.0))
-    found = measuring.evaluate(encoder, data, scale, fine_tunes=False, threads=1)
+    found = evaluation.evaluate(encoder, data, scale, threads=1)
     (x, y), (x_test, y_test) = (
         (Means()(encoder.transform.normalize(source.images)).numpy(), source.labels)
         for source in (data.train, data.test)
@@ -342,10 +363,10 @@ def test_linear_is_scikit_learns_optimum_at_the_chosen_penalty(data: Data) -> No
 
 
 def test_a_collapsed_and_a_diverged_encoder_are_measured_too(data: Data) -> None:
-    same = measuring.evaluate(opened(Constant()), data, tiny_scale(), fine_tunes=False, threads=1)
+    same = evaluation.evaluate(opened(Constant()), data, tiny_scale(), threads=1)
     assert same["linear"] == pytest.approx(1 / 3), "one class of three"
     assert same["knn"] == pytest.approx(1 / 3)
-    nothing = measuring.evaluate(opened(Broken()), data, tiny_scale(), fine_tunes=True, threads=1)
+    nothing = evaluation.evaluate(opened(Broken()), data, tiny_scale(), frozenset({"semi"}), threads=1)
     assert nothing == {"knn": None, "linear": None, "l2": None, "semi": None}
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from byol.config.values import replace
 from byol.paper.catalog import table_named
 from byol.paper.cells import Cell, Table
-from byol.paper.measure import open_data
+from byol.paper.data import open_data
 from byol.paper.plan import ResultStore
 from byol.paper.runner import Paths, RunOptions, run
 from byol.paper.scales import Scale, scale_named, watched

@@ -29,7 +29,8 @@ class PaperCommand:
     table: Annotated[Positional[str | None], arg(metavar="TABLE", help_behavior_hint="(default: list them)")] = None
     """Name of a table, all, or report."""
     scale: str = "cpu"
-    """cpu, cpu-long (four times the epochs), small (one GPU), or paper (printed as torchrun commands)."""
+    """cpu, cpu-short (three tenths of the epochs), cpu-long (four times the epochs), small (one GPU), or paper (printed
+    as torchrun commands)."""
     seeds: int = 1
     """Number of seeds, from 0; the paper has three."""
     data: Annotated[str | None, arg(help_behavior_hint="(default: cifar10; --scale paper has no default)")] = None
@@ -60,7 +61,7 @@ class PaperCommand:
 def paper(arguments: list[str]) -> int:
     """`byol paper [TABLE] [flags]`."""
     command = parse(PaperCommand, arguments, "byol paper", inspect.cleandoc(PaperCommand.__doc__ or ""))
-    from byol.paper.catalog import TABLES, table_named
+    from byol.paper.catalog import tables_named
     from byol.paper.scales import scale_named
 
     scale = scale_named(command.scale)
@@ -68,12 +69,14 @@ def paper(arguments: list[str]) -> int:
         return _list(command)
     if command.table == "report":
         return _report(command)
-    tables = list(TABLES.values()) if command.table == "all" else [table_named(command.table)]
+    tables = tables_named(command.table)
     if command.seeds < 1:
         raise UserError(f"seeds is {command.seeds}, but must be 1 or more.")
     if command.jobs is not None and command.jobs < 1:
         raise UserError(f"jobs is {command.jobs}, but must be 1 or more.")
     if command.images is not None:
+        if command.images < 1:
+            raise UserError(f"images is {command.images}, but must be 1 or more.")
         from dataclasses import replace
 
         scale = replace(scale, images=command.images, train_images=command.images)
@@ -125,6 +128,9 @@ def _list(command: PaperCommand) -> int:
         costs = []
         for scale in (make() for make in SCALES.values()):
             cells = len(table.cells(scale))
+            if not cells:
+                costs.append(f"{scale.name}: no cells")
+                continue
             if scale.printed:
                 costs.append(f"{scale.name}: {cells} cells, printed as commands")
                 continue

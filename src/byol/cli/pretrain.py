@@ -8,6 +8,7 @@ from tyro.conf import Positional
 from byol.cli.parse import given
 from byol.cli.settings import LabelFlags, RunFlags, WeightsFlags, parse_run
 from byol.errors import UserError
+from byol.runtime.program import program
 
 if TYPE_CHECKING:
     from byol.pretraining.finish import Outcome
@@ -83,7 +84,9 @@ def _plan(file: str) -> str:
         UserError: its name does not end in .toml.
     """
     if not file.endswith(".toml"):
-        raise UserError(f"--plan is {file!r}, but must be a .toml file; make one by: byol plan DATA > plan.toml.")
+        raise UserError(
+            f"--plan is {file!r}, but must be a .toml file; make one by: {program()} plan DATA > plan.toml."
+        )
     return file
 
 

@@ -15,6 +15,7 @@ MODULES = (
     "byol.evals.knn",
     "byol.evals.linear",
     "byol.evals.fewshot",
+    "byol.evals.layers",
     "byol.evals.semi",
     "byol.evals.finetune",
     "byol.evals.transfer",

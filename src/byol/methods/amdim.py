@@ -15,13 +15,13 @@ from byol.runtime.distributed import gather, rank
 
 
 class AMDIM(Method):
-    """Learning representations by maximizing mutual information across views (arXiv:1906.00910, Section 3).
+    """Learning representations by maximizing mutual information across views (arXiv:1906.00910).
 
     The vector of the whole of one view must tell each place of the other view's feature map from the places of other
     images' maps: a lower bound of the mutual information of the two (InfoNCE), in both directions. Within one view
-    (`across` false) this is local Deep InfoMax (arXiv:1808.06670, Section 3.2) with that bound.
+    (`across` false) this is local Deep InfoMax (arXiv:1808.06670) with that bound.
 
-    Scores are softly clipped and their squares penalized, as the authors found training to need (Section 3.3).
+    Scores are softly clipped and their squares penalized, as in costs.py of the released code.
 
     Unlike in the paper, places are those of the map before the encoder's last stage alone, where the paper has three
     pairs of scales; their receptive fields are those of the encoder, where the paper's network is made so that they do

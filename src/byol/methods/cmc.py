@@ -22,11 +22,11 @@ COLOR_SCALE = 25.0
 
 
 class CMC(Method):
-    """Contrastive multiview coding (arXiv:1906.05849, Section 3), with the views L and ab of an image.
+    """Contrastive multiview coding (arXiv:1906.05849), with the views L and ab of an image.
 
     Two encoders see the light and the colors of the same crop. The vector of the light must be told to be the image's
     among vectors of colors in a memory bank, and the vector of the colors among those of lights: both directions of the
-    two-view loss (Section 3.2), with the noise-contrastive estimate of instance discrimination (Section 3.4).
+    two-view loss, with the noise-contrastive estimate of instance discrimination.
 
     Unlike in the paper, what is exported and evaluated is the encoder of the light alone, which takes images like any
     other (gray images have luma in three channels, and after every step its first convolution is changed so that it

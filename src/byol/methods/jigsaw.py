@@ -20,10 +20,10 @@ from byol.methods.normalization import to_float32
 from byol.methods.tiles import check_tiles, grid, pick, standardized
 
 CELLS = 3
-"""Rows and columns of the puzzle (Section 3.1)."""
+"""Rows and columns of the puzzle."""
 TILES = CELLS**2
 TILE = 64 / 75
-"""Side of a tile over that of its cell (Section 3.4: 64 px of 75)."""
+"""Side of a tile over that of its cell (64 px of 75)."""
 FRINGE = 2 / 225
 """Farthest that a color channel is shifted, over the side of the view (2 px of 225)."""
 CHANNELS_SHIFTED = 3
@@ -58,7 +58,7 @@ def distant_permutations(count: int, tiles: int = TILES) -> Tensor:
 
 
 class Jigsaw(Method):
-    """Unsupervised learning of visual representations by solving jigsaw puzzles (arXiv:1603.09246, Section 3).
+    """Unsupervised learning of visual representations by solving jigsaw puzzles (arXiv:1603.09246).
 
     Nine tiles, one of each cell of a 3 x 3 grid, pass through the encoder one by one and are put in one of many orders;
     a head that sees all nine tells which. The orders differ in as many places as possible (Algorithm 1).
@@ -135,7 +135,7 @@ class Jigsaw(Method):
 
 
 class JigsawHead(nn.Module):
-    """From the features of nine tiles, in their places, to the order that they are in (Section 3.2)."""
+    """From the features of nine tiles, in their places, to the order that they are in."""
 
     def __init__(self, features: int, embedding: int, width: int, orders: int) -> None:
         super().__init__()

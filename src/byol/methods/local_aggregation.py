@@ -19,7 +19,7 @@ from byol.runtime.seeds import seed_of
 IMAGES_EACH = 128
 """Images for each cluster, unless their number is given."""
 MOST = 30_000
-"""Clusters of ImageNet in the paper."""
+"""Clusters of ImageNet (exp_configs/la_final.json of the released code)."""
 
 
 def cluster_count(asked: int | None, images: int) -> int:
@@ -28,7 +28,7 @@ def cluster_count(asked: int | None, images: int) -> int:
 
 
 class LocalAggregation(Method):
-    """Local aggregation for unsupervised learning of visual embeddings (arXiv:1903.12355, Section 3).
+    """Local aggregation for unsupervised learning of visual embeddings (arXiv:1903.12355).
 
     A memory bank holds a vector for each image. For a view's vector v of image i, the background neighbors B are the
     images with the nearest vectors, the close neighbors C those that are in the same cluster as i in any of several
@@ -39,7 +39,8 @@ class LocalAggregation(Method):
     Image i itself counts as close and as background, so that neither is empty. The bank is clustered before training,
     when it holds the vectors of the first weights, and after every epoch.
 
-    Unlike in the paper, training does not begin with instance discrimination (its first epochs), and P is a sum over
+    Unlike in the paper, training does not begin with instance discrimination (ten epochs, by the
+    README of the released code), and P is a sum over
     the whole bank, of which B is a part, not an estimate.
 
     Args:
@@ -120,12 +121,16 @@ class LocalAggregation(Method):
         with torch.autocast(vectors.device.type, enabled=False):  # bf16 has two digits; the temperature divides them
             bank = self.bank.vectors.clone()  # it moves before the backward pass
             scores = vectors.to(bank.dtype) @ bank.T / self.bank.temperature
-            nearest = scores.detach().topk(min(self.background, len(self.bank))).indices
-            background = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, nearest, True)
-            background = background.scatter(1, index[:, None], True)
-            close = (self.labels[:, index, None] == self.labels[:, None, :]).any(0) & background
+            background, close = self.neighbors(scores.detach(), index)
             of_close, of_all = (scores.masked_fill(~part, -torch.inf).logsumexp(1) for part in (close, background))
         return (of_all - of_close).mean()
+
+    def neighbors(self, scores: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Which images are background neighbors B, and which close ones in B: two masks of the scores (N, images)."""
+        nearest = scores.topk(min(self.background, len(self.bank))).indices
+        background = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, nearest, True)
+        background = background.scatter(1, index[:, None], True)
+        return background, (self.labels[:, index, None] == self.labels[:, None, :]).any(0) & background
 
     @torch.no_grad()
     def before_training(self, features: Callable[[], Features]) -> None:

@@ -14,7 +14,7 @@ from byol.methods.normalization import normalize
 from byol.methods.tiles import check_tiles, grid
 
 CELLS = 3
-"""Rows and columns of the puzzle (Section 3.3)."""
+"""Rows and columns of the puzzle."""
 TILES = CELLS**2
 TILE = 64 / 85
 """Side of a tile over that of its cell: 64 px of 85, a third of 255."""
@@ -26,15 +26,15 @@ def tile_side(view: int) -> int:
 
 
 class PIRL(Method):
-    """Self-supervised learning of pretext-invariant representations (arXiv:1912.01991, Section 3).
+    """Self-supervised learning of pretext-invariant representations (arXiv:1912.01991).
 
     A memory bank holds a vector for each image. Both the vector of a view of the image, f, and that of the nine
-    shuffled tiles of another, g, must be told to be the image's among those of other images (Eq. 5):
+    shuffled tiles of another, g, must be told to be the image's among those of other images:
 
         weight * NCE(bank, g) + (1 - weight) * NCE(bank, f)
 
     The noise-contrastive loss is that of instance discrimination. g has a head of its own: a linear layer for each
-    tile, and one for all nine in their shuffled order (Section 3.2). The tiles' order is drawn from all orders.
+    tile, and one for all nine in their shuffled order. The tiles' order is drawn from all orders.
 
     Unlike in the paper, negatives are drawn once for the batch, and the shuffled tiles come from the run's T', colors
     and all.
@@ -44,7 +44,7 @@ class PIRL(Method):
         projector: f, from features to vectors.
         jigsaw: g, from the features of nine tiles (N, 9, D) to vectors.
         bank: the memory bank.
-        weight: lambda of Eq. 5.
+        weight: lambda.
     """
 
     needs = frozenset({"index", "draws"})
@@ -113,7 +113,7 @@ class PIRL(Method):
 
 
 class TilesHead(nn.Module):
-    """From the features of nine tiles to one vector (Section 3.2)."""
+    """From the features of nine tiles to one vector."""
 
     def __init__(self, features: int, size: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from byol.runtime.distributed import gather
 IMAGES_EACH = 128
 """Images for each label, unless their number is given."""
 MOST = 3000
-"""Labels of ImageNet (Section 4.1)."""
+"""Labels of each head for ImageNet (main.py of the released code)."""
 ROUNDS = 1000
 """Rounds of scaling, at most."""
 TOLERANCE = 0.1
@@ -34,7 +34,7 @@ def label_count(asked: int | None, images: int) -> int:
 
 
 def balanced_labels(log_probabilities: Tensor, sharpness: float) -> Tensor:
-    """The label of each image by optimal transport, (n, K) -> (n,) int64 (Section 3.2, Eq. 6; Sinkhorn-Knopp).
+    """The label of each image by optimal transport, (n, K) -> (n,) int64 (Sinkhorn-Knopp).
 
     The matrix P**sharpness is scaled by rows and columns until each image has a share of 1 / n and each label one of
     1 / K; an image's label is the largest value of its row.
@@ -53,14 +53,14 @@ def balanced_labels(log_probabilities: Tensor, sharpness: float) -> Tensor:
 
 
 class SelfLA(Method):
-    """SeLa: simultaneous clustering and representation learning (arXiv:1911.05371, Section 3).
+    """SeLa: simultaneous clustering and representation learning (arXiv:1911.05371).
 
     Before training and after every epoch, the images get new labels: those that fit what the classifiers say best, with
     equally many images for each label. So it cannot end with one label for all, which is where clustering and learning
-    one loss together would end (Section 3.1). Several classifiers have a labeling each (Section 3.3).
+    one loss together would end. Several classifiers have a labeling each.
 
-    Unlike in the paper, labels are renewed after every epoch instead of 80 times in a run, from features without
-    augmentation, and images keep T's augmentation.
+    Unlike in the paper, labels are renewed after every epoch instead of at set times, often at first (100 in 200
+    epochs in main.py of the released code), from features without augmentation, and images keep T's augmentation.
 
     Args:
         encoder: from images (N, C, H, W) to features (N, D) with an attribute `num_features` = D.

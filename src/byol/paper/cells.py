@@ -14,6 +14,13 @@ Metric = Literal["linear", "semi_1%", "semi_10%"]
 """The metric of a row: a linear classifier on frozen features, or fine-tuning with a share of the labels."""
 
 
+Extra = Literal["semi", "layers"]
+"""What may be measured of a row besides a linear classifier on all labels and the nearest neighbors: fine-tuning with a
+share of the labels; ten labels per class and every stage of the encoder."""
+Extras = frozenset[Extra]
+PLAIN: Extras = frozenset()
+
+
 GROUPS = {"byol": "BYOL", "simclr": "SimCLR"}
 """Display names of the methods that a table compares."""
 
@@ -33,6 +40,8 @@ class Cell:
     group: str = ""
     """The method of the row, if the table compares two."""
     metric: Metric = "linear"
+    layers: bool = False
+    """Whether every stage of the encoder is judged too, and the features with ten labels per class."""
     note: str = ""
     """A remark for the report."""
 
@@ -45,6 +54,12 @@ class Cell:
     def fine_tunes(self) -> bool:
         """Whether the encoder is fine-tuned with few labels."""
         return self.metric != "linear"
+
+    @property
+    def extras(self) -> Extras:
+        """What is measured of the row besides a linear classifier on all labels and the nearest neighbors."""
+        kinds: dict[Extra, bool] = {"semi": self.fine_tunes, "layers": self.layers}
+        return frozenset(kind for kind, wanted in kinds.items() if wanted)
 
     def config(self, scale: Scale) -> PretrainConfig:
         """Every setting of the row at a scale, with seed 0; what its method does not read of the scale falls away."""
@@ -62,8 +77,11 @@ class Table:
     """The paper's conclusions."""
     cells: Callable[[Scale], list[Cell]]
     limits: Mapping[str, str] = field(default_factory=dict)
-    """Scale name to what that scale, and a longer run of it, cannot show; `{updates}`, `{images}` and `{batch}` are
-    filled in."""
+    """Scale name to what that scale, and shorter or longer runs of it, cannot show; `{updates}`, `{images}` and
+    `{batch}` are filled in."""
+
+    companion_of: str = ""
+    """Name of the table that this one is run with: the same rows under another condition."""
 
     @property
     def claim(self) -> str:
@@ -72,7 +90,7 @@ class Table:
 
     def limit(self, scale: Scale) -> str:
         """What a scale cannot show of this table, as a sentence; empty if there is nothing to say."""
-        return self.limits.get(scale.shorter or scale.name, "").format(
+        return self.limits.get(scale.base or scale.name, "").format(
             updates=f"{scale.config.total_steps(scale.train_images):,}",
             images=f"{scale.train_images:,}",
             batch=scale.config.batch_size,

@@ -5,6 +5,7 @@ from typing import Any
 
 from byol.config.run import PretrainConfig
 from byol.config.values import replace, to_json
+from byol.paper.cells import Cell
 from byol.paper.plan import Job
 from byol.paper.scales import Scale
 
@@ -38,11 +39,17 @@ def _flags(values: dict[str, Any], start: dict[str, Any], prefix: str) -> list[s
     return typed
 
 
+def _evaluations(cell: Cell) -> tuple[str, ...]:
+    if cell.fine_tunes:
+        return ("semi",)
+    return ("linear", "knn", "fewshot", "layers") if cell.layers else ("linear",)
+
+
 def commands(job: Job, scale: Scale, train: str, test: str) -> list[str]:
     """The commands that train a job once and run each evaluation that its rows need."""
     folder = f"runs/paper/{job.name}"
     pretrain = ["torchrun", "--nproc-per-node", str(GPUS), "-m", "byol", "pretrain", train, "--recipe", RECIPE]
-    evaluations = dict.fromkeys("semi" if cell.fine_tunes else "linear" for _, cell in job.rows)
+    evaluations = dict.fromkeys(name for _, cell in job.rows for name in _evaluations(cell))
     recipe = replace(scale.config, logging=PretrainConfig().logging)
     return [
         shlex.join([*pretrain, "--out", folder, *flags(job.config, recipe)]),

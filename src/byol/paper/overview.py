@@ -60,7 +60,7 @@ def overview_blocks(gathered: Gathered) -> list[Block]:
             )
         )
     left = [f"`{name}`" for name in TABLES if gathered.table(name) is None]
-    if left and not gathered.scale.shorter:  # a longer scale is run for some rows only
+    if left and not gathered.scale.base:  # shorter and longer scales are run for some rows only
         blocks.append(Paragraph(f"Not run at this scale: {', '.join(left)}."))
     return blocks + [Note(text) for text in _machines(gathered)]
 

@@ -9,8 +9,8 @@ from byol.config.run import PretrainConfig
 from byol.config.values import replace
 from byol.errors import UserError
 from byol.paper.catalog import chosen
-from byol.paper.cells import Cell, Table
-from byol.paper.measure import evaluation_of
+from byol.paper.cells import Cell, Extras, Table
+from byol.paper.evaluation import evaluation_of
 from byol.paper.results import Lines, append_line, fits, latest, read_lines, result_config, results_file
 from byol.paper.scales import Scale
 
@@ -24,8 +24,8 @@ class Job:
     rows: list[tuple[Table, Cell]]
 
     @property
-    def fine_tunes(self) -> bool:
-        return any(cell.fine_tunes for _, cell in self.rows)
+    def extras(self) -> Extras:
+        return extras_of(self.rows)
 
     @property
     def name(self) -> str:
@@ -33,11 +33,16 @@ class Job:
         return f"{table.name}-{cell.name}-seed-{self.config.seed}"
 
 
+def extras_of(rows: Sequence[tuple[Table, Cell]]) -> Extras:
+    """What is measured for at least one of the rows."""
+    return frozenset().union(*(cell.extras for _, cell in rows))
+
+
 def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...] = ()) -> list[Job]:
     """All trainings, each once: seed 0 of all tables, then seed 1, so that an interrupted run has complete tables.
 
     Raises:
-        UserError: the patterns match no cell.
+        UserError: the patterns match no cell, or there are none at this scale.
     """
     jobs: dict[PretrainConfig, Job] = {}
     for seed in range(seeds):
@@ -45,6 +50,11 @@ def plan(tables: Sequence[Table], scale: Scale, seeds: int, only: tuple[str, ...
             for cell in chosen(table, scale, only):
                 config = replace(cell.config(scale), seed=seed)
                 jobs.setdefault(result_config(config), Job(config, [])).rows.append((table, cell))
+    if not jobs and not any(table.cells(scale) for table in tables):
+        raise UserError(
+            f"{tables[0].name} has no rows at the scale {scale.name}, where the cost of a pass was not measured "
+            "(benchmarks/system_costs.py); give another --scale, or another table."
+        )
     if not jobs:
         names = ", ".join(cell.name for cell in tables[0].cells(scale))
         raise UserError(f"No cell is called {' or '.join(only)}; the cells of {tables[0].name} are: {names}.")
@@ -114,7 +124,7 @@ class ResultStore:
     def reuse(self, job: Job) -> bool:
         """Copy another table's result of the same training to the rows without one; whether all rows have one now."""
         missing = self.missing(job)
-        wanted = evaluation_of(self.scale, fine_tunes=any(cell.fine_tunes for _, cell in missing))
+        wanted = evaluation_of(self.scale, extras_of(missing))
         found = latest(
             line
             for path in sorted(self.folder.glob(f"*-{self.scale.name}.jsonl"))
@@ -135,4 +145,4 @@ class ResultStore:
 
     def _fits(self, line: Mapping[str, Any], cell: Cell, seed: int) -> bool:
         config = result_config(replace(cell.config(self.scale), seed=seed))
-        return fits(line, config, evaluation_of(self.scale, fine_tunes=cell.fine_tunes), self.data)
+        return fits(line, config, evaluation_of(self.scale, cell.extras), self.data)

@@ -129,6 +129,11 @@ def points(value: float) -> str:
     return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
+def mean_of(values: Sequence[float]) -> str:
+    """The mean of the seeds, with half their range."""
+    return f"{sum(values) / len(values):.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
+
+
 def swaps(rows: Sequence[Row]) -> list[Swap]:
     """All pairs in reversed order; ties on either side do not count."""
     return [swap for swap in _pairs(rows) if swap.theirs > 0 and swap.ours > 0]

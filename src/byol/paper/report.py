@@ -14,11 +14,13 @@ from byol.paper.drops import HEADLINES, drops_blocks
 from byol.paper.figures import rows_figure
 from byol.paper.longer import longer_blocks
 from byol.paper.overview import overview_blocks
-from byol.paper.ranks import Row, decided, each_seed, sentences, tau_of, tau_p
+from byol.paper.ranks import Row, decided, each_seed, mean_of, sentences, tau_of, tau_p
 from byol.paper.scales import SCALES
 from byol.paper.summary import Gathered, RowResult, TableResult, gather
+from byol.paper.systems_table import systems_blocks
 from byol.report.document import Block, Figure, Grid, Heading, Items, Paragraph, markdown, page
 from byol.runtime.checkpoint import write_atomically
+from byol.runtime.program import program
 
 
 def marks(section: str) -> tuple[str, str]:
@@ -35,7 +37,9 @@ def gather_all(results: Path) -> list[Gathered]:
     found = [gather(results, make(), TABLES) for make in SCALES.values()]
     found = [gathered for gathered in found if gathered.tables]
     if not found:
-        raise UserError(f"There are no results in {results} yet; run a table first, such as: byol paper targets.")
+        raise UserError(
+            f"There are no results in {results} yet; run a table first, such as: {program()} paper targets."
+        )
     return found
 
 
@@ -109,6 +113,7 @@ def report_blocks(scales: Sequence[Gathered]) -> list[Block]:
             result = gathered.table(name)
             if result is not None:
                 blocks += drops_blocks(result)
+        blocks += systems_blocks(gathered.table("pretext"), gathered.table("pretext-minutes"))
         for result in gathered.tables:
             blocks += table_blocks(result)
     return blocks
@@ -119,9 +124,7 @@ def table_blocks(result: TableResult) -> list[Block]:
     table, scale = result.table, result.scale
     blocks: list[Block] = [
         Heading(f"{table.title} ({scale.name})", 3),
-        Paragraph(
-            f"{table.source}. The paper: {table.claim}. `byol paper {table.name} --scale {scale.name} --seeds 3`"
-        ),
+        Paragraph(f"{table.source}. The paper: {table.claim}. `{_command(result)}`"),
     ]
     if table.limit(scale):
         blocks.append(Paragraph(f"**What this scale cannot show.** {table.limit(scale)}"))
@@ -137,6 +140,11 @@ def table_blocks(result: TableResult) -> list[Block]:
     notes = [f"{row.cell.title}: {row.cell.note}." for row in result.rows if row.cell.note]
     notes += _left_out(result)
     return blocks + ([Paragraph("Notes:"), Items(tuple(notes))] if notes else [])
+
+
+def _command(result: TableResult) -> str:
+    table = result.table
+    return f"byol paper {table.companion_of or table.name} --scale {result.scale.name} --seeds 3"
 
 
 def _caption(result: TableResult) -> str:
@@ -156,12 +164,7 @@ def _row(row: RowResult) -> tuple[str, ...]:
         word if count == len(row.lines) else f"{word} ({count} of {len(row.lines)})"
         for word, count in row.verdicts.items()
     )
-    return row.cell.title, paper, _mean(row.ours), _mean(row.knn), words, str(len(row.lines))
-
-
-def _mean(values: Sequence[float]) -> str:
-    mean = sum(values) / len(values)
-    return f"{mean:.1f}" + (f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else "")
+    return row.cell.title, paper, mean_of(row.ours), mean_of(row.knn), words, str(len(row.lines))
 
 
 def _order(result: TableResult) -> str:

@@ -16,7 +16,8 @@ import torch
 
 from byol.errors import UserError
 from byol.paper.cells import Table
-from byol.paper.measure import Data, Interrupted, measure, open_data
+from byol.paper.data import Data, open_data
+from byol.paper.measure import Interrupted, measure
 from byol.paper.plan import Job, ResultStore, part_of, plan
 from byol.paper.scales import Scale
 from byol.runtime import device as machine
@@ -93,7 +94,7 @@ class JobRunner:
         """The images, decoded.
 
         Raises:
-            UserError: see `byol.paper.measure.open_data`.
+            UserError: see `byol.paper.data.open_data`.
         """
         return open_data(self.paths.train, self.paths.test, self.scale.images)
 
@@ -101,7 +102,7 @@ class JobRunner:
         """Train and evaluate; an error becomes part of the outcome, so that the other cells go on."""
         folder = self.paths.runs / self.scale.name / job.name
         try:
-            line = measure(job.config, self.scale, data, folder, fine_tunes=job.fine_tunes, threads=self.threads)
+            line = measure(job.config, self.scale, data, folder, extras=job.extras, threads=self.threads)
         except Interrupted:
             return Outcome()
         except UserError as error:

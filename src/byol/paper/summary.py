@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from byol.paper.cells import Cell, Table
@@ -39,6 +39,16 @@ class RowResult:
         return tuple(self.by_seed("knn").values())
 
     @property
+    def stages(self) -> dict[str, int]:
+        """Name of the best stage to the number of seeds in which it is best; none where it was not measured."""
+        return dict(Counter(line["layer"] for line in self.lines if line.get("layer")).most_common())
+
+    @property
+    def minutes(self) -> float:
+        """Mean duration of a training, by the clock of the machine."""
+        return fmean(line["seconds"]["training"] for line in self.lines) / 60
+
+    @property
     def verdicts(self) -> dict[str, int]:
         """Verdict to the number of seeds that got it."""
         return dict(Counter(line["verdict"] for line in self.lines))
@@ -52,7 +62,10 @@ class RowResult:
 def _per_cent(line: Line, metric: str) -> float:
     """A metric in percent; chance for an encoder whose features are not finite."""
     part, _, share_of_labels = metric.partition("_")
-    share = line[part][share_of_labels] if share_of_labels else line[part]
+    if metric == "layer":  # the stage that is best on held-out images
+        share = None if line["layers"] is None else line["layers"][line["layer"]]
+    else:
+        share = line[part][share_of_labels] if share_of_labels else line[part]
     return 100 * (1 / line["data"]["classes"] if share is None else float(share))
 
 
@@ -92,8 +105,12 @@ class TableResult:
 
     def ranked_by_knn(self) -> list[Row]:
         """The ranked rows by 20-NN accuracy; rows that the paper fine-tunes are left out."""
+        return self.ranked_by("knn")
+
+    def ranked_by(self, metric: str) -> list[Row]:
+        """The ranked rows by a metric of frozen features; rows that the paper fine-tunes are left out."""
         rows = [row for row in self.rows if row.cell.paper is not None and row.cell.metric == "linear"]
-        return on_shared_seeds([row.ranked("knn") for row in rows])
+        return on_shared_seeds([row.ranked(metric) for row in rows])
 
     def seconds(self) -> float:
         """Duration of all lines; each training counts once."""

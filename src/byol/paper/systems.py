@@ -1,8 +1,10 @@
 """The systems that the talk behind the project presents before BYOL, side by side: `byol paper pretext`."""
 
+from dataclasses import replace
 from typing import Any
 
 from byol.paper.cells import Cell
+from byol.paper.costs import costs_at
 from byol.paper.numbers import PaperNumber, number
 from byol.paper.scales import Scale
 from byol.paper.tables import methods
@@ -10,6 +12,8 @@ from byol.paper.tables import methods
 TILES_SIDE = 32
 """Side of the views that are cut into tiles, where the scale's own views are smaller: tiles of them would have few
 pixels. The encoder is evaluated at the scale's own size all the same."""
+UNTRAINED = "random"
+"""Name of the row that costs nothing."""
 NEGATIVES = 4096
 """Negatives from a memory bank below the paper's scale: the papers' 16384 and 32000 are more than its images."""
 
@@ -51,24 +55,42 @@ def systems(scale: Scale) -> list[Cell]:
         "augment__view2__solarize": 0.0,
     }
     cells = [
-        Cell(
-            name=name,
-            row=row,
-            paper=_printed(row) if name in PRINTED else None,
-            changes=_changes(name, scale, moco),
-            note="views of 32 px, which are cut into tiles" if name in TILED and _enlarges(scale) else "",
-        )
-        for name, row in NAMES.items()
-    ]
-    return [
         known["random"],
-        *cells,
+        *(
+            Cell(
+                name=name,
+                row=row,
+                paper=_printed(row) if name in PRINTED else None,
+                changes=_changes(name, scale, moco),
+                note="views of 32 px, which are cut into tiles" if name in TILED and _enlarges(scale) else "",
+            )
+            for name, row in NAMES.items()
+        ),
         Cell(name="moco-v1", row="MoCo", paper=_printed("MoCo"), changes=first),
         Cell(name="moco", row="MoCo v2", paper=_printed("MoCo v2"), changes=moco),
         Cell(name="simclr", row="SimCLR", paper=_printed("SimCLR"), changes={"method": "simclr"}),
         Cell(name="byol", row="BYOL", paper=_printed("BYOL")),
         known["supervised"],
     ]
+    return [replace(cell, layers=True) for cell in cells]
+
+
+def at_equal_minutes(scale: Scale) -> list[Cell]:
+    """The same rows, each with the passes over the images that it gets through in BYOL's minutes.
+
+    BYOL itself and the untrained network are the same runs as in `systems`. Systems whose cost was not measured at the
+    scale are left out.
+    """
+    costs = costs_at(scale)
+    if not costs:
+        return []
+    known = (cell for cell in systems(scale) if cell.name in (*costs, UNTRAINED))
+    return [_at_equal_minutes(cell, scale, costs.get(cell.name, 1.0)) for cell in known]
+
+
+def _at_equal_minutes(cell: Cell, scale: Scale, cost: float) -> Cell:
+    epochs = round(scale.config.epochs / cost, 2)
+    return cell if cost == 1 else replace(cell, changes={**cell.changes, "epochs": epochs})
 
 
 def _printed(row: str) -> PaperNumber:

@@ -12,6 +12,7 @@ from byol.errors import UserError
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.presets import Recipe
+from byol.runtime.program import program
 
 PLAN_SUFFIX = ".toml"
 """A recipe whose name ends so is the file of a plan."""
@@ -52,7 +53,7 @@ def read_plan(path: str | Path) -> PretrainConfig:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"The plan {path} cannot be read ({error}); make one by: byol plan DATA > plan.toml."
+            f"The plan {path} cannot be read ({error}); make one by: {program()} plan DATA > plan.toml."
         ) from error
     return from_json(PretrainConfig, values)
 

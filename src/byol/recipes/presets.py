@@ -16,6 +16,7 @@ from byol.recipes.auto import auto
 from byol.recipes.facts import Facts
 from byol.recipes.plan import Plan
 from byol.recipes.small import small_on_cpu, small_views
+from byol.runtime.program import program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,5 +169,5 @@ def recipe_named(name: str) -> Recipe:
         UserError: there is none of that name.
     """
     if name not in RECIPES:
-        raise UserError(f"There is no recipe {name!r}.{nearest(name, RECIPES)} See: byol recipes.")
+        raise UserError(f"There is no recipe {name!r}.{nearest(name, RECIPES)} See: {program()} recipes.")
     return RECIPES[name]

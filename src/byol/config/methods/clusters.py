@@ -35,11 +35,11 @@ class SelfLAConfig(MethodConfig):
 
     name: ClassVar[str] = "selfla"
     clusters: int | None = None
-    """Labels of each head; by default one for each 128 images, 3000 at most (Section 4.1)."""
+    """Labels of each head; by default one for each 128 images, 3000 at most (main.py of the released code)."""
     heads: int = 10
-    """Labelings that are learned at once, each by a classifier of its own (Section 3.3)."""
+    """Labelings that are learned at once, each by a classifier of its own."""
     sharpness: float = 25.0
-    """Exponent of the probabilities in the transport: lambda (Section 3.2, Appendix)."""
+    """Exponent of the probabilities in the transport: lambda (main.py of the released code)."""
 
     def __post_init__(self) -> None:
         enough = self.clusters is None or self.clusters >= 2
@@ -65,9 +65,11 @@ class LocalAggregationConfig(MethodConfig):
     background: int = 4096
     """Nearest images that are told from the close ones: k."""
     clusters: int | None = None
-    """Clusters of each clustering; by default one for each 128 images, 30000 at most."""
+    """Clusters of each clustering; by default one for each 128 images, 30000 at most (exp_configs/la_final.json of the
+    released code)."""
     clusterings: int = 3
-    """Clusterings: an image is close to those of its cluster in any of them."""
+    """Clusterings: an image is close to those of its cluster in any of them. 3 for AlexNet; the released code has 10
+    for ResNets (exp_configs/la_final.json)."""
     temperature: float = 0.07
     """Divides the cosines under the exponential."""
     momentum: float = 0.5

@@ -100,17 +100,17 @@ class PIRLConfig(MethodConfig):
 
     name: ClassVar[str] = "pirl"
     output: int = 128
-    """Size of the vectors in the memory bank (Section 3.2)."""
+    """Size of the vectors in the memory bank; this and what follows as in VISSL (pirl_jigsaw_4node_resnet50.yaml)."""
     projector_lr: float = 1.0
     """Factor on the learning rate of both heads."""
     weight: float = 0.5
-    """Share of the loss that is of the shuffled tiles; the rest is of the image itself: lambda of Eq. 5."""
+    """Share of the loss that is of the shuffled tiles; the rest is of the image itself: lambda."""
     negatives: int = 32000
-    """Images that a batch is told from, drawn from the memory bank with replacement (Section 3.2)."""
+    """Images that a batch is told from, drawn from the memory bank with replacement."""
     temperature: float = 0.07
-    """Divides the cosines under the exponential (Section 3.2)."""
+    """Divides the cosines under the exponential."""
     momentum: float = 0.5
-    """Share of itself that a vector of the memory bank keeps (Section 3.2)."""
+    """Share of itself that a vector of the memory bank keeps."""
 
     def __post_init__(self) -> None:
         for name in ("output", "negatives"):
@@ -143,7 +143,7 @@ class CMCConfig(MethodConfig):
 
     name: ClassVar[str] = "cmc"
     output: int = 128
-    """Size of the vectors in both memory banks."""
+    """Size of the vectors in both memory banks (train_CMC.py of the released code)."""
     projector_lr: float = 1.0
     """Factor on the learning rate of both projectors."""
     negatives: int = 16384
@@ -199,9 +199,9 @@ class AMDIMConfig(MethodConfig):
     output: int = 256
     """Size of the vectors that are compared."""
     clip: float = 20.0
-    """Scores are kept softly between minus and plus this (arXiv:1906.00910, Section 3.3)."""
+    """Scores are kept softly between minus and plus this (costs.py of the released code)."""
     penalty: float = 0.04
-    """Weight of the squared scores (arXiv:1906.00910, Section 3.3)."""
+    """Weight of the squared scores (costs.py of the released code)."""
 
     def __post_init__(self) -> None:
         require(self.output >= 1, "output", self.output, "1 or more")

@@ -46,11 +46,11 @@ class JigsawConfig(MethodConfig):
 
     name: ClassVar[str] = "jigsaw"
     permutations: int = 1000
-    """Orders of the nine tiles that are told apart (Section 4.2: 1000 are best)."""
+    """Orders of the nine tiles that are told apart."""
     embedding: int = 512
-    """Size of a tile's vector: fc6 (Section 3.2)."""
+    """Size of a tile's vector."""
     width: int = 4096
-    """Width of the layer that sees all nine: fc7 (Section 3.2)."""
+    """Width of the layer that sees all nine."""
     gray: float = 0.3
     """Share of the images that are gray, so that the colors' fringes do not tell a tile's place."""
 
