@@ -85,8 +85,8 @@ def planned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
         limit = TimeLimit(3.0, config.epochs if "epochs" not in settings else None, 1.0)
         caplog.clear()
         with caplog.at_level(logging.INFO, "byol"):
-            found, reasons = planner.within(run, limit)
-        return Planned(found.config, [record.getMessage() for record in caplog.records], reasons)
+            found, decided = planner.within(run, limit)
+        return Planned(found.config, [record.getMessage() for record in caplog.records], decided.reasons)
 
     return plan
 

@@ -39,6 +39,10 @@ class LoggingConfig:
     """Stop with exit code 3 when the run has collapsed or diverged."""
     norms: bool = False
     """Write the mean norms of representations and projections at each line of metrics.jsonl (Figure 6)."""
+    page: bool = False
+    """Keep the run's page, report.html, up to date while the run goes on; it reloads itself in a browser."""
+    pictures: bool = True
+    """Show training images in the run's page: views, neighbors before and after training, a map."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder (pip install 'byol[tensorboard]')."""
     wandb: bool = False

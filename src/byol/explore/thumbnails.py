@@ -53,7 +53,7 @@ def make_sheets(source: Source, indices: list[int], workers: int, most_bytes: in
     count = spent = 0
 
     def read(start: int) -> Tensor:
-        return torch.stack([_thumbnail(source, index, side) for index in indices[start : start + per_sheet]])
+        return torch.stack([thumbnail(source, index, side) for index in indices[start : start + per_sheet]])
 
     with single_threaded_pool(workers, "decode") as pool:
         for pictures in prefetch_map(pool, read, range(0, len(indices), per_sheet), ahead=workers + 1):
@@ -73,13 +73,22 @@ def _longer_side(source: Source, index: int) -> int:
     return max(header.height, header.width)
 
 
-def _thumbnail(source: Source, index: int, side: int) -> Tensor:
-    """(side, side, 3) uint8: the whole image, fitted in."""
-    paper = torch.full((side, side, 3), PAPER, dtype=torch.uint8)
+def thumbnail(source: Source, index: int, side: int) -> Tensor:
+    """(side, side, 3) uint8: the whole image, fitted in; gray where it cannot be read."""
     try:
-        image = as_float(source.image(index, shrink_to=side))
+        image = source.image(index, shrink_to=side)
     except BadImage:
-        return paper
+        return torch.full((side, side, 3), PAPER, dtype=torch.uint8)
+    return fitted(image, side)
+
+
+def fitted(image: Tensor, side: int) -> Tensor:
+    """An image (C, H, W), uint8 or in [0, 1], as (side, side, 3) uint8: whole, in the middle of a gray square.
+
+    Gray is repeated; of many channels the first three are shown.
+    """
+    paper = torch.full((side, side, 3), PAPER, dtype=torch.uint8)
+    image = as_float(image)
     image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
     scale = side / max(image.shape[1:])
     height, width = (max(1, round(scale * length)) for length in image.shape[1:])
@@ -97,6 +106,11 @@ def _sheet(pictures: Tensor) -> bytes:
     rows = -(-count // ACROSS)
     padded = torch.cat([pictures, torch.full((rows * ACROSS - count, side, side, 3), PAPER, dtype=torch.uint8)])
     grid = padded.view(rows, ACROSS, side, side, 3).permute(0, 2, 1, 3, 4).reshape(rows * side, ACROSS * side, 3)
+    return as_jpeg(grid)
+
+
+def as_jpeg(pixels: Tensor) -> bytes:
+    """Pixels (H, W, 3) uint8 as a file."""
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grid.numpy())).save(file, "JPEG", quality=QUALITY)
+    Image.fromarray(np.ascontiguousarray(pixels.numpy())).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()

@@ -18,6 +18,7 @@ from byol.pretraining.budget import in_words
 from byol.pretraining.health import measure, norms, represent_with
 from byol.pretraining.history import History
 from byol.pretraining.keep import Candidate, keep_best, keep_encoder, keeps_best
+from byol.pretraining.live_page import LivePage
 from byol.pretraining.monitor import Monitor
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import look_at_start
@@ -41,10 +42,14 @@ class Callbacks:
         state: what training changes.
         history: what was seen so far; grows.
         stopping: whether a signal asked for an end.
+        page: of the run, renewed now and then.
     """
 
-    def __init__(self, run: Run, state: TrainState, history: History, stopping: Stopping) -> None:
+    def __init__(
+        self, run: Run, state: TrainState, history: History, stopping: Stopping, page: LivePage | None = None
+    ) -> None:
         self.run, self.state, self.history, self.stopping = run, state, history, stopping
+        self.page = page or LivePage(None)
         self.method = method_class(run.config.method)
         self.config = run.config.logging
         self.total, self.warmup = run.config.total_steps(run.images), run.config.warmup_steps(run.images)
@@ -178,6 +183,7 @@ class Callbacks:
             stopping = due and distributed.any_rank(stopping, self.run.device)
         if not stopping and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
             self.save()
+        self.page.renew()
         return not stopping
 
     def _read(self, monitor: Monitor) -> None:

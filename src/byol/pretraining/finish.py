@@ -14,11 +14,14 @@ from byol.encoders.weights.open import forget
 from byol.errors import UnreachableImage, UserError
 from byol.pretraining.callbacks import Callbacks
 from byol.pretraining.history import History
-from byol.pretraining.judge import judge_encoder, judge_untrained
+from byol.pretraining.judge import Judgment, judge_encoder, judge_untrained
+from byol.pretraining.live_page import LivePage, page_kept
 from byol.pretraining.memory import memory_explained
 from byol.pretraining.monitor import Reading
+from byol.pretraining.pictures import pictures_of
 from byol.pretraining.run_page import save_verdict, write_run_page
 from byol.pretraining.setup import Run
+from byol.pretraining.start import start_encoder_of
 from byol.pretraining.state import TrainState
 from byol.pretraining.train import train
 from byol.pretraining.verdict import Verdict
@@ -60,19 +63,31 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
     log.info(f"{config.method.name} on {config.encoder.name}: {size:.1f} M parameters, {length}")
     where = run.folder.path if run.folder is not None else Path()
     log.info(f"run {where}", extra={"style": "bold"})
-    verdict = _trained(run, state, history) if total else judge_untrained(run, state.method)
-    if verdict is None:
-        log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
-        return Outcome(where, None, interrupted=True)
-    try:
-        found = judge_encoder(run, state, verdict, complete=history.ended or state.step == total)
-        if run.folder is not None:
-            save_verdict(run.folder, found.verdict, state.step)
-            write_run_page(run.folder.path)
-    except OSError as error:
-        raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
+    with page_kept(run) as page:
+        verdict = _trained(run, state, history, page) if total else judge_untrained(run, state.method)
+        if verdict is None:
+            log.info(f"interrupted after {state.step} of {total} updates; go on with: {_go_on(run)}")
+            return Outcome(where, None, interrupted=True)
+        try:
+            found = judge_encoder(run, state, verdict, complete=history.ended or state.step == total)
+            _write_page(run, state.step, found)
+        except OSError as error:
+            raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
     distributed.barrier()
     return Outcome(where, found.verdict, found.reading, found.start, found.pixels)
+
+
+def _write_page(run: Run, step: int, found: Judgment) -> None:
+    """The verdict, the pictures, and the page that shows both; all processes must call it."""
+    if run.folder is not None:
+        save_verdict(run.folder, found.verdict, step)
+    if run.config.logging.pictures and found.kept is not None:
+        before = (found.before or start_encoder_of(run)) if step else None
+        pictures = pictures_of(run, before, found.kept)
+        if run.folder is not None:
+            pictures.save(run.folder)
+    if run.folder is not None:
+        write_run_page(run.folder.path)
 
 
 def _go_on(run: Run) -> str:
@@ -84,14 +99,14 @@ def _cannot_write(error: OSError) -> str:
     return f"The run cannot write: {error.strerror or error}."
 
 
-def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:
+def _trained(run: Run, state: TrainState, history: History, page: LivePage) -> Verdict | None:
     """Train to the end or to an interruption, and keep the state; None where it was interrupted."""
     total, known = run.config.total_steps(run.images), len(run.bad)
     with noted_signals() as stopping:
         callbacks: Callbacks | None = None
         try:
             with memory_explained(run):
-                callbacks = Callbacks(run, state, history, stopping)
+                callbacks = Callbacks(run, state, history, stopping, page)
                 until = state.step if history.ended else total
                 batches = callbacks.timed_batches(run.loader.batches(state.step, until))
                 train(state, batches, run.config, run.images, callbacks)

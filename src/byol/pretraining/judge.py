@@ -1,7 +1,9 @@
 """The last words of a run: whether it worked, whether it was worth it, and the encoder that it leaves."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+from torch import nn
 
 from byol.methods.base import Method
 from byol.pretraining.keep import Candidate, best_of, drop_best, drop_encoder, keep_encoder, keeps_best
@@ -27,6 +29,10 @@ class Judgment:
     start: Reading | None = None
     """Of the encoder that the run began with."""
     pixels: Reading | None = None
+    before: nn.Module | None = field(default=None, repr=False)
+    """The encoder that the run began with, where it was read."""
+    kept: nn.Module | None = field(default=None, repr=False)
+    """The encoder that is kept, or the last one where none is."""
 
 
 def judge_untrained(run: Run, method: Method) -> Verdict:
@@ -66,7 +72,7 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict, complete: bool)
     if run.folder is not None and path is not None:
         log.info(f"encoder {path}", extra={"style": "bold"})
         log.info(f"in Python: import byol; encoder = byol.load_encoder({str(run.folder.path)!r})")
-    return found
+    return replace(found, kept=kept.encoder)
 
 
 def _read_untrained(run: Run, monitor: Monitor, state: TrainState, verdict: Verdict) -> Judgment:
@@ -120,4 +126,4 @@ def _read_trained(run: Run, monitor: Monitor, trained: list[Candidate], verdict:
             "knn/kept_step": kept.step,
         },
     )
-    return Judgment(with_labels(verdict, reading, start, pixels, started), reading, start, pixels), kept
+    return Judgment(with_labels(verdict, reading, start, pixels, started), reading, start, pixels, before), kept

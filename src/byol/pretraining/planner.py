@@ -95,8 +95,8 @@ class Planner:
         others = [set(self.plan(epochs, hurried).reasons) for epochs, hurried in ((1.0, True), (1000.0, False))]
         return tuple(reason for reason in self.plan().reasons if all(reason in other for other in others))
 
-    def within(self, run: Run, limit: TimeLimit) -> tuple[Run, tuple[str, ...]]:
-        """A prepared run with the config with which its whole schedule ends in time, and all reasons.
+    def within(self, run: Run, limit: TimeLimit) -> tuple[Run, Plan]:
+        """A prepared run with the config with which its whole schedule ends in time, and the plan of it, all reasons.
 
         A run of another length is another run: batch size, tau, warm-up and the rest follow.
 
@@ -132,7 +132,7 @@ class Planner:
         later = [reason for reason in later if reason not in said]
         for reason in later:
             log.info(f"  {reason}")
-        return run, (*said, words, *later)
+        return run, dataclasses.replace(plan, reasons=(*said, words, *later))
 
 
 def _epochs_within(run: Run, limit: TimeLimit) -> tuple[float, str]:

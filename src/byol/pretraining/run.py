@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from byol.config.run import PretrainConfig
+from byol.config.values import to_json
 from byol.data.contents import content_digest
 from byol.data.describe import describe
 from byol.data.labeling import Images, Labeling
@@ -189,7 +190,8 @@ def prepared_run(
         log.info(describe(images.source, planned.survey))
         for note in planned.survey.notes:
             log.info(note)
-        reasons = planned.plan.reasons if limit is None else planner.settled()
+        decided = planned.plan
+        reasons = decided.reasons if limit is None else planner.settled()
         kind = "plan" if request.recipe.endswith(PLAN_SUFFIX) else "recipe"
         log.info("\n  ".join([f"{kind} {request.recipe}", *reasons]))
         why_device = machine.choose_device(planner.facts.values.device)[1]
@@ -200,14 +202,14 @@ def prepared_run(
         run = prepare(planned.config, images, planned.survey, device, out)
         if limit is not None:
             with memory_explained(run):
-                run, reasons = planner.within(run, limit)
+                run, decided = planner.within(run, limit)
         if folder is not None:
             threads = torch.get_num_threads()
-            plan = _plan_of(run, request, images, threads=threads if threads != usual else None)
+            plan = _plan_of(run, planned, decided, threads=threads if threads != usual else None)
             save_plan(folder, plan, machine.describe())
             if run.bad:  # not before: a run that is refused leaves no list
                 log.info(f"images that were left out are listed in {folder.bad_images}")
-        yield run, (*started, *reasons)
+        yield run, (*started, *decided.reasons)
 
 
 def _recipe(name: str) -> Recipe:
@@ -234,7 +236,8 @@ def _time_limit(request: Request, usual_minutes: float | None, config: PretrainC
     return limit
 
 
-def _plan_of(run: Run, request: Request, images: Images, threads: int | None) -> RunPlan:
+def _plan_of(run: Run, planned: Planned, decided: Plan, threads: int | None) -> RunPlan:
+    request, images = planned.request, planned.images
     monitor, said = images.monitor, request.labeling
     return RunPlan(
         config=run.config,
@@ -247,6 +250,7 @@ def _plan_of(run: Run, request: Request, images: Images, threads: int | None) ->
         content=content_digest(run.source),
         monitor_content=None if monitor is None else content_digest(monitor),
         unlabeled=said.unlabeled,
+        recipe_config=to_json(decided.config),
         threads=threads,
         **stored_places({"labels": said.labels, "groups": said.groups}),
     )

@@ -1,7 +1,7 @@
 """What a run leaves on the disk, and how to come back to it.
 
 config.json, metrics.jsonl, log.txt, checkpoints/, bad_images.txt, encoder.safetensors, encoder.json, verdict.json,
-report.html.
+pictures.json, report.html.
 """
 
 import itertools
@@ -56,6 +56,11 @@ class RunFolder:
     def verdict(self) -> Path:
         """The words of the verdict, as JSON; of a run that has ended."""
         return self.path / "verdict.json"
+
+    @property
+    def pictures(self) -> Path:
+        """The pictures of the page, as JSON."""
+        return self.path / "pictures.json"
 
     @property
     def page(self) -> Path:
@@ -131,6 +136,9 @@ class RunPlan:
     """The CSV file of groups, or "folders"."""
     unlabeled: bool = False
     """Whether the data's own labels are none."""
+    recipe_config: dict[str, Any] | None = None
+    """What the recipe decided, as JSON, before the user's settings and the machine changed it; None of a run that did
+    not note it."""
     threads: int | None = None
     """Threads of PyTorch, where the machine was busy and not all of them were chosen: as many go on with the run."""
 

@@ -4,21 +4,25 @@ It is made from the files of the run's folder alone, so that it can be made of a
 """
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from byol.config.run import PretrainConfig
-from byol.config.values import to_json
+from byol.config.values import from_json, to_json
 from byol.data.sample import evenly
 from byol.encoders.file import EncoderCard, card_of, has_card
+from byol.pretraining.pictures import MapPoints, Pictures, Sheet
 from byol.pretraining.run_folder import RunFolder, RunPlan, load_plan
 from byol.pretraining.verdict import Verdict
 from byol.report.axis import Axis
 from byol.report.chart import Plot, chart
-from byol.report.document import Block, Commands, Figure, Grid, Heading, Items, Note, Paragraph, literal, page
-from byol.report.marks import BLUE, GRAY, GREEN, ORANGE, Level, Line, Mark, Points
+from byol.report.document import Block, Commands, Figure, Grid, Heading, Items, Note, Paragraph, Picture, literal, page
+from byol.report.marks import BLUE, GRAY, GREEN, ORANGE, PALETTE, SHAPES, Level, Line, Mark, Points
 from byol.runtime.checkpoint import write_atomically
 from byol.runtime.metrics import read_metrics
 
@@ -26,6 +30,8 @@ DRAWN = 500
 """Values of a curve that are drawn, evenly spread."""
 FEW = 40
 """Values up to which each is marked on its line."""
+NAMED, LONGEST = 10, 40
+"""Labels that have a color of their own on the map, and signs of a name in its legend."""
 LOG_LINES = 200
 """Last lines of the log on the page."""
 
@@ -59,34 +65,43 @@ def save_verdict(folder: RunFolder, verdict: Verdict, step: int) -> None:
     write_atomically(folder.verdict, json.dumps({**asdict(verdict), "step": step}, indent=2) + "\n")
 
 
-def write_run_page(path: str | Path, more: Sequence[Block] = ()) -> Path:
+def write_run_page(path: str | Path, reload_seconds: int | None = None) -> Path:
     """Write `report.html` into a run's folder, and return its path.
 
     Args:
         path: of the run's folder.
-        more: blocks that stand before the settings, such as pictures.
+        reload_seconds: after which a browser loads the page again, while the run goes on and writes it anew.
 
     Raises:
         UserError: the folder holds no run, or cannot be written.
     """
     folder, plan = load_plan(path)
-    write_atomically(folder.page, page(f"Run {folder.path}", [*blocks(folder, plan, more)]))
+    shown = [*blocks(folder, plan, reload_seconds)]
+    write_atomically(folder.page, page(f"Run {folder.path}", shown, reload_seconds))
     return folder.page
 
 
-def blocks(folder: RunFolder, plan: RunPlan, more: Sequence[Block] = ()) -> Iterator[Block]:
+def blocks(folder: RunFolder, plan: RunPlan, reload_seconds: int | None = None) -> Iterator[Block]:
     """The page as blocks, from top to bottom."""
     lines = read_metrics(folder.metrics)
     card = card_of(folder.path) if has_card(folder.path) else None
-    yield from _verdict(folder, plan, lines)
+    pictures = Pictures.load(folder)
+    yield from _verdict(folder, plan, lines, reload_seconds)
     yield Heading("Its course")
     yield from _course(lines)
+    for sheet in pictures.sheets[:1]:
+        yield from _shown(sheet)
     yield Heading("What was read")
     yield Items(tuple(_read(folder, plan)))
+    for sheet in pictures.sheets[1:]:
+        yield from _shown(sheet)
+    if pictures.map is not None:
+        yield from _map_by_label(pictures.map)
     yield Heading("Use the encoder")
     yield from _use(folder, card)
-    yield from more
     yield Heading("Settings")
+    yield from _differences(plan)
+    yield Heading("All settings", 3)
     yield Note("A setting that differs from the default of the configuration has that beside it.")
     yield Grid(("setting", "value", "default"), tuple(_settings(plan.config)))
     yield Heading("Machine and versions")
@@ -101,7 +116,9 @@ def blocks(folder: RunFolder, plan: RunPlan, more: Sequence[Block] = ()) -> Iter
         yield Commands("\n".join(said[-LOG_LINES:]))
 
 
-def _verdict(folder: RunFolder, plan: RunPlan, lines: Sequence[dict[str, Any]]) -> Iterator[Block]:
+def _verdict(
+    folder: RunFolder, plan: RunPlan, lines: Sequence[dict[str, Any]], reload_seconds: int | None
+) -> Iterator[Block]:
     step = max((line["step"] for line in lines), default=0)
     total = plan.config.total_steps(plan.images)
     kept = json.loads(folder.verdict.read_text()) if folder.verdict.is_file() else None
@@ -109,10 +126,17 @@ def _verdict(folder: RunFolder, plan: RunPlan, lines: Sequence[dict[str, Any]]) 
         yield Paragraph(f"**{literal(kept['sentence'])}**")
         if kept["advice"]:
             yield Paragraph(literal(kept["advice"]))
+    elif step >= total and reload_seconds is not None:
+        yield Paragraph(f"**No verdict yet:** all {total:,} updates are made, and the encoder is being judged.")
     elif step >= total:
         yield Paragraph("**No verdict is kept:** the end of the log, below, has it.")
     else:
         yield Paragraph(f"**No verdict yet:** the last line of metrics is of update {step:,} of {total:,}.")
+    if reload_seconds is not None:
+        now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+        yield Note(
+            f"The run goes on. This page was written at {now} and reloads itself every {reload_seconds} seconds."
+        )
     name, encoder = plan.config.method.name, plan.config.encoder.name
     length = f"{plan.images:,} images, batch {plan.config.batch_size}, {plan.config.epochs:.4g} epochs"
     yield Note(literal(f"{name} on {encoder}, {length}, recipe {plan.recipe}, seed {plan.config.seed}."))
@@ -178,11 +202,63 @@ def _use(folder: RunFolder, card: EncoderCard | None) -> Iterator[Block]:
     )
 
 
+def _shown(sheet: Sheet) -> Iterator[Block]:
+    yield Heading(literal(sheet.title))
+    yield Note(literal(sheet.note))
+    yield Picture(sheet.jpeg, f"{sheet.title}. {sheet.note}", "image/jpeg")
+
+
+def _map_by_label(found: MapPoints) -> Iterator[Block]:
+    """The points of the map with the colors of their labels; nothing without labels."""
+    sizes = Counter(label for label in found.labels if label is not None)
+    if not sizes:
+        return
+    named = [name for name, _ in sizes.most_common(NAMED)]
+    looks = [(color, shape) for shape in SHAPES for color in PALETTE[:-1]]
+    marks: list[Mark] = []
+    rest = [point for point, label in zip(found.points, found.labels, strict=True) if label not in named]
+    if rest:
+        marks.append(Points(points=rest, color=GRAY, radius=2, name="others"))
+    for name, (color, shape) in zip(named, looks, strict=False):
+        points = [point for point, label in zip(found.points, found.labels, strict=True) if label == name]
+        words = name if len(name) <= LONGEST else name[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        marks.append(Points(points=points, color=color, shape=shape, radius=3, name=words))
+    axis = Axis(low=-0.02, high=1.02, ticks={})
+    plot = Plot(x=axis, y=axis, marks=marks, width=520, height=520)
+    kept = "" if math.isnan(found.kept) else f" The map keeps {found.kept:.0%} of the ten nearest neighbors."
+    yield Figure(chart([plot], "The map by label"), f"The same images by their label.{kept}")
+
+
+def _differences(plan: RunPlan) -> Iterator[Block]:
+    """What a run's settings have that its recipe did not decide."""
+    if plan.recipe_config is None:
+        return
+    decided = dict(_flat(_typed(plan.recipe_config)))
+    rows = [
+        (literal(name), literal(value), literal(decided.get(name, "(another kind)")))
+        for name, value in _flat(to_json(plan.config))
+        if decided.get(name) != value
+    ]
+    if not rows:
+        yield Paragraph(f"All settings are those of the recipe {literal(plan.recipe)}.")
+        return
+    yield Paragraph(
+        f"What differs from the recipe {literal(plan.recipe)}: what was given, and what the machine and the images "
+        "made of `auto`."
+    )
+    yield Grid(("setting", "value", "recipe"), tuple(rows))
+
+
 def _settings(config: PretrainConfig) -> Iterator[tuple[str, str, str]]:
-    usual = dict(_flat(to_json(PretrainConfig())))
+    usual = dict(_flat(_typed(to_json(PretrainConfig()))))
     for name, value in _flat(to_json(config)):
         default = usual.get(name, "")
         yield literal(name), literal(value), "" if default == value else literal(default or "(another kind)")
+
+
+def _typed(values: dict[str, Any]) -> dict[str, Any]:
+    """The same values with numbers as a config of a file has them: 1.0 where 1 was written."""
+    return to_json(from_json(PretrainConfig, values))
 
 
 def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -93,17 +93,19 @@ def literal(text: str) -> str:
     return re.sub(r"([\\`*<>])", r"\\\1", text)
 
 
-def page(title: str, blocks: Sequence[Block]) -> str:
+def page(title: str, blocks: Sequence[Block], reload_seconds: int | None = None) -> str:
     """The blocks as a page: well-formed, with figures and pictures inside and no reference to another file.
 
     Args:
         title: plain text.
         blocks: from top to bottom.
+        reload_seconds: after which a browser loads the page again; None: never.
     """
+    again = f'<meta http-equiv="refresh" content="{reload_seconds}"/>' if reload_seconds is not None else ""
     name = html.escape(title)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width"/>'
+        f'<meta name="viewport" content="width=device-width"/>{again}'
         f"<title>{name}</title><style>{STYLE}</style></head>\n"
         f"<body><h1>{name}</h1>\n" + "\n".join(map(_html, blocks)) + "</body></html>\n"
     )
