@@ -17,7 +17,7 @@ from byol.pretraining.history import History
 from byol.pretraining.judge import judge_encoder, judge_untrained
 from byol.pretraining.memory import memory_explained
 from byol.pretraining.monitor import Reading
-from byol.pretraining.run_page import save_verdict, write_run_page
+from byol.pretraining.run_page import write_run_page
 from byol.pretraining.setup import Run
 from byol.pretraining.state import TrainState
 from byol.pretraining.train import train
@@ -67,7 +67,6 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
     try:
         found = judge_encoder(run, state, verdict, complete=history.ended or state.step == total)
         if run.folder is not None:
-            save_verdict(run.folder, found.verdict, state.step)
             write_run_page(run.folder.path)
     except OSError as error:
         raise UserError(f"{_cannot_write(error)} All of it is kept; go on with: {_go_on(run)}") from error
@@ -81,7 +80,8 @@ def _go_on(run: Run) -> str:
 
 
 def _cannot_write(error: OSError) -> str:
-    return f"The run cannot write: {error.strerror or error}."
+    where = f" {error.filename}" if error.filename else ""
+    return f"The run cannot write{where}: {error.strerror or error}."
 
 
 def _trained(run: Run, state: TrainState, history: History) -> Verdict | None:

@@ -23,7 +23,7 @@ from byol.data.labeling import FOLDERS
 from byol.data.sources.open import Source
 from byol.errors import UserError
 from byol.runtime import distributed
-from byol.runtime.checkpoint import write_atomically
+from byol.runtime.checkpoint import naming, write_atomically
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,34 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     else:
         path = Path(out).expanduser()
     folder = RunFolder(path)
-    if folder.config.exists():
-        raise UserError(
-            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
-        )
-    there = [file.name for file in folder.written if file.exists()]
-    if there:
-        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
+    _refuse_used(folder)
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}. Choose another --out.") from error
     return folder
+
+
+def clear_for_start(folder: RunFolder) -> None:
+    """Take away what a run has left here that was killed before it began; called by the folder's owner.
+
+    Raises:
+        UserError: another process has begun a run here in the meantime.
+    """
+    _refuse_used(folder)
+    for file in folder.written:
+        file.unlink(missing_ok=True)
+
+
+def _refuse_used(folder: RunFolder) -> None:
+    path = folder.path
+    if folder.config.exists():
+        raise UserError(
+            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
+        )
+    there = [file.name for file in folder.written if file.exists()]
+    if there and not folder.lock.exists():  # with a lock they are of a run that was killed before it began
+        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
 
 
 def _first_free(name: str) -> Path:
@@ -241,7 +257,7 @@ class BadImages:
             return
         self._known.add(line)
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with naming(self._path), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
 
     def share(self) -> None:

@@ -57,6 +57,14 @@ class FileHandler(logging.FileHandler):
         """The message alone."""
         return _printable(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
+        """Pass over what a full disk does not take: the run says so when it writes its numbers or its state."""
+
+    def close(self) -> None:
+        """Close the file; what it still held goes with a full disk."""
+        with suppress(OSError):
+            super().close()
+
 
 def _printable(record: logging.LogRecord) -> str:
     return record.getMessage().encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
