@@ -106,7 +106,7 @@ def _checksum(step: int, tensors: Mapping[str, Tensor]) -> int:
     checksum = zlib.crc32(str(step).encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        checksum = zlib.crc32(value.numpy(), zlib.crc32(name.encode(), checksum))
+        checksum = zlib.crc32(value.numpy().tobytes(), zlib.crc32(name.encode(), checksum))
     return checksum
 
 
