@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,17 @@ import pytest
 import torch
 
 import byol
+from byol.cli.main import main
+from byol.config.documents import LARGEST, read_document
 from byol.config.run import PretrainConfig
-from byol.encoders.file import read_encoder
-from byol.errors import UserError
+from byol.data.sources.files import read_file
+from byol.encoders.file import read_card, read_encoder
+from byol.errors import BadImage, UnreachableImage, UserError, visible
 from byol.pretraining import keep
-from byol.pretraining.run_folder import RunFolder, new_run_folder
+from byol.pretraining.finish import Outcome
+from byol.pretraining.plan_file import read_plan
+from byol.pretraining.run_folder import BadImages, RunFolder, load_plan, new_run_folder
+from byol.runtime import distributed
 from byol.runtime.checkpoint import load_checkpoint, save_checkpoint, save_tensors
 from byol.runtime.console import words_to
 from byol.runtime.metrics import MetricsWriter, cut_metrics, read_metrics
@@ -127,9 +134,11 @@ def test_a_finished_run_without_its_page_gets_it(class_folder: Path, tmp_path: P
     byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, **RUN)
     page = (out / "report.html").read_bytes()
     (out / "report.html").unlink()
+    (out / "best.safetensors").write_bytes(b"of a run that was killed before it took it away")
     with pytest.raises(UserError, match="is finished"):
         byol.resume(out, quiet=True)
     assert (out / "report.html").read_bytes() == page
+    assert not (out / "best.safetensors").exists()
 
 
 def test_the_verdict_lies_there_before_the_encoder(
@@ -206,3 +215,88 @@ def test_damaged_lines_of_the_metrics_are_passed_over(tmp_path: Path) -> None:
     assert read_metrics(path) == [{"step": 1, "loss": 2}, {"step": 3}]
     cut_metrics(path, 2)
     assert path.read_text() == '{"step": 1, "loss": 2}\n'
+
+
+def test_control_characters_become_escapes() -> None:
+    assert visible("a\x1b[31mb\x07\x9b\x7f\tc\nd é") == "a\\x1b[31mb\\x07\\x9b\\x7f\tc\nd é"
+
+
+def test_a_line_of_bad_images_is_one_line(tmp_path: Path) -> None:
+    bad = BadImages(tmp_path / "bad_images.txt")
+    for _ in range(2):
+        bad.add("a\x1b[31m\nb.png\tbroken")
+    assert (tmp_path / "bad_images.txt").read_text() == "a\\x1b[31m\\nb.png\tbroken\n"
+    assert len(BadImages(tmp_path / "bad_images.txt")) == len(bad) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_pipes_and_devices_are_no_images(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "whole.png").write_bytes(b"bytes")
+    for name in ("pipe.png", "zero.png"):
+        with pytest.raises(BadImage, match="is no plain file"):
+            read_file(tmp_path / name)
+    assert read_file(tmp_path / "whole.png") == b"bytes"
+    with pytest.raises(UnreachableImage, match="No such file"):
+        read_file(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("content", ["large", "deep", "no text"])
+@pytest.mark.parametrize("name", ["config.json", "encoder.json", "plan.toml"])
+def test_settings_of_absurd_size_or_depth_are_refused(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if content == "large":
+        with path.open("wb") as file:
+            file.truncate(LARGEST + 1)
+    elif content == "deep":
+        path.write_text("a = " * (name == "plan.toml") + "[" * 100_000)
+    else:
+        path.write_bytes(b"\xff\xfe{")
+    readers: dict[str, Any] = {"config.json": lambda: load_plan(tmp_path), "encoder.json": lambda: read_card(path)}
+    with pytest.raises(UserError, match=name) as error:
+        readers.get(name, lambda: read_plan(path))()
+    assert ("larger than 16 MiB" in str(error.value)) == (content == "large")
+
+
+def test_a_document_of_the_largest_size_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * LARGEST)
+    assert len(read_document(tmp_path / "a")) == LARGEST
+
+
+@pytest.mark.parametrize(
+    ("said", "ours"),
+    [
+        ("[../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:5", True),
+        ("[../gloo/transport/tcp/pair.cc:525] Read error [127.0.0.1]:5: Connection reset by peer", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+        ("Connection closed by peer", False),
+    ],
+)
+def test_the_death_of_another_process_is_told(said: str, ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "launched", lambda: True)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(distributed.dist, name, lambda *_: None)
+    with pytest.raises(RuntimeError if not ours else UserError) as error, distributed.processes(torch.device("cpu")):
+        raise RuntimeError(said)
+    assert ("Another of the 2 processes has ended" in str(error.value)) == ours
+
+
+@pytest.mark.parametrize("count", ["0", "1"])
+def test_a_command_that_torchrun_types_again_goes_on(
+    count: str, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    gone_on: list[str] = []
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+    monkeypatch.setattr("byol.pretraining.resume.resume", lambda path: gone_on.append(path) or Outcome(out, None))
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", str(class_folder), "--recipe", "cifar10-cpu", "--out", str(out)])
+    if count == "0":
+        assert (ended.value.code, gone_on) == (2, [])
+        assert "holds a run already" in capsys.readouterr().err
+    else:
+        assert (ended.value.code, gone_on) == (0, [str(out)])

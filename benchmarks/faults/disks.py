@@ -124,8 +124,8 @@ def kill_at_call(function: str, call: int) -> Callable[[], None]:
     return at_call(function, call, kill_self)
 
 
-def at_call(function: str, call: int, act: Callable[[], object]) -> Callable[[], None]:
-    """What arms a process to do something just before the nth call of a function."""
+def at_call(function: str, call: int, act: Callable[..., object]) -> Callable[[], None]:
+    """What arms a process to do something just before the nth call of a function, with what it is called with."""
 
     def arm() -> None:
         place, name, whole = look_up(function)
@@ -135,7 +135,7 @@ def at_call(function: str, call: int, act: Callable[[], object]) -> Callable[[],
             nonlocal calls
             calls += 1
             if calls == call:
-                act()
+                act(*arguments)
             return whole(*arguments, **settings)
 
         setattr(place, name, watched)
@@ -208,7 +208,7 @@ def read_only(folder: Path) -> str:
         # a file that is open for writing keeps a disk from going read-only: a bind mount is asked instead
         subprocess.run(["mount", "--bind", str(disk.path), str(disk.path)], check=True)
         try:
-            freeze = at_call("byol.runtime.checkpoint:save_checkpoint", 5, lambda: disk.remount("bind,ro"))
+            freeze = at_call("byol.runtime.checkpoint:save_checkpoint", 5, lambda *_: disk.remount("bind,ro"))
             ended = byol(*training(data, out), before=freeze)
             _told(ended, disk.path)
             _no_half_products(out)

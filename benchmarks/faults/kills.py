@@ -163,7 +163,8 @@ def count_files(folder: Path, at: Callable[[int], object]) -> None:
     sys.addaudithook(hook)
 
 
-def kill_self() -> None:
+def kill_self(*arguments: object) -> None:
+    """End this process as the system does when memory is full."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

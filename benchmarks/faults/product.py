@@ -33,9 +33,9 @@ FLAGS = (
     *("--logging.log-every", "2", "--logging.health-every", "4", "--logging.checkpoint-minutes", "1e-6"),
     "--logging.no-stop-on-collapse",
 )
-"""A run of 18 updates that writes a checkpoint after each, reads labels, and puts the best encoder aside."""
-UPDATES = 18
-WAIT_SECONDS = 180.0
+"""A run of 8 updates that writes a checkpoint after each, reads labels, and puts the best encoder aside."""
+UPDATES = 8
+WAIT_SECONDS = 300.0
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 
@@ -55,7 +55,7 @@ class Ended:
         return self.said.strip().splitlines()[-1] if self.said.strip() else ""
 
 
-def draw_images(folder: Path, count: int = 80) -> Path:
+def draw_images(folder: Path, count: int = 32) -> Path:
     """Two classes of small pictures, reddish and bluish."""
     for name, channel in (("red", 0), ("blue", 2)):
         (folder / name).mkdir(parents=True)
@@ -71,13 +71,18 @@ class Process:
 
     def __init__(self, arguments: tuple[str, ...], before: Callable[[], None] = lambda: None) -> None:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in `wait`)
-        self._began = time.perf_counter()
+        self._began, self._ended = time.perf_counter(), 0.0
+        self._status: int | None = None
         sys.stdout.flush()
         with warnings.catch_warnings():  # of threads: none of this process holds a lock that the child needs
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
-            os._exit(self._child(arguments, before))
+            code = 1
+            try:
+                code = self._child(arguments, before)
+            finally:  # whatever happens, it must not go on with the campaign
+                os._exit(code)
 
     def _child(self, arguments: tuple[str, ...], before: Callable[[], None]) -> int:
         from byol.cli.main import main
@@ -101,25 +106,33 @@ class Process:
         sys.stderr.flush()
         return code
 
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.perf_counter() - self._began
+
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        done, self._status = os.waitpid(self.pid, os.WNOHANG)
-        return done == 0
+        if self._status is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done == 0:
+                return True
+            self._status, self._ended = status, time.perf_counter()
+        return False
 
     def wait(self) -> Ended:
         """Wait for its end; a process that never ends is killed, which counts as lost."""
-        deadline = time.monotonic() + WAIT_SECONDS
         while self.running():
-            if time.monotonic() > deadline:
+            if self.age() > WAIT_SECONDS:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
+                self._said.close()
                 require(False, f"it did not end within {WAIT_SECONDS:.0f} s")
             time.sleep(0.005)
-        seconds = time.perf_counter() - self._began
         self._said.seek(0)
         said = self._said.read()
         self._said.close()
-        return Ended(os.waitstatus_to_exitcode(self._status), said, seconds)
+        assert self._status is not None, "it has ended"
+        return Ended(os.waitstatus_to_exitcode(self._status), said, self._ended - self._began)
 
 
 def byol(*arguments: str | Path, before: Callable[[], None] = lambda: None) -> Ended:

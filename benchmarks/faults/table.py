@@ -36,7 +36,8 @@ def _by_fault(lines: Iterable[Line]) -> list[list[Line]]:
     found: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         found.setdefault((line["part"], line["fault"]), []).append(line)
-    return list(found.values())
+    parts = list(dict.fromkeys(part for part, _ in found))
+    return sorted(found.values(), key=lambda some: parts.index(some[0]["part"]))
 
 
 def _row(lines: list[Line]) -> str:

@@ -16,7 +16,7 @@ from byol.errors import UserError
 from byol.pretraining.busy import threads_kept
 from byol.pretraining.finish import Outcome, finish
 from byol.pretraining.history import History
-from byol.pretraining.keep import is_finished
+from byol.pretraining.keep import BEST, is_finished
 from byol.pretraining.run import on_device
 from byol.pretraining.run_folder import RunPlan, change_plan, load_plan, stored_places
 from byol.pretraining.run_page import write_run_page
@@ -63,6 +63,7 @@ def resume(
             raise UserError(f"The run in {folder.path} was started without {flag}; leave it out.")
     if is_finished(folder.path):
         if folder.verdict.is_file() and not folder.page.is_file():  # killed when all else was there
+            (folder.path / BEST).unlink(missing_ok=True)
             write_run_page(folder.path)
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config

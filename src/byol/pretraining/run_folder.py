@@ -17,11 +17,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from byol.config.documents import read_document
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
 from byol.data.labeling import FOLDERS
 from byol.data.sources.open import Source
-from byol.errors import UserError
+from byol.errors import UserError, visible
 from byol.runtime import distributed
 from byol.runtime.checkpoint import naming, write_atomically
 
@@ -224,7 +225,7 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
     if not folder.config.is_file():
         raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
     try:
-        content: dict[str, Any] = json.loads(folder.config.read_text())
+        content: dict[str, Any] = json.loads(read_document(folder.config))
         # what has a default was not noted by every version
         known = {note.name: content[note.name] for note in NOTES if note.default is MISSING or note.name in content}
         if content.get("draws") != DRAWS:
@@ -233,7 +234,9 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
                 "start a new run."
             )
         return folder, RunPlan(config=from_json(PretrainConfig, content["config"]), **known)
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
 
 
@@ -253,6 +256,7 @@ class BadImages:
 
     def add(self, line: str) -> None:
         """Note one image, once; called from decoding threads."""
+        line = visible(line).replace("\n", "\\n")  # whatever a file's name holds, it is one line
         if line in self._known:
             return
         self._known.add(line)

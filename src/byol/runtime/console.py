@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from byol.errors import visible
+
 ROOT = logging.getLogger("byol")
 
 
@@ -67,7 +69,7 @@ class FileHandler(logging.FileHandler):
 
 
 def _printable(record: logging.LogRecord) -> str:
-    return record.getMessage().encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
+    return visible(record.getMessage().encode("utf-8", "backslashreplace").decode())  # file names need not be Unicode
 
 
 def _whole(width: int) -> Column:
