@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check bench docs clean
+.PHONY: demo test test-slow check bench campaign docs clean
 
 $(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ bench: $(STAMP)  ## throughput beside the limit, evaluation, startup, ways of an
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/peers.py
+
+campaign: $(STAMP)  ## try the faults that a run may meet and write what came of each; an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults/run.py
+	$(BIN)/python benchmarks/tables.py
 
 docs: $(STAMP)  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict

@@ -6,18 +6,19 @@
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
 `benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `goals` are all figures that have a
 goal, `headlines` those of the README. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down
-and others across. What a command printed stands between `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt
-of that folder. What has no results stays as it is.
+and others across. `<!-- faults:PART -->` counts what the fault campaign tried. What a command printed stands between
+`<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that folder. What has no results stays as it is.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from faults.table import table as faults_table
 from results_file import REPOSITORY, RESULTS
 
 GOALS_ONLY = "goals"
@@ -44,10 +45,12 @@ DOCUMENTS = (
     "docs/weights.md",
     "docs/speed.md",
     "docs/paper.md",
+    "docs/reliability.md",
 )
 SAID = re.compile(r"(<!-- said:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /said:(?P=name) -->)", re.DOTALL)
 MARKED = re.compile(
-    r"(<!-- (?P<kind>results|grid):(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /(?P=kind):(?P=name) -->)", re.DOTALL
+    r"(<!-- (?P<kind>results|grid|faults):(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /(?P=kind):(?P=name) -->)",
+    re.DOTALL,
 )
 
 
@@ -143,13 +146,16 @@ def _origins(rows: list[dict[str, Any]]) -> list[str]:
     return list(seen)
 
 
+MAKERS: dict[str, Callable[[str, Path], str]] = {"results": render, "grid": grid, "faults": faults_table}
+"""What makes each kind of table."""
+
+
 def fill(text: str, folder: Path = RESULTS) -> str:
     """A document with its tables made anew."""
 
     def made_anew(found: re.Match[str]) -> str:
         try:
-            make = grid if found["kind"] == "grid" else render
-            return found[1] + make(found["name"], folder) + found[5]
+            return found[1] + MAKERS[found["kind"]](found["name"], folder) + found[5]
         except (FileNotFoundError, KeyError):
             print(f"no results yet for the table {found['name']!r}; run the benchmark", file=sys.stderr)
             return found[0]

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadImage", "UserError", "memory_is_full", "nearest"]
+__all__ = ["BadImage", "UserError", "memory_is_full", "nearest", "visible"]
 
 
 class UserError(ValueError):
@@ -36,6 +36,14 @@ def memory_is_full(error: BaseException) -> bool:
     )
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(text in str(error) for text in words)
+
+
+CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160)) if chr(number) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """A text with control characters as escapes: the name of a file must not command a terminal."""
+    return text.translate(CONTROLS)
 
 
 def nearest(word: str, options: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import io
 import sys
 from importlib import import_module
 
-from byol.errors import UserError, memory_is_full, nearest
+from byol.errors import UserError, memory_is_full, nearest, visible
 
 INTERRUPTED = 130
 """Exit code after SIGINT, SIGTERM or SIGHUP, the shell's for an interrupted command."""
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_dispatch(arguments))
     except UserError as error:
-        print(f"byol: {error}", file=sys.stderr)
+        print(f"byol: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output has gone, `head` for example
         sys.stderr.close()
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         if error.filename is None and error.errno is None:
             raise
         print(
-            f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk.",
+            visible(f"byol: {error.strerror or error}: {error.filename or 'a file'}; check the path and the disk."),
             file=sys.stderr,
         )
         sys.exit(2)

@@ -1,6 +1,7 @@
 """`byol pretrain`: train an encoder on images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
@@ -48,6 +49,8 @@ def run(arguments: list[str]) -> int:
     command, settings = parse_run(Pretrain, arguments, "pretrain", Pretrain.__doc__ or "")
     from byol.pretraining.resume import resume
     from byol.pretraining.run import pretrain
+    from byol.pretraining.run_folder import RunFolder
+    from byol.runtime.distributed import restarted
 
     if command.resume is not None:
         typed = {"--out": command.out, "--budget": command.budget, "--plan": command.plan}
@@ -61,6 +64,8 @@ def run(arguments: list[str]) -> int:
             )
         moved = {"data": command.images, "monitor": command.monitor, "labels": command.labels, "groups": command.groups}
         return exit_code(resume(command.resume, **moved))
+    if command.out is not None and restarted() and RunFolder(Path(command.out).expanduser()).config.is_file():
+        return exit_code(resume(command.out))  # torchrun types the same command again after a failure
     if command.plan is not None and command.recipe != "auto":
         raise UserError("A plan and a recipe both say where a run starts from; give one of them.")
     outcome = pretrain(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from byol.config.axes import Axes
+from byol.config.documents import read_document
 from byol.config.encoder import EncoderSpec
 from byol.config.reading import ReadingConfig
 from byol.config.values import from_json, to_json
@@ -149,8 +150,8 @@ def has_card(path: Path) -> bool:
     if path.suffix != ".safetensors" or not path.is_file() or not card.is_file():
         return False
     try:
-        content = json.loads(card.read_text())
-    except (OSError, ValueError):
+        content = json.loads(read_document(card))
+    except (OSError, ValueError, RecursionError):
         return True  # reading it says what is wrong with it
     return isinstance(content, dict) and "encoder" in content
 
@@ -215,8 +216,8 @@ def read_card(path: Path) -> EncoderCard:
         UserError: it is no such file.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_document(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} does not describe an encoder: it is no JSON ({error}); see {HOW_TO}.") from error
     known = content if isinstance(content, dict) else {}
     required = [field.name for field in fields(EncoderCard) if field.default is MISSING]

@@ -19,7 +19,7 @@ from byol.pretraining.live_page import LivePage, page_kept
 from byol.pretraining.memory import memory_explained
 from byol.pretraining.monitor import Reading
 from byol.pretraining.pictures import pictures_of
-from byol.pretraining.run_page import save_verdict, write_run_page
+from byol.pretraining.run_page import write_run_page
 from byol.pretraining.setup import Run
 from byol.pretraining.start import start_encoder_of
 from byol.pretraining.state import TrainState
@@ -78,9 +78,7 @@ def finish(run: Run, state: TrainState, history: History) -> Outcome:
 
 
 def _write_page(run: Run, step: int, found: Judgment) -> None:
-    """The verdict, the pictures, and the page that shows both; all processes must call it."""
-    if run.folder is not None:
-        save_verdict(run.folder, found.verdict, step)
+    """The pictures, and the page that shows them and the verdict; all processes must call it."""
     if run.config.logging.pictures and found.kept is not None:
         before = (found.before or start_encoder_of(run)) if step else None
         pictures = pictures_of(run, before, found.kept)
@@ -96,7 +94,8 @@ def _go_on(run: Run) -> str:
 
 
 def _cannot_write(error: OSError) -> str:
-    return f"The run cannot write: {error.strerror or error}."
+    where = f" {error.filename}" if error.filename else ""
+    return f"The run cannot write{where}: {error.strerror or error}."
 
 
 def _trained(run: Run, state: TrainState, history: History, page: LivePage) -> Verdict | None:

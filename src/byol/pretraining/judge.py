@@ -8,6 +8,7 @@ from torch import nn
 from byol.methods.base import Method
 from byol.pretraining.keep import Candidate, best_of, drop_best, drop_encoder, keep_encoder, keeps_best
 from byol.pretraining.monitor import Monitor, Reading
+from byol.pretraining.run_page import save_verdict
 from byol.pretraining.setup import Run, probe
 from byol.pretraining.start import calibrate, look_at_start, start_encoder_of
 from byol.pretraining.state import TrainState
@@ -64,6 +65,7 @@ def judge_encoder(run: Run, state: TrainState, verdict: Verdict, complete: bool)
         log.info(found.verdict.advice)
     if run.folder is not None:
         log.info(f"page {run.folder.page}")  # which `finish` writes when all else is there
+        save_verdict(run.folder, found.verdict, state.step)  # before the encoder: a run that has it is finished
     drop_encoder(run)  # a run that was stopped leaves none, but for what was put aside
     path = None
     if complete and verdict.word != "diverged":

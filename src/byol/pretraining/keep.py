@@ -5,11 +5,15 @@ readings on labels show it.
 """
 
 import copy
+import logging
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
-from torch import nn
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from byol.encoders.build import feature_count
 from byol.encoders.file import CARD, WEIGHTS, EncoderCard, read_card, save_encoder
@@ -18,6 +22,8 @@ from byol.errors import UserError
 from byol.pretraining.setup import Run
 from byol.pretraining.state import TrainState
 from byol.runtime.checkpoint import save_tensors
+
+log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 """The encoder that was read best so far, until the run ends."""
@@ -72,18 +78,36 @@ def keep_best(run: Run, state: TrainState) -> None:
     if run.folder is not None:
         # its step lies with it: a run that goes on from an earlier checkpoint may find a later one
         tensors = dict(state.method.encoder.state_dict())
-        save_tensors(run.folder.path / BEST, tensors, {"format": "pt", "step": str(state.step)})
+        checksum = str(_checksum(state.step, tensors))
+        save_tensors(run.folder.path / BEST, tensors, {"format": "pt", "step": str(state.step), "crc32": checksum})
 
 
 def best_of(run: Run, state: TrainState) -> Candidate | None:
-    """The encoder that was put aside; None where there is none."""
+    """The encoder that was put aside; None where there is none, or where its file is torn, which is told."""
     if run.folder is None or not (run.folder.path / BEST).is_file():
         return None
     encoder = copy.deepcopy(state.method.encoder)
-    with safe_open(run.folder.path / BEST, "pt") as file:
-        step = int(file.metadata()["step"])
-        encoder.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)  # noqa: SIM118
+    try:
+        with safe_open(run.folder.path / BEST, "pt") as file:
+            metadata = file.metadata()
+            step, tensors = int(metadata["step"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        checksum = _checksum(step, tensors)
+        if int(metadata.get("crc32", checksum)) != checksum:  # older versions wrote none
+            raise ValueError("its checksum is wrong")
+        encoder.load_state_dict(tensors, strict=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        log.warning(f"The best encoder so far, {BEST}, is torn ({error}); the last encoder is kept.")
+        return None
     return Candidate(encoder, step)
+
+
+def _checksum(step: int, tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of an encoder and of how far it was trained."""
+    checksum = zlib.crc32(str(step).encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        checksum = zlib.crc32(value.numpy().tobytes(), zlib.crc32(name.encode(), checksum))
+    return checksum
 
 
 def drop_encoder(run: Run) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tomlkit
 
+from byol.config.documents import read_document
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
 from byol.errors import UserError
@@ -50,8 +51,8 @@ def read_plan(path: str | Path) -> PretrainConfig:
         UserError: no such file, or something in it is no setting.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_document(Path(path)))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"The plan {path} cannot be read ({error}); make one by: {program()} plan DATA > plan.toml."
         ) from error

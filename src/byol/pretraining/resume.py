@@ -16,14 +16,16 @@ from byol.errors import UserError
 from byol.pretraining.busy import threads_kept
 from byol.pretraining.finish import Outcome, finish
 from byol.pretraining.history import History
-from byol.pretraining.keep import is_finished
+from byol.pretraining.keep import BEST, is_finished
 from byol.pretraining.run import on_device
 from byol.pretraining.run_folder import RunPlan, change_plan, load_plan, stored_places
+from byol.pretraining.run_page import write_run_page
 from byol.pretraining.setup import Run, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import find_facts
 from byol.runtime import checkpoint, distributed
 from byol.runtime.metrics import cut_metrics
+from byol.runtime.signals import orderly_exit
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,9 @@ def resume(
         if now is not None and then is None:
             raise UserError(f"The run in {folder.path} was started without {flag}; leave it out.")
     if is_finished(folder.path):
+        if folder.verdict.is_file() and not folder.page.is_file():  # killed when all else was there
+            (folder.path / BEST).unlink(missing_ok=True)
+            write_run_page(folder.path)
         raise UserError(f"The run in {folder.path} is finished; its encoder is {folder.path / WEIGHTS}.")
     config = plan.config
     with on_device({"device": config.device}) as device, folder.owned() if distributed.is_first() else nullcontext():
@@ -71,7 +76,11 @@ def resume(
         writes = folder if distributed.is_first() else None
         if writes is not None:
             cut_metrics(folder.metrics, -1 if saved is None else saved.step)  # before they are opened
-        with threads_kept(plan.threads), outputs(writes, config, images.source.name, quiet=quiet) as out:
+        with (
+            orderly_exit(),
+            threads_kept(plan.threads),
+            outputs(writes, config, images.source.name, quiet=quiet) as out,
+        ):
             for message in messages:
                 log.warning(message)
             run = prepare(config, images, find_facts(images.source, images.monitor, device, {})[1], device, out)

@@ -34,7 +34,15 @@ from byol.pretraining.plan_file import (
     recipe_from_file,
 )
 from byol.pretraining.planner import Planner, TimeLimit
-from byol.pretraining.run_folder import RunFolder, RunPlan, absolute, new_run_folder, save_plan, stored_places
+from byol.pretraining.run_folder import (
+    RunFolder,
+    RunPlan,
+    absolute,
+    clear_for_start,
+    new_run_folder,
+    save_plan,
+    stored_places,
+)
 from byol.pretraining.setup import NOTHING_SAID, Run, monitor_for, open_images, outputs, prepare
 from byol.pretraining.state import build_state
 from byol.recipes.facts import visible_settings
@@ -265,6 +273,7 @@ def _new_folder(out: str | Path | None, data: str, keeps: bool) -> Iterator[RunF
     folder = new_run_folder(out, data)
     with folder.owned():
         try:
+            clear_for_start(folder)
             yield folder
         except BaseException:
             if not folder.config.exists():

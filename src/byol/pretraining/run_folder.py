@@ -17,13 +17,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from byol.config.documents import read_document
 from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
 from byol.data.labeling import FOLDERS
 from byol.data.sources.open import Source
-from byol.errors import UserError
+from byol.errors import UserError, visible
 from byol.runtime import distributed
-from byol.runtime.checkpoint import write_atomically
+from byol.runtime.checkpoint import naming, write_atomically
 
 
 @dataclass(frozen=True)
@@ -159,18 +160,34 @@ def new_run_folder(out: str | Path | None, data: str) -> RunFolder:
     else:
         path = Path(out).expanduser()
     folder = RunFolder(path)
-    if folder.config.exists():
-        raise UserError(
-            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
-        )
-    there = [file.name for file in folder.written if file.exists()]
-    if there:
-        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
+    _refuse_used(folder)
     try:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot make the folder {path}: {error.strerror}. Choose another --out.") from error
     return folder
+
+
+def clear_for_start(folder: RunFolder) -> None:
+    """Take away what a run has left here that was killed before it began; called by the folder's owner.
+
+    Raises:
+        UserError: another process has begun a run here in the meantime.
+    """
+    _refuse_used(folder)
+    for file in folder.written:
+        file.unlink(missing_ok=True)
+
+
+def _refuse_used(folder: RunFolder) -> None:
+    path = folder.path
+    if folder.config.exists():
+        raise UserError(
+            f"{path} holds a run already; go on with it by --resume {shlex.quote(str(path))}, or choose another --out."
+        )
+    there = [file.name for file in folder.written if file.exists()]
+    if there and not folder.lock.exists():  # with a lock they are of a run that was killed before it began
+        raise UserError(f"{path} holds {' and '.join(there)} of something else; choose another --out.")
 
 
 def _first_free(name: str) -> Path:
@@ -216,7 +233,7 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
     if not folder.config.is_file():
         raise UserError(f"{folder.path} holds no run (there is no config.json in it); give the folder of a run.")
     try:
-        content: dict[str, Any] = json.loads(folder.config.read_text())
+        content: dict[str, Any] = json.loads(read_document(folder.config))
         # what has a default was not noted by every version
         known = {note.name: content[note.name] for note in NOTES if note.default is MISSING or note.name in content}
         if content.get("draws") != DRAWS:
@@ -225,7 +242,9 @@ def load_plan(path: str | Path) -> tuple[RunFolder, RunPlan]:
                 "start a new run."
             )
         return folder, RunPlan(config=from_json(PretrainConfig, content["config"]), **known)
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{folder.config} is not what a run writes ({error}); restore it from a copy.") from error
 
 
@@ -245,11 +264,12 @@ class BadImages:
 
     def add(self, line: str) -> None:
         """Note one image, once; called from decoding threads."""
+        line = visible(line).replace("\n", "\\n")  # whatever a file's name holds, it is one line
         if line in self._known:
             return
         self._known.add(line)
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with naming(self._path), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(line + "\n")
 
     def share(self) -> None:

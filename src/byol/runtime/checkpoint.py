@@ -1,13 +1,16 @@
 """Checkpoints: written atomically, loaded strictly, never unpickled.
 
 A checkpoint is a pair of files: tensors in `step-N.safetensors`, and `step-N.json` with the step and the checksum of
-the first, which is written last. Without a JSON file that fits its tensors, there is no checkpoint.
+the first, which is written last. Without a JSON file that fits its tensors, there is no checkpoint. The JSON file holds
+a checksum of itself too.
 """
 
 import errno
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,9 @@ from byol.errors import UserError
 
 KEPT = 2
 """Checkpoints that stay in a run's folder."""
+KEYS = {"step", "crc32", "bytes", "extra"}
+OWN = "json_crc32"
+"""What the JSON file holds: these, and a checksum of them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,17 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     extra: dict[str, Any]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an error of writing say which file it is of: the system names it where a file is opened, but not later."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -88,6 +105,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], extra: 
     path = folder / f"step-{step:09d}.safetensors"
     checksum = save_tensors(path, tensors)
     content = {"step": step, "crc32": checksum, "bytes": path.stat().st_size, "extra": extra}
+    content[OWN] = _own_checksum(content)
     write_atomically(path.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     names = _names(folder)
     here = names.index(path.stem)
@@ -96,6 +114,24 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], extra: 
         (folder / f"{old}.json").unlink(missing_ok=True)
         (folder / f"{old}.safetensors").unlink(missing_ok=True)
     return path
+
+
+def _own_checksum(content: dict[str, Any]) -> int:
+    """Of the values of a checkpoint's JSON file, however they are laid out."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A checkpoint's JSON file.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is not as it was written.
+    """
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    own = content.pop(OWN, None)
+    if content.keys() != KEYS or (own is not None and own != _own_checksum(content)):  # older versions wrote none
+        raise ValueError(f"the checksum of {path.name} is wrong")
+    return content
 
 
 def _names(folder: Path) -> list[str]:
@@ -111,11 +147,11 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         try:
             if not path.is_file():
                 raise ValueError(f"{path.name} is missing")
-            content = json.loads(path.read_text())
+            content = _read_json(path)
             if zlib.crc32(tensors_path.read_bytes()) != content["crc32"]:
                 raise ValueError("its checksum is wrong")
             return Checkpoint(content["step"], load_file(tensors_path), content["extra"]), messages
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             messages.append(f"Checkpoint {tensors_path.name} is torn ({error}); it is passed over.")
     return None, messages
 

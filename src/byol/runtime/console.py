@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from byol.errors import visible
+
 ROOT = logging.getLogger("byol")
 
 
@@ -57,9 +59,17 @@ class FileHandler(logging.FileHandler):
         """The message alone."""
         return _printable(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
+        """Pass over what a full disk does not take: the run says so when it writes its numbers or its state."""
+
+    def close(self) -> None:
+        """Close the file; what it still held goes with a full disk."""
+        with suppress(OSError):
+            super().close()
+
 
 def _printable(record: logging.LogRecord) -> str:
-    return record.getMessage().encode("utf-8", "backslashreplace").decode()  # file names need not be Unicode
+    return visible(record.getMessage().encode("utf-8", "backslashreplace").decode())  # file names need not be Unicode
 
 
 def _whole(width: int) -> Column:

@@ -52,6 +52,11 @@ def launched() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def restarted() -> bool:
+    """Whether torchrun has started this process anew after a failure (`--max-restarts`)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
+
+
 def leave_group() -> tuple[int, int]:
     """Leave the processes that torchrun started before joining them: this one's number, and how many there are.
 
@@ -71,8 +76,25 @@ def processes(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+    except RuntimeError as error:
+        if not _lost_another(error):
+            raise
+        raise UserError(
+            f"Another of the {world_size()} processes has ended, so process {rank()} cannot go on; go on with the run "
+            "by --resume, with as many processes as you like."
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "NCCL", "timeout")
+"""What gloo and NCCL say, among other words, where another process is gone."""
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    """Whether an error of a collective operation says that another process is gone."""
+    ours = isinstance(error, dist.DistError) or "gloo" in str(error)
+    return ours and any(word.lower() in str(error).lower() for word in LOST)
 
 
 def mean(value: Tensor) -> Tensor:

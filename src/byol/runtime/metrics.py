@@ -3,12 +3,13 @@
 import json
 import math
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 from byol.config.run import LoggingConfig
 from byol.errors import UserError
-from byol.runtime.checkpoint import write_atomically
+from byol.runtime.checkpoint import naming, write_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -26,8 +27,9 @@ class MetricsWriter:
         if self._file is None:
             return
         clean = {k: (v if math.isfinite(v) else None) for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, **clean}) + "\n")
-        self._file.flush()
+        with naming(Path(self._file.name)):
+            self._file.write(json.dumps({"step": step, **clean}) + "\n")
+            self._file.flush()
         if self._tensorboard is not None:
             for key, value in values.items():
                 self._tensorboard.add_scalar(key, value, step)
@@ -40,7 +42,8 @@ class MetricsWriter:
     def __exit__(self, *error: object) -> None:
         """Close what is open."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk was told when the line was written
+                self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
@@ -48,14 +51,16 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a half-written last line is passed over."""
+    """The lines of a metrics.jsonl; a half-written last line, or a damaged one, is passed over."""
     lines: list[dict[str, Any]] = []
     if path.is_file():
-        for line in path.read_text().splitlines():
+        for text in path.read_text(errors="replace").splitlines():
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
     return lines
 
 

@@ -1,6 +1,7 @@
 """Image files by path, and all those below a folder."""
 
 import os
+import stat
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from byol.data.sources.class_names import class_order
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.parts import SeveralParts, find_parts, part_of, parts_within
 from byol.data.sources.passed_over import passed_over
-from byol.errors import UnreachableImage, UserError
+from byol.errors import BadImage, UnreachableImage, UserError
 
 __all__ = [
     "FOLDER_NAMES",
@@ -108,8 +109,10 @@ def file_source(
 
 
 def read_file(path: str | Path) -> bytes:
-    """A file's bytes; `UnreachableImage` with the system's reason where it cannot be read."""
+    """A file's bytes; `UnreachableImage` with the system's reason where it cannot be read, `BadImage` for a device."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (a pipe or a device would never end)
+            raise BadImage("is no plain file")
         return Path(path).read_bytes()
     except OSError as error:
         raise UnreachableImage(f"cannot be read: {error.strerror or error}") from error
@@ -192,7 +195,12 @@ def _walk(root: Path) -> tuple[list[str], Counter[str]]:
 
 def _is_scan(path: str) -> bool:
     """Whether a file without a suffix, or with a number for one, is DICOM: archives of hospitals name them so."""
-    return dicom.EXTRA.there and not path.rsplit("/", 1)[1].startswith("DICOMDIR") and dicom.marked(path)
+    return (
+        dicom.EXTRA.there
+        and Path(path).is_file()
+        and not path.rsplit("/", 1)[1].startswith("DICOMDIR")
+        and dicom.marked(path)
+    )
 
 
 def _no_images(folder: str | Path, others: Counter[str]) -> str:
