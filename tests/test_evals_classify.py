@@ -21,7 +21,7 @@ from byol.encoders.build import make_encoder
 from byol.encoders.file import EncoderCard, save_encoder
 from byol.encoders.load import LoadedEncoder, open_encoder
 from byol.errors import UserError
-from byol.evals import fewshot, finetune, knn, linear, semi, transfer
+from byol.evals import fewshot, finetune, knn, layers, linear, semi, transfer
 from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.evaluation import Task
 from byol.evals.features import Passes, extract
@@ -29,6 +29,7 @@ from byol.evals.fewshot import FewshotConfig
 from byol.evals.finetune import FinetuneConfig, set_batch_norm
 from byol.evals.knn import KnnConfig
 from byol.evals.labels import draw_per_class, draw_share, labeled_parts
+from byol.evals.layers import LayersConfig
 from byol.evals.linear import HELD_OUT, LinearConfig
 from byol.evals.metrics import top_k
 from byol.evals.record import Origin, make_record, write_record
@@ -274,6 +275,7 @@ RUNS: dict[str, Run] = {
     "linear": lambda e, a, b: linear.evaluate(Task(e, a, b), LinearConfig(epochs=4, batch_size=16)),
     "linear cached": lambda e, a, b: linear.evaluate(Task(e, a, b), LinearConfig(cached=True, batch_size=16)),
     "fewshot": lambda e, a, b: fewshot.evaluate(Task(e, a, b), FewshotConfig(per_class=(1, 4), draws=2)),
+    "layers": lambda e, a, b: layers.evaluate(Task(e, a, b), LayersConfig(l2=(1.0, 0.01))),
     "transfer": lambda e, a, b: transfer.evaluate(Task(e, a, b), TransferConfig(l2=(1e-3, 1e-1, 1e1))),
     "finetune": lambda e, a, b: finetune.evaluate(Task(e, a, b), FAST_FINETUNE),
     "semi": lambda e, a, b: semi.evaluate(
