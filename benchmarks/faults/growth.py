@@ -62,7 +62,7 @@ def calls_stay(folder: Path, verb: str) -> str:
     run, note = data.parent / "run", folder / "looks"
     arguments = {
         "embed": ("embed", run, data, "--out", folder / "vectors.npy", "--device", "cpu", "--force"),
-        "eval": ("eval", "knn", run, data, "--device", "cpu"),
+        "eval": ("eval", "knn", run, "--train", data, "--test", data),
     }[verb]
 
     def again() -> None:

@@ -178,10 +178,12 @@ def document(folder: Path, name: str, spoil: Callable[[Path], object]) -> str:
     spoil(path)
     commands: dict[str, tuple[str | Path, ...]] = {
         "config.json": ("pretrain", "--resume", run),
-        "encoder.json": ("eval", "knn", run, data),
+        "encoder.json": ("eval", "knn", run, "--train", data, "--test", data),
         "plan.toml": ("pretrain", data, "--plan", path, "--out", folder / "other"),
     }
-    return _refused(bounded(*commands[name]))
+    ended = bounded(*commands[name])
+    require(name in ended.sentence, f"refused for another reason: {ended.sentence}")
+    return _refused(ended)
 
 
 # weights
@@ -192,7 +194,7 @@ def header(folder: Path) -> str:
     run = folder / "run"
     shutil.copytree(toy()[0].parent / "run", run)
     (run / "encoder.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
-    return _refused(bounded("eval", "knn", run, toy()[0]))
+    return _refused(bounded("eval", "knn", run, "--train", toy()[0], "--test", toy()[0]))
 
 
 class Trap:
@@ -215,7 +217,7 @@ def unpickled(folder: Path) -> str:
     trained = bounded("pretrain", data, "--out", folder / "run", *FLAGS)
     require(trained.code == 0, trained.said[-500:])
     (folder / "run" / "encoder.safetensors").write_bytes(pickle.dumps(Trap(mark)))
-    read = bounded("eval", "knn", folder / "run", data)
+    read = bounded("eval", "knn", folder / "run", "--train", data, "--test", data)
     _refused(read)
     require(not mark.exists(), "it was unpickled")
     require("Traceback" not in weights.said, weights.said[-500:])
@@ -243,6 +245,7 @@ def bounded(*arguments: str | Path) -> Ended:
 
 
 def _refused(ended: Ended) -> str:
+    require("--help" not in ended.sentence, f"the command itself was refused: {ended.sentence}")
     require(ended.code == 2, f"exit code {ended.code}: {ended.said[-500:]}")
     require(ended.sentence.startswith("byol: "), f"no sentence: {ended.said[-500:]}")
     return ended.sentence[:200]

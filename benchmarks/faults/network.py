@@ -24,7 +24,7 @@ def quiet(folder: Path) -> str:
     commands: dict[str, tuple[str | Path, ...]] = {
         "pretrain": training(data, out),
         "plan": ("plan", data, "--device", "cpu", "--precision", "float32"),
-        "eval knn": ("eval", "knn", out, data, "--device", "cpu"),
+        "eval knn": ("eval", "knn", out, "--train", data, "--test", data),
         "embed": ("embed", out, data, "--out", folder / "vectors.npy", "--device", "cpu"),
         "report": ("report", out),
         "export": ("export", out, "--format", "timm", "--out", folder / "timm.safetensors"),
