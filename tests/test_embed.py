@@ -209,6 +209,19 @@ def test_duckdb_takes_the_file(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose([row[1] for row in found], cosines, atol=1e-5)
 
 
+def test_datasets_of_hugging_face_take_the_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HOME", "HF_DATASETS_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "hub"))
+    datasets = pytest.importorskip("datasets")
+    run("embed", "pixels@16", folder, "--out", tmp_path / "f.parquet", "--precision", "float32")
+    read = datasets.Dataset.from_parquet(str(tmp_path / "f.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert read.column_names == ["index", "path", "label", "embedding"]
+    assert list(read["path"]) == [str(path) for path in readable(folder)]
+    vectors = read.with_format("numpy", columns=["embedding"])[:]["embedding"]
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, np.stack([pixel_features(path) for path in readable(folder)]), atol=1e-6)
+
+
 def test_the_embedder_gives_the_values_of_the_file(folder: Path, tmp_path: Path) -> None:
     paths = readable(folder)
     run("embed", TINY, paths[0].parent, "--out", tmp_path / "f.npy", "--precision", "float32")

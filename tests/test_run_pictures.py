@@ -20,7 +20,7 @@ from byol.pretraining import live_page, pictures
 from byol.pretraining.live_page import LivePage
 from byol.pretraining.pictures import ASKED, FEWEST, GAP, NEIGHBOR_SIDE, SAMPLE, VIEW_SIDE, Pictures, sampled
 from byol.pretraining.run_folder import RunFolder
-from byol.pretraining.run_page import write_run_page
+from byol.pretraining.run_page import _map_by_label, write_run_page
 from byol.runtime.seeds import generator_of
 from conftest import TINY
 
@@ -215,6 +215,7 @@ def test_features_that_are_not_finite_have_no_neighbors(monkeypatch: pytest.Monk
     )
     assert found.map is not None
     assert len(set(found.map.points)) == 1
+    assert list(_map_by_label(found.map)) == [], "there are no labels"
 
 
 def test_a_page_waits_a_hundred_times_as_long_as_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
