@@ -22,6 +22,7 @@ from byol.config.run import PretrainConfig
 from byol.config.values import from_json, to_json
 from byol.data.labeling import FOLDERS
 from byol.data.sources.open import Source
+from byol.data.sources.remote import is_remote
 from byol.errors import UserError, visible
 from byol.runtime import distributed
 from byol.runtime.checkpoint import naming, write_atomically
@@ -285,7 +286,9 @@ def stored_places(places: Mapping[str, str | Path | Source | None]) -> dict[str,
 
 
 def absolute(name: str) -> str:
-    """A path or a pattern that also holds from another working directory; names of known data sets pass."""
+    """A path or a pattern that also holds from another working directory; URLs and names of known data sets pass."""
+    if is_remote(name):
+        return name
     path = Path(name).expanduser()
     if any(sign in name for sign in "*?[") and not path.exists():
         return os.path.abspath(path)  # noqa: PTH100  (no part of a pattern need exist)

@@ -16,6 +16,7 @@ from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource
 from byol.data.sources.parts import SeveralParts, files_of_a_part
+from byol.data.sources.remote import is_remote, remote_matches, remote_suffix
 from byol.data.sources.stacks import is_stack, open_stack, stack_files, stack_part
 from byol.data.sources.tar import TAR_SUFFIXES, TarSource, braces
 from byol.data.sources.tensor import TensorSource
@@ -42,7 +43,8 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         data: a folder of images, a text list, Parquet (one file, a folder of them, or a pattern such as
             `data/train-*.parquet`), tar archives in the same three ways or as `data/train-{0000..0009}.tar`, a sequence
             of Parquet, tar or image files, a stack of images (HDF5, `.npz`, `.npy`), a folder of `save_to_disk`, or a
-            name: `photos` for the embedded photographs, `cifar10` and others through torchvision. `:test` after a name
+            name: `photos` for the embedded photographs, `cifar10` and others through torchvision. Tar archives may be
+            URLs (`https://host/shard-{000..099}.tar`, `s3://bucket/shard-*.tar`). `:test` after a name
             or a stack is another part. Where both a path and a name fit, the path is taken. A source is returned as it
             is. Scans, volumes, videos and slides are read as `current_reading` says.
         channels: deliver images with so many channels; None decides by a sample: 1 where all are gray, the number of
@@ -54,8 +56,12 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     if isinstance(data, Source):
         return data
     if not isinstance(data, str | Path):
+        if any(is_remote(item) for item in data):
+            return _open_remote([str(item) for item in data], f"{len(data)} files", channels)
         return _open_files([Path(item) for item in data], f"{len(data)} files", channels)
     text = str(data)
+    if is_remote(text):
+        return _open_remote([text], text, channels)
     path = Path(text).expanduser()
     if path.is_dir():
         stacks = stack_files(path)
@@ -99,8 +105,22 @@ def open_training(data: str | Path | Source | Sequence[str | Path], channels: in
 
 
 def is_fetched(data: str) -> bool:
-    """Whether opening it may download it: it is a name, and no path of this name exists."""
-    return is_name(data) and not Path(data).expanduser().exists()
+    """Whether opening it may download it: it is a URL, or a name and no path of this name exists."""
+    return is_remote(data) or (is_name(data) and not Path(data).expanduser().exists())
+
+
+def _open_remote(urls: Sequence[str], name: str, channels: int | None) -> Source:
+    """Tar archives by their URLs, each with a range of numbers in braces or a pattern, or without."""
+    files = [file for url in urls for shard in braces(url) for file in remote_matches(shard)]
+    if not files:
+        raise UserError(f"{name!r} matches no file; check the address.")
+    other = next((file for file in files if is_remote(file) and remote_suffix(file) != ".tar"), None)
+    if other is not None:
+        raise UserError(
+            f"{other!r} is no tar archive, and nothing else is read from a server; give shards, such as "
+            "https://host/shard-{000..099}.tar, or download it."
+        )
+    return TarSource(name, files, channels)
 
 
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:

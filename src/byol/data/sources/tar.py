@@ -7,6 +7,7 @@ and resumes exactly. The places are found once and kept in `$BYOL_HOME/tar` (`ta
 import json
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import FOLDER_NAMES, file_state, folder_labels
+from byol.data.sources.remote import RemoteFile, is_remote
 from byol.data.sources.tar_index import LABEL_MEMBERS, Samples, index_of
 from byol.errors import BadImage, UnreachableImage, UserError
 
@@ -24,6 +26,8 @@ TAR_SUFFIXES = frozenset({".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 """Of archives; the compressed ones are refused with what to do."""
 LABEL_KEYS = ("class", "class_name", "label_name", "label", "cls", "target")
 """Keys of a JSON member that hold the label, a name before a number."""
+LOOKERS = 8
+"""Archives elsewhere whose headers are looked at at the same time."""
 MOST_CLASSES = 0.5
 """Share of the images above which texts are captions and no labels: as many as that would be classes of their own."""
 
@@ -35,16 +39,17 @@ class TarSource(Source):
     WebDataset, and its first image counts; in an archive of nothing but images every image counts. A label is the
     sample's `.cls`, what its `.json` has under `class` or `label`, or its `.txt` where few differ; or the folder, where
     all images lie in folders. Links, devices and everything else that is no plain file are passed over, and no name in
-    an archive is ever used as a path.
+    an archive is ever used as a path. Archives given by their URLs are read in ranges (`remote.py`).
 
     Raises:
         UserError: a file is no tar archive, is compressed or cut short, or holds no image.
     """
 
     def __init__(self, name: str, files: Sequence[str | Path], channels: int | None = None) -> None:
-        self.name = name
-        self._files = [os.path.abspath(file) for file in files]  # noqa: PTH100  (found again by a resumed run)
-        shards = [index_of(Path(file)) for file in self._files]
+        self.name, self._states = name, dict[str, str]()
+        # absolute, so that a resumed run finds them again
+        self._files = [str(file) if is_remote(file) else os.path.abspath(file) for file in files]  # noqa: PTH100
+        shards = _indices(self._files)
         counts = [len(shard.names) for shard in shards]
         if not sum(counts):
             raise UserError(f"{name!r} holds no images; give tar archives of image files.")
@@ -61,15 +66,15 @@ class TarSource(Source):
 
     def read(self, index: int) -> bytes:
         file, (offset, size) = self._files[self._shard(index)], self._places[index].tolist()
+        if is_remote(file):
+            return _whole(RemoteFile(file).read(offset, size), size)
         try:
             with open(file, "rb") as archive:  # noqa: PTH123  (a third of the time of a Path's)
                 archive.seek(offset)
                 data = archive.read(size)
         except OSError as error:
             raise UnreachableImage(f"cannot be read: {error.strerror or error}") from error
-        if len(data) < size:
-            raise BadImage("the archive is cut short")
-        return data
+        return _whole(data, size)
 
     def where(self, index: int) -> str:
         return f"{self._files[self._shard(index)]} member {self._names[index]}"
@@ -78,11 +83,18 @@ class TarSource(Source):
         return int(self._places[index, 1])
 
     def state(self, index: int) -> str:
-        return f"{file_state(self._files[self._shard(index)])} {self._places[index].tolist()}"
+        file, place = self._files[self._shard(index)], self._places[index].tolist()
+        return f"{self._state_of(file) if is_remote(file) else file_state(file)} {place}"
 
     def fingerprint(self) -> str:
         sizes = self._places[:, 1].astype(np.int64).tobytes()
         return digest([*self._names, sizes, label_digest(self.labels, self.classes)])
+
+    def _state_of(self, url: str) -> str:
+        """The state of a file elsewhere, asked for once."""
+        if url not in self._states:
+            self._states[url] = " ".join(map(str, RemoteFile(url).about()))
+        return self._states[url]
 
     def _shard(self, index: int) -> int:
         return int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -97,6 +109,20 @@ class TarSource(Source):
         labels, classes = folder_labels(self._names)
         self.labels_from = FOLDER_NAMES if labels else ""
         return labels, classes
+
+
+def _indices(files: Sequence[str]) -> list[Samples]:
+    """The images of each archive; several servers' answers are waited for at once."""
+    if not any(map(is_remote, files)):
+        return [index_of(file) for file in files]
+    with ThreadPoolExecutor(LOOKERS, "index") as pool:
+        return list(pool.map(index_of, files))
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    if len(data) < size:
+        raise BadImage("the archive is cut short")
+    return data
 
 
 def _labels_in(suffix: str, texts: Sequence[str | None]) -> tuple[list[int], list[str] | None] | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from byol.data.formats.registry import image_suffixes
 from byol.data.sources.digest import digest
 from byol.data.sources.named import data_home
+from byol.data.sources.remote import RemoteFile, is_remote
 from byol.errors import UserError
 
 __all__ = ["LABEL_MEMBERS", "Samples", "index_of"]
@@ -45,29 +46,54 @@ class Samples:
     """Images that are not read, because their sample has another one before them."""
 
 
-def index_of(file: Path) -> Samples:
+@dataclass(frozen=True)
+class _Archive:
+    """An archive on the disk or elsewhere."""
+
+    name: str
+    """Its absolute path, or its URL."""
+    size: int
+    """In bytes."""
+    mark: str
+    """Another text as soon as the file changes."""
+
+    def open(self) -> BinaryIO:
+        return RemoteFile(self.name).open(self.size) if is_remote(self.name) else Path(self.name).open("rb")
+
+
+def index_of(file: str | Path) -> Samples:
     """The images of an archive, from what was kept of it or from its headers.
+
+    Args:
+        file: a path, or a URL.
 
     Raises:
         UserError: it is no tar archive, is compressed or cut short, or cannot be read.
     """
-    file = Path(os.path.abspath(file))  # noqa: PTH100  (one key however it was named)
-    try:
-        about = file.stat()
-    except OSError as error:
-        raise UserError(f"The archive {str(file)!r} cannot be read ({error.strerror}); check the path.") from error
-    key = digest([VERSION, str(file), str(about.st_size), str(about.st_mtime_ns), *sorted(image_suffixes())])
+    archive = _archive(file)
+    key = digest([VERSION, archive.name, str(archive.size), archive.mark, *sorted(image_suffixes())])
     kept = data_home() / "tar" / f"{key}.arrow"
     try:
         return _from_table(pa.ipc.open_file(pa.memory_map(str(kept))).read_all())
     except (OSError, pa.ArrowInvalid, KeyError):
         pass
-    samples = _read(file)
+    samples = _read(archive)
     _keep(samples, kept)
     return samples
 
 
-def _read(file: Path) -> Samples:
+def _archive(file: str | Path) -> _Archive:
+    if is_remote(file):
+        return _Archive(str(file), *RemoteFile(str(file)).about())
+    path = os.path.abspath(file)  # noqa: PTH100  (one key however it was named)
+    try:
+        about = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        raise UserError(f"The archive {path!r} cannot be read ({error.strerror}); check the path.") from error
+    return _Archive(path, about.st_size, str(about.st_mtime_ns))
+
+
+def _read(file: _Archive) -> Samples:
     names: list[str] = []
     places: list[tuple[int, int]] = []
     owners: list[int] = []
@@ -75,7 +101,7 @@ def _read(file: Path) -> Samples:
     beside: dict[str, dict[int, str]] = {}
     suffixes = image_suffixes()
     sample, last = -1, ""
-    with file.open("rb") as archive:
+    with file.open() as archive:
         for member in _members(file, archive):
             found = KEY.fullmatch(member.name)
             key, suffix = (found[1], found[2].lower()) if found else (member.name, "")
@@ -103,32 +129,31 @@ def _read(file: Path) -> Samples:
     )
 
 
-def _members(file: Path, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
+def _members(file: _Archive, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The plain files of an archive."""
     head = archive.read(512)
     for begin, kind in COMPRESSED:
         if head.startswith(begin):
             raise UserError(
-                f"{str(file)!r} is compressed ({kind}), so no image in it can be found without unpacking those before "
+                f"{file.name!r} is compressed ({kind}), so no image in it can be found without unpacking those before "
                 "it; unpack it, or pack it anew without compression (images are compressed already)."
             )
     archive.seek(0)
-    size = file.stat().st_size
     try:
         members: Any  # whose list of what it has read has no type
         with tarfile.open(fileobj=archive, mode="r:") as members:
             while (member := members.next()) is not None:
                 members.members.clear()  # millions of them would fill the memory
                 if member.isreg() and not member.issparse():
-                    if member.offset_data + member.size > size:
-                        raise UserError(f"{str(file)!r} is cut short; copy or download it again.")
+                    if member.offset_data + member.size > file.size:
+                        raise UserError(f"{file.name!r} is cut short; copy or download it again.")
                     yield member
             archive.seek(members.offset)  # `next` passes over a damaged header as over the end
             end = archive.read(tarfile.BLOCKSIZE)
             if len(end) < tarfile.BLOCKSIZE or any(end):
-                raise UserError(f"{str(file)!r} is cut short or damaged; copy or download it again.")
+                raise UserError(f"{file.name!r} is cut short or damaged; copy or download it again.")
     except tarfile.ReadError as error:
-        raise UserError(f"{str(file)!r} is no tar archive, or is cut short ({error}); check the file.") from error
+        raise UserError(f"{file.name!r} is no tar archive, or is cut short ({error}); check the file.") from error
 
 
 def _keep(samples: Samples, path: Path) -> None:
