@@ -94,6 +94,15 @@ def test_limits_run(images: tuple[Path, Path]) -> None:
     assert ("resnet18-32", "time of an update: decode") not in rows
 
 
+def test_convolutions_run() -> None:
+    layer, update = script("convolutions").main(["--quick", "--only", "narrow-32"])
+    assert layer.name == "256 to 256 channels, 3 x 3, 2 x 2 outputs: oneDNN's time / products'"
+    assert layer.config["used"] is True
+    assert script("convolutions").uses_products((64, 64, 6, 3, 1)) is False
+    assert layer.values[0] > 0
+    assert update.values[0] > 0
+
+
 @pytest.mark.slow
 def test_steps_run() -> None:
     rows = {(row.group, row.name): row.values[0] for row in script("steps").main(["--quick", "--only", "resnet18-32"])}
