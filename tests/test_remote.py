@@ -45,6 +45,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"  # connections are kept
 
     def do_GET(self) -> None:
         server = self.server
