@@ -23,11 +23,12 @@ from results_file import REPOSITORY, RESULTS
 
 GOALS_ONLY = "goals"
 """Name of the table of all figures that have a goal."""
-WITH_GOALS = ("cifar10-cpu", "demo", "throughput", "peers", "startup", "evaluation-speed")
+WITH_GOALS = ("cifar10-cpu", "cifar10-cpu-simclr", "demo", "throughput", "peers", "startup", "evaluation-speed")
 HEADLINES_ONLY = "headlines"
 """Name of the table of the few figures that stand in the README."""
 HEADLINES = (
     ("cifar10-cpu", "cifar10-cpu", "20-NN accuracy on the test part"),
+    ("cifar10-cpu-simclr", "cifar10-cpu-simclr", "20-NN accuracy on the test part"),
     ("demo", "demo", "trained minus untrained, 5 labels each"),
     ("peers", "resnet18-32", "byol / lightly, bf16 + channels_last"),
     ("peers", "narrow-32", "byol / lightly, bf16 + channels_last"),
