@@ -99,7 +99,7 @@ def test_run_folder_holds_what_it_promises(trained: Any, messy: Path) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "log.txt", "checkpoints", "bad_images.txt", ".lock"),
-        *("encoder.safetensors", "encoder.json", "verdict.json", "report.html"),
+        *("encoder.safetensors", "encoder.json", "verdict.json", "pictures.json", "report.html"),
     }
     assert outcome.folder == out
     assert outcome.verdict is not None

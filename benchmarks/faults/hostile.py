@@ -24,7 +24,7 @@ from faults.product import FLAGS, Ended, byol, toy
 from faults.trial import Trial, require
 
 SECONDS, MEBIBYTES = 60.0, 512
-"""What a refusal may take, beyond what the process had before."""
+"""What refusing may take, beyond what the process had before."""
 
 
 def trials(count: int, seed: int = 0) -> Iterator[Trial]:
