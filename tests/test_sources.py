@@ -439,13 +439,6 @@ def test_parquet_files_of_two_kinds(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
-def test_parquet_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pq.write_table(table(2), tmp_path / "x.parquet")
-    monkeypatch.setattr("byol.data.sources.parquet.free_memory", lambda: 10)
-    with pytest.raises(UserError, match=r"GiB of memory are free; give fewer files, or unpack"):
-        open_source(tmp_path / "x.parquet")
-
-
 @pytest.mark.skipif(
     not (DATA / "cifar10" / "test.parquet").is_file(), reason="needs cifar10/test.parquet in $BYOL_DATA"
 )

@@ -5,6 +5,7 @@ A fingerprint knows names, sizes and labels. Files without compression keep thei
 
 import zlib
 from collections.abc import Iterator
+from itertools import accumulate
 
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
@@ -23,7 +24,8 @@ SIZES_ASKED = 64
 def content_digest(source: Source) -> str:
     """16 hexadecimal digits of the images' encoded bytes, the same wherever the data is stored.
 
-    All images count where they have `READ_MOST` bytes or less, else an even sample of so many.
+    All images count where they have `READ_MOST` bytes or less, else an even sample of so many, by shard where images
+    are read so.
     """
     if isinstance(source, TensorSource):
         return source.fingerprint()
@@ -44,7 +46,7 @@ def _checksums(source: Source) -> Iterator[str]:
     asked = evenly(len(source), SIZES_ASKED)
     sizes = [size for index in asked if (size := source.stored_bytes(index)) is not None]
     count = int(READ_MOST * len(sizes) / sum(sizes)) if sum(sizes) else len(source)
-    for index in evenly(len(source), max(1, count)):
+    for index in _sample(source, max(1, count)):
         try:
             yield str(zlib.crc32(source.read(index)))
         except UnreachableImage as error:  # it may be there the next time, and would seem to have changed
@@ -53,3 +55,12 @@ def _checksums(source: Source) -> Iterator[str]:
             ) from error
         except BadImage:
             yield ""
+
+
+def _sample(source: Source, count: int) -> list[int]:
+    """About so many images, evenly spread; whole shards where images are read shard by shard."""
+    if source.shards is None or count >= len(source):
+        return evenly(len(source), count)
+    starts = [0, *accumulate(source.shards.sizes)]
+    chosen = evenly(len(source.shards.sizes), max(1, count * len(source.shards.sizes) // len(source)))
+    return [index for shard in chosen for index in range(starts[shard], starts[shard + 1])]

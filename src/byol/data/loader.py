@@ -104,7 +104,7 @@ class Loader:
             labels = torch.tensor(source.labels)
         parts = {
             "_labels": labels,
-            "_order": EpochOrder(len(source), self.config.seed),
+            "_order": EpochOrder(len(source), self.config.seed, source.shards),
             "_readable": ReadableImages(source, self.storage.on_bad),
             "_upload": Upload(self.device),
             "storage": self.storage.on_device(self.device),

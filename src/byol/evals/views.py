@@ -59,7 +59,7 @@ class TrainingViews:
 
         The numbers are a function of the seed and the step, as in pretraining.
         """
-        order, readable = EpochOrder(len(self), seed), ReadableImages(self.source)
+        order, readable = EpochOrder(len(self), seed, self.source.shards), ReadableImages(self.source)
         with single_threaded_pool(cores(), "decode") as pool:
             for step in range(steps):
                 params = draw_spatial(SPATIAL, batch_size, partial(generator_of, seed, "crops", step))

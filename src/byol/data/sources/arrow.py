@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from byol.data.sources.held_images import HeldImages
 from byol.data.sources.parquet import ParquetSource
 from byol.data.sources.parts import SeveralParts, part_of
 from byol.errors import UserError
@@ -35,8 +36,9 @@ class ArrowSource(ParquetSource):
     def _table(self, file: Path, columns: list[str]) -> pa.Table:
         return _whole(file).select(columns)
 
-    def _check_memory(self, image: str) -> None:
-        """Nothing is read into memory."""
+    def _stored_images(self, image: str) -> HeldImages:
+        """All of them: nothing is read into memory until it is asked for."""
+        return HeldImages([self._table(file, [image]).column(image) for file in self._files])
 
 
 def arrow_files(folder: Path) -> list[Path]:

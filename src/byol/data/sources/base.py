@@ -14,6 +14,7 @@ from torch import Tensor
 from byol.config.axes import Axes
 from byol.data.formats.decode import decode, read_header
 from byol.data.formats.header import Header
+from byol.data.order import Shards
 from byol.data.sample import evenly
 from byol.errors import BadImage
 
@@ -48,6 +49,8 @@ class Source(ABC):
     """What the axes of arrays are whose file does not say so."""
     notes: tuple[str, ...] = ()
     """How the files are read where there is more than one way, in sentences that a run says."""
+    shards: Shards | None = None
+    """Where images are read fast only part by part (row groups of Parquet), these parts; None for random access."""
     remark: str = ""
     """What is unusual about the images as a whole, for messages about the data or about missing labels."""
 

@@ -12,6 +12,7 @@ from byol.data.formats.registry import container_of, file_suffixes, image_suffix
 from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
 from byol.data.sources.files import FileSource, FolderSource, file_source
+from byol.data.sources.hub import PARTIAL, hub_files, is_on_hub
 from byol.data.sources.members import with_members
 from byol.data.sources.named import is_name, open_named, suggestion
 from byol.data.sources.parquet import ParquetSource
@@ -43,10 +44,11 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
         data: a folder of images, a text list, Parquet (one file, a folder of them, or a pattern such as
             `data/train-*.parquet`), tar archives in the same three ways or as `data/train-{0000..0009}.tar`, a sequence
             of Parquet, tar or image files, a stack of images (HDF5, `.npz`, `.npy`), a folder of `save_to_disk`, or a
-            name: `photos` for the embedded photographs, `cifar10` and others through torchvision. Tar archives may be
-            URLs (`https://host/shard-{000..099}.tar`, `s3://bucket/shard-*.tar`). `:test` after a name
-            or a stack is another part. Where both a path and a name fit, the path is taken. A source is returned as it
-            is. Scans, volumes, videos and slides are read as `current_reading` says.
+            name: `photos` for the embedded photographs, `cifar10` and others through torchvision, `hf:user/name` for a
+            data set on the Hugging Face hub. Tar archives may be URLs (`https://host/shard-{000..099}.tar`,
+            `s3://bucket/shard-*.tar`). `:test` after a name or a stack is another part. Where both a path and a name
+            fit, the path is taken. A source is returned as it is. Scans, volumes, videos and slides are read as
+            `current_reading` says.
         channels: deliver images with so many channels; None decides by a sample: 1 where all are gray, the number of
             arrays and multi-channel TIFF, else 3.
 
@@ -82,6 +84,8 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     part = stack_part(text)
     if part is not None:
         return open_stack(part[0], text.rpartition(":")[0], channels, part[1])
+    if is_on_hub(text):
+        return _open_hub(text, channels)
     if is_name(text):
         return open_named(text, channels)
     if (shards := list(braces(text))) != [text]:
@@ -106,7 +110,7 @@ def open_training(data: str | Path | Source | Sequence[str | Path], channels: in
 
 def is_fetched(data: str) -> bool:
     """Whether opening it may download it: it is a URL, or a name and no path of this name exists."""
-    return is_remote(data) or (is_name(data) and not Path(data).expanduser().exists())
+    return is_remote(data) or ((is_name(data) or is_on_hub(data)) and not Path(data).expanduser().exists())
 
 
 def _open_remote(urls: Sequence[str], name: str, channels: int | None) -> Source:
@@ -121,6 +125,15 @@ def _open_remote(urls: Sequence[str], name: str, channels: int | None) -> Source
             "https://host/shard-{000..099}.tar, or download it."
         )
     return TarSource(name, files, channels)
+
+
+def _open_hub(text: str, channels: int | None) -> Source:
+    """A data set on the Hugging Face hub."""
+    files = hub_files(text)
+    source = _open_files(files, text, channels)
+    if any(folder.startswith(PARTIAL) for file in files for folder in file.parts):
+        source.notes = (*source.notes, f"{text}: the hub's copy in Parquet holds the first part of the data set only")
+    return source
 
 
 def _open_files(files: list[Path], name: str, channels: int | None) -> Source:

@@ -1,5 +1,6 @@
 """The arrays in HDF5, `.npz` and `.npy` files: shapes without reading, images without pickles."""
 
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from byol.data.formats.extras import HDF5, suffix_of
-from byol.data.sources.parquet import free_memory
 from byol.errors import UserError
 
 __all__ = ["StackArray", "arrays_of", "free_memory"]
@@ -147,3 +147,16 @@ def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _native(values: Any) -> Any:
     values = np.asarray(values)
     return values.astype(values.dtype.newbyteorder("="), copy=not values.flags.writeable)
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that are available without swapping, or None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        names = os.sysconf_names if hasattr(os, "sysconf_names") else {}
+        if "SC_PHYS_PAGES" not in names:
+            return None
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from byol.data.formats.header import Header
+from byol.data.order import Shards
 from byol.data.sources.base import Source
 from byol.data.sources.digest import digest
 
@@ -29,6 +30,7 @@ class Subset(Source):
         self.labels = None if base.labels is None else [base.labels[index] for index in self._indices]
         self.labels_from = base.labels_from
         self.axes = base.axes
+        self.shards = _shards(base, self._indices)
         self.groups = None if base.groups is None else [base.groups[index] for index in self._indices]
 
     def __len__(self) -> int:
@@ -57,6 +59,16 @@ class Subset(Source):
 
     def fingerprint(self) -> str:
         return digest([self._base.fingerprint(), np.array(self._indices, dtype=np.int64).tobytes()])
+
+
+def _shards(base: Source, indices: Sequence[int]) -> Shards | None:
+    """What the subset has of each shard; None where it does not go through them from the first to the last."""
+    if base.shards is None:
+        return None
+    shard = np.searchsorted(np.cumsum(base.shards.sizes), np.array(indices, dtype=np.int64), side="right")
+    if (np.diff(shard) < 0).any():
+        return None
+    return Shards(np.bincount(shard, minlength=len(base.shards.sizes)).tolist(), base.shards.window)
 
 
 def checked(indices: Sequence[int], count: int) -> list[int]:

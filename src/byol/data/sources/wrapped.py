@@ -14,6 +14,7 @@ class WrappedSource(Source):
     def __init__(self, base: Source) -> None:
         self._base = base
         self.name, self.channels, self.remark = base.name, base.channels, base.remark
+        self.shards = base.shards
         self.labels, self.classes, self.labels_from = base.labels, base.classes, base.labels_from
         self.groups, self.groups_from, self.axes, self.notes = base.groups, base.groups_from, base.axes, base.notes
 
