@@ -32,7 +32,6 @@ HEADLINES = (
     ("demo", "demo", "trained minus untrained, 5 labels each"),
     ("peers", "resnet18-32", "byol / lightly, bf16 + channels_last"),
     ("peers", "narrow-32", "byol / lightly, bf16 + channels_last"),
-    ("startup", "startup", "from `byol pretrain` to the first step"),
 )
 """File, group and name of each; speed is that of the peer at its best setting."""
 DOCUMENTS = (
