@@ -14,7 +14,7 @@ from byol.data.sources.files import read_file
 from byol.data.sources.held_images import HeldImages
 from byol.data.sources.image_column import features_of, image_column, is_list
 from byol.data.sources.label_column import Column, label_columns, may_be_fractions, read_labels, stored_values
-from byol.data.sources.row_groups import RowGroups, bytes_of_images
+from byol.data.sources.row_groups import DAMAGED, RowGroups, bytes_of_images, unreadable
 from byol.errors import BadImage, UnreachableImage, UserError
 
 __all__ = ["ParquetSource"]
@@ -141,17 +141,12 @@ class ParquetSource(Source):
 def _schema(file: Path) -> pa.Schema:
     try:
         return pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(_unreadable(file, error)) from error
+    except DAMAGED as error:
+        raise unreadable(file, error) from error
 
 
 def _read(file: Path, columns: list[str]) -> pa.Table:
     try:
         return pq.read_table(file, columns=columns, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(_unreadable(file, error)) from error
-
-
-def _unreadable(file: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:120]
-    return f"{str(file)!r} cannot be read as Parquet ({reason}); it may be cut short: fetch or write it again."
+    except DAMAGED as error:
+        raise unreadable(file, error) from error

@@ -4,7 +4,7 @@ In the order of `shards`, each row group is read once an epoch, and few of them 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,10 +22,13 @@ from byol.data.sources.image_column import is_list, rows_of_images
 from byol.errors import BadImage, UnreachableImage, UserError
 from byol.runtime.device import free_memory
 
-__all__ = ["RowGroups", "bytes_of_images"]
+__all__ = ["DAMAGED", "RowGroups", "bytes_of_images", "unreadable"]
 
 WINDOW_BYTES = 256 * 2**20
 """Encoded images among which a run shuffles, beside the order of the row groups, which is random."""
+
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What reading a damaged file raises: the names of its columns may be no text."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class RowGroups:
 
     def __init__(self, name: str, files: Sequence[Path], image: str) -> None:
         self._image = image
-        self._metadata = {file: pq.read_metadata(file) for file in files}
+        self._metadata = {file: _metadata(file) for file in files}
         self._groups = [group for file in files for group in _groups_of(file, self._metadata[file], image)]
         largest = max((group.size for group in self._groups), default=0)
         self._keeps = 2 * (max(WINDOW_BYTES, largest) + largest)
@@ -140,7 +143,7 @@ class RowGroups:
             with pq.ParquetFile(group.file, metadata=self._metadata[group.file]) as file:
                 table = file.read_row_group(group.number, columns=[self._image], use_threads=False)
                 return table.column(self._image)
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGED as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise UnreachableImage(f"cannot be read: {error.strerror}") from error
             reason = " ".join(str(error).split())[:120]
@@ -148,15 +151,38 @@ class RowGroups:
 
 
 def bytes_of_images(files: Sequence[Path], image: str) -> int:
-    """Bytes that the column of images takes in memory, as the files state it."""
-    return sum(group.size for file in files for group in _groups_of(file, pq.read_metadata(file), image))
+    """Bytes that the column of images takes in memory, as the files state it.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    return sum(group.size for file in files for group in _groups_of(file, _metadata(file), image))
 
 
-def _groups_of(file: Path, metadata: pq.FileMetaData, image: str) -> Iterator[_Group]:
-    first = 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = (group.column(column) for column in range(group.num_columns))
-        size = sum(part.total_uncompressed_size for part in columns if part.path_in_schema.split(".")[0] == image)
-        yield _Group(file, number, first, group.num_rows, size)
-        first += group.num_rows
+def unreadable(file: Path, error: Exception) -> UserError:
+    """What to say of a file that is no Parquet, or damaged."""
+    reason = " ".join(str(error).split())[:120]
+    return UserError(
+        f"{str(file)!r} cannot be read as Parquet ({reason}); it may be cut short: fetch or write it again."
+    )
+
+
+def _metadata(file: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(file)
+    except DAMAGED as error:
+        raise unreadable(file, error) from error
+
+
+def _groups_of(file: Path, metadata: pq.FileMetaData, image: str) -> list[_Group]:
+    found, first = [], 0
+    try:
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            columns = (group.column(column) for column in range(group.num_columns))
+            size = sum(part.total_uncompressed_size for part in columns if part.path_in_schema.split(".")[0] == image)
+            found.append(_Group(file, number, first, group.num_rows, size))
+            first += group.num_rows
+    except DAMAGED as error:
+        raise unreadable(file, error) from error
+    return found

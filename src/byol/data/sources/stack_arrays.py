@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,32 @@ class StackArray:
         return _native(self.held[start:stop])
 
     def blocks(self) -> Iterator[tuple[int, Any]]:
-        """(number of the first image, images): all of them, in blocks of whole chunks."""
+        """(number of the first image, images): all of them, in blocks of whole chunks.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if self.held is None:
             yield 0, self.whole()
             return
         per_image = max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize)
         step = self.chunk * max(1, BLOCK_BYTES // (per_image * self.chunk))
         for start in range(0, self.shape[0], step):
-            yield start, self.read(start, start + step)
+            with _in_a_sentence(self.file):
+                block = self.read(start, start + step)
+            yield start, block
 
     def whole(self) -> Any:
-        """All values, in this machine's byte order."""
-        if self.held is not None:
-            return _native(self.held[()])
-        with np.load(self.file, allow_pickle=False) as archive:
-            return _native(archive[self.key])
+        """All values, in this machine's byte order.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with _in_a_sentence(self.file):
+            if self.held is not None:
+                return _native(self.held[()])
+            with np.load(self.file, allow_pickle=False) as archive:
+                return _native(archive[self.key])
 
 
 def arrays_of(file: Path) -> list[StackArray]:
@@ -70,15 +82,24 @@ def arrays_of(file: Path) -> list[StackArray]:
     Raises:
         UserError: the file is broken, or not what its suffix says.
     """
-    try:
+    with _in_a_sentence(file):
         if suffix_of(file.name) in HDF5.suffixes:
             return _hdf5(file)
         return _npz(file) if suffix_of(file.name) == ".npz" else _npy(file)
+
+
+@contextmanager
+def _in_a_sentence(file: str | Path) -> Iterator[None]:
+    """Turn what damaged files raise, of a dozen types, into a `UserError`."""
+    try:
+        yield
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{str(file)!r} cannot be read ({reason}); it may be cut short: fetch it again.") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(
+            f"{str(file)!r} cannot be read ({reason}); it may be cut short or damaged: fetch it again."
+        ) from error
 
 
 def _hdf5(file: Path) -> list[StackArray]:

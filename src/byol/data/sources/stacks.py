@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from byol.data.formats.channels import to_channels
+from byol.data.formats.decode import guarded
 from byol.data.formats.extras import HDF5, suffix_of
 from byol.data.formats.header import Header, check_size
 from byol.data.formats.intensity import depth_of, intensities
@@ -233,13 +234,13 @@ class StackSource(Source):
         return intensities(stored.transpose(0, 3, 1, 2) if self._axis == 2 else stored)
 
     def read(self, index: int) -> bytes:
-        return PIXELS + np.ascontiguousarray(self._array.read(index, index + 1)).tobytes()
+        return PIXELS + np.ascontiguousarray(self._stored(index)).tobytes()
 
     def where(self, index: int) -> str:
         return f"{self._array.where} image {index}"
 
     def image(self, index: int, shrink_to: int | None = None) -> Tensor:
-        return to_channels(self.pixels(self._array.read(index, index + 1)), self.channels)[0]
+        return to_channels(self.pixels(self._stored(index)), self.channels)[0]
 
     def header(self, index: int) -> Header:
         sizes = [*self._array.shape[1:]]
@@ -254,3 +255,7 @@ class StackSource(Source):
     def fingerprint(self) -> str:
         kind = f"{Path(self._array.file).name} {self._array.key} {self._array.shape} {self._array.dtype}"
         return digest([kind, label_digest(self.labels, self.classes)])
+
+    def _stored(self, index: int) -> Any:
+        """One image as stored, (1, ...); `BadImage` where its chunk is damaged."""
+        return guarded(lambda: self._array.read(index, index + 1))
