@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import torch
 from PIL import Image
 
 from byol.cli.main import main
+from byol.config.reading import ReadingConfig
 from byol.data import pack as packing
+from byol.data.axes import axes_as
 from byol.data.pack import pack
+from byol.data.reading import reading_as
 from byol.data.sources.open import TensorSource, open_source
+from byol.data.sources.relabeled import Labels, relabeled
 from byol.errors import UserError
 
 
@@ -94,6 +99,77 @@ def test_deep_values_keep_all_their_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(stored)).squeeze(), values)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("shape", [(12, 14, 20), (40, 30, 64), (20, 20, 20)])
+def test_more_channels_than_an_array_tells_are_kept(shape: tuple[int, int, int], dtype: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    values = random.random(shape).astype("f4") if dtype == "f4" else random.integers(0, 255, shape).astype(dtype)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", values)
+    with axes_as("hwc"):
+        pack(open_source(tmp_path / "in"), tmp_path / "out")
+    again = open_source(tmp_path / "out")
+    assert list(members(tmp_path / "out")) == ["000000000.tif", "000000000.json"]
+    assert again.channels == shape[2]
+    white = {"u1": 1, "u2": 65535, "f4": 1}[dtype]
+    expected = torch.from_numpy(
+        values.transpose(2, 0, 1).astype("u1" if dtype == "u1" else "f4") / np.array(white, "f4")
+    )
+    assert torch.equal(again.image(0), expected.to(torch.uint8) if dtype == "u1" else expected)
+
+
+def test_groups_are_kept(folder: Path, tmp_path: Path) -> None:
+    source = open_source(folder, 3)
+    groups = [index // 3 if index else -1 for index in range(len(source))]
+    grouped = relabeled(source, replace(Labels.of(source), groups=groups))
+    pack(grouped, tmp_path / "out", shard_mib=0.01)
+    again = open_source(tmp_path / "out", 3)
+    readable = [index for index in range(len(source)) if "broken" not in source.where(index)]
+    assert again.groups == [groups[index] for index in readable]
+    assert again.groups_from == "the members .json"
+    with pytest.raises(UserError, match="with other settings"):
+        pack(source, tmp_path / "out", shard_mib=0.01)
+    pack(source, tmp_path / "plain")
+    assert open_source(tmp_path / "plain", 3).groups is None
+
+
+def test_labels_groups_and_axes_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        np.save(tmp_path / "in" / f"{number}.npy", np.full((3, 30, 40), number, dtype=np.uint8))
+    rows = "".join(f"{number}.npy,{'ab'[number % 2]},P{number // 2}\n" for number in range(4))
+    (tmp_path / "about.csv").write_text(f"path,label,patient\n{rows}")
+    about = str(tmp_path / "about.csv")
+    command = ["pack", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--data.axes", "dhw"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--labels", about, "--groups", about])
+    assert ended.value.code == 0
+    again = open_source(tmp_path / "out")
+    assert again.channels == 1, "the first plane of each"
+    assert [int(again.image(index)[0, 0, 0]) for index in range(4)] == [0, 1, 2, 3]
+    assert (again.labels, again.classes, again.groups) == ([0, 1, 0, 1], ["a", "b"], [0, 0, 1, 1])
+    with pytest.raises(SystemExit) as ended:
+        main([*command[:-1], "chw", "--labels", about, "--groups", about])
+    assert ended.value.code == 2, "these are other images"
+
+
+def test_the_reading_of_the_command(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel", reason="NIfTI takes nibabel")
+    (tmp_path / "in").mkdir()
+    values = np.random.default_rng(0).integers(0, 1000, (20, 24, 5)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "in" / "sub-01_T1w.nii")
+    for axis, count in (("axial", 5), ("sagittal", 20)):
+        with pytest.raises(SystemExit) as ended:
+            main(["pack", str(tmp_path / "in"), "--out", str(tmp_path / axis), "--data.reading.slices", axis])
+        assert ended.value.code == 0
+        with reading_as(ReadingConfig(slices=axis)):  # type: ignore[arg-type]
+            source = open_source(tmp_path / "in")
+        again = open_source(tmp_path / axis)
+        assert len(again) == len(source) == count
+        for index in range(count):
+            assert torch.allclose(again.image(index), source.image(index).float(), atol=1 / 65535)
+
+
 def test_a_stopped_pack_goes_on_to_the_same_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +231,7 @@ def test_other_folders_are_left_alone(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not empty, and holds no shards of ours"):
         pack(source, folder)
     pack(source, tmp_path / "out")
-    with pytest.raises(UserError, match="holds shards of other images or of another size"):
+    with pytest.raises(UserError, match="holds shards of other images, or with other settings"):
         pack(source, tmp_path / "out", side=16)
 
 

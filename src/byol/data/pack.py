@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -21,6 +22,7 @@ from byol.data.formats.registry import format_of
 from byol.data.formats.wanted import array_axes
 from byol.data.sample import evenly
 from byol.data.sources.base import Source
+from byol.data.sources.digest import digest
 from byol.data.sources.files import FileSource
 from byol.data.sources.tar_index import index_of
 from byol.errors import BadImage, UnreachableImage, UserError
@@ -59,7 +61,8 @@ def pack(
     """Write a source's images as tar shards, in its order.
 
     JPEG and PNG files stay as they are. What is read from another format, or made smaller, becomes PNG (8 bits, gray or
-    color), JPEG where it was one, or a NumPy array (deeper, or of other channels). Labels lie in `.json` members.
+    color), JPEG where it was one, a NumPy array (deeper, or of other channels), or TIFF where an array would not tell
+    its channels from its height. Labels and groups lie in `.json` members.
 
     Args:
         source: the images.
@@ -92,11 +95,14 @@ def pack(
 def _plan(source: Source, out: Path, side: int | None, shard_mib: float) -> dict[str, Any]:
     """What the shards are of: as it was begun, or new."""
     wanted = {"fingerprint": source.fingerprint(), "side": side, "shard_mib": shard_mib}
+    wanted |= {"channels": source.channels, "axes": source.axes, "groups": _digest_of_groups(source)}
     path = out / PLAN
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {key: known.get(key) for key in wanted} != wanted:
-            raise UserError(f"{out} holds shards of other images or of another size; give another --out, or empty it.")
+        if {**wanted, **known} != {**known, **wanted}:
+            raise UserError(
+                f"{out} holds shards of other images, or with other settings; give another --out, or empty it."
+            )
         return known
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty, and holds no shards of ours; give another --out.")
@@ -116,6 +122,10 @@ def _plan(source: Source, out: Path, side: int | None, shard_mib: float) -> dict
     plan = {**wanted, "images": len(source), "images_per_shard": max(1, int(shard_mib * 2**20 / mean))}
     write_atomically(path, json.dumps(plan, indent=2) + "\n")
     return plan
+
+
+def _digest_of_groups(source: Source) -> str:
+    return "" if source.groups is None else digest([np.array(source.groups, dtype=np.int64).tobytes()])
 
 
 def _write_shard(source: Source, path: Path, side: int | None, pool: ThreadPoolExecutor, rows: range) -> None:
@@ -158,13 +168,15 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _about(source: Source, row: int) -> dict[str, Any]:
-    """What is kept of an image beside its pixels: where it was, and its label."""
+    """What is kept of an image beside its pixels: where it was, its label and its group."""
     where = source.where(row)
     about: dict[str, Any] = {"name": os.path.relpath(where, source.root) if isinstance(source, FileSource) else where}
     if source.labels is not None and source.labels[row] >= 0:
         about["label"] = source.labels[row]
         if source.classes is not None:
             about["class"] = source.classes[source.labels[row]]
+    if source.groups is not None and source.groups[row] >= 0:
+        about["group"] = source.groups[row]
     return about
 
 
@@ -190,14 +202,12 @@ def _encoded(source: Source, row: int, side: int | None) -> tuple[bytes, str]:
     if image.dtype == torch.uint8 and image.shape[0] in (1, 3):
         return _as_file(image, "JPEG" if kind is jpeg else "PNG"), "jpg" if kind is jpeg else "png"
     values = image.permute(1, 2, 0).contiguous().numpy()
-    if array_axes(values.shape) != "hwc":
-        raise UserError(
-            f"{source.where(row)} has {len(image)} channels, which an array beside others does not state; "
-            "pack images of 16 channels or fewer."
-        )
     if header.depth == "16-bit" and image.dtype != torch.uint8:
         values = np.round(values * 65535).astype(np.uint16)
     file = io.BytesIO()
+    if array_axes(values.shape) != "hwc":
+        tifffile.imwrite(file, values, photometric="minisblack", planarconfig="contig", metadata=None)
+        return file.getvalue(), "tif"
     np.save(file, values, allow_pickle=False)
     return file.getvalue(), "npy"
 

@@ -57,6 +57,10 @@ class TarSource(Source):
         self._names = [name for shard in shards for name in shard.names]
         self._places = np.concatenate([shard.places for shard in shards])
         self.labels, self.classes = self._labels(shards)
+        self.groups = _groups_in(
+            [text for shard in shards for text in shard.beside.get("json", [None] * len(shard.names))]
+        )
+        self.groups_from = "" if self.groups is None else "the members .json"
         if several := sum(shard.several for shard in shards):
             self.remark = f"{several} images are not read, because their samples have another one before them"
         self.channels = self._own_channels() if channels is None else channels
@@ -101,8 +105,7 @@ class TarSource(Source):
 
     def _labels(self, shards: Sequence[Samples]) -> tuple[list[int] | None, list[str] | None]:
         for suffix in LABEL_MEMBERS:
-            texts = [text for shard in shards for text in shard.beside.get(suffix, [None] * len(shard.names))]
-            found = _labels_in(suffix, texts)
+            found = _labels_in(suffix, _members(shards, suffix))
             if found is not None:
                 self.labels_from = f"the members .{suffix}"
                 return found
@@ -125,6 +128,11 @@ def _whole(data: bytes, size: int) -> bytes:
     return data
 
 
+def _members(shards: Sequence[Samples], suffix: str) -> list[str | None]:
+    """What the members of a suffix hold, one for each image."""
+    return [text for shard in shards for text in shard.beside.get(suffix, [None] * len(shard.names))]
+
+
 def _labels_in(suffix: str, texts: Sequence[str | None]) -> tuple[list[int], list[str] | None] | None:
     """The labels that members of a kind hold, one for each image; None where they hold none."""
     values = [None if text is None else _label_in_json(text) if suffix == "json" else text.strip() for text in texts]
@@ -135,6 +143,23 @@ def _labels_in(suffix: str, texts: Sequence[str | None]) -> tuple[list[int], lis
     if all(name.isdecimal() for name in classes):  # bare numbers, as WebDataset's .cls has them
         return [int(classes[label]) if label >= 0 else -1 for label in labels], None
     return labels, classes
+
+
+def _groups_in(texts: Sequence[str | None]) -> list[int] | None:
+    """The groups that `byol pack` noted beside images, -1 where it knew none; None where there are none."""
+    if not any(text is not None and '"group"' in text for text in texts):
+        return None
+    groups = [-1 if text is None else _group_in_json(text) for text in texts]
+    return groups if max(groups) >= 0 else None
+
+
+def _group_in_json(text: str) -> int:
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return -1
+    group = said.get("group") if isinstance(said, dict) and "name" in said else None
+    return group if isinstance(group, int) and not isinstance(group, bool) and group >= 0 else -1
 
 
 def _label_in_json(text: str) -> str | None:
