@@ -88,3 +88,13 @@ def test_columns_of_parquet_whose_names_are_no_text(word: bytes, tmp_path: Path)
     (tmp_path / "a.parquet").write_bytes(data[: at + 2] + b"\xd5" + data[at + 3 :])
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         open_source(tmp_path / "a.parquet")
+
+
+def test_columns_of_arrow_whose_names_are_no_text(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    table = pa.table({"image": [b"1", b"2"], "label": [0, 1]})
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "a.arrow").write_bytes(file.getvalue().replace(b"label", b"l\xb5bel"))
+    with pytest.raises(UserError, match="cannot be read as Arrow"):
+        open_source(tmp_path / "a.arrow")

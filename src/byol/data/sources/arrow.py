@@ -85,9 +85,10 @@ def _whole(file: Path) -> pa.Table:
     """All of a file, mapped into memory."""
     try:
         mapped = pa.memory_map(str(file))
-        if mapped.read_at(len(FILE_MARK), 0) == FILE_MARK:
-            return pa.ipc.open_file(mapped).read_all()
-        return pa.ipc.open_stream(mapped).read_all()
+        plain = mapped.read_at(len(FILE_MARK), 0) == FILE_MARK
+        table = pa.ipc.open_file(mapped).read_all() if plain else pa.ipc.open_stream(mapped).read_all()
+        "".join(table.column_names)  # in a damaged file the names may be no text, which asking for them raises
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
