@@ -7,6 +7,8 @@ accuracy on the 5,000 (the other 45,000 vote). The test part is never looked at.
 """
 
 import argparse
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,37 +78,49 @@ SEEN_AT = 32
 
 def main() -> None:
     """Run variants by name; without one, all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(VARIANTS))
+    options = asked(__doc__, VARIANTS)
+    parts = training_parts()
+    for name in options.variants or list(VARIANTS):
+        config = replace(starting_point(options.epochs), **{**VARIANTS[name], "seed": options.seed})
+        about = {**VARIANTS[name], "epochs": options.epochs, "seed": options.seed}
+        row = Row(name, "20-NN accuracy, held out", "accuracy", [run(config, *parts)[0]], about)
+        show(row)
+        write("choose-cifar10-cpu", [row], options.out)
+
+
+def asked(description: str | None, variants: Iterable[str]) -> argparse.Namespace:
+    """The variants, epochs, seed and folder of the results that were typed."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(variants))
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def training_parts() -> tuple[TensorSource, TensorSource]:
+    """CIFAR-10's training images in memory: those that are trained on, and those that are held out."""
     machine.keep_freed_memory()
     everything = decode_all(open_source(DATA / "cifar10" / "train.parquet"), workers=1, shrink_to=32)
     assert isinstance(everything.images, torch.Tensor)
     assert everything.source.labels is not None
     split = len(everything.images) - HELD_OUT
     train_part = TensorSource(everything.images[:split], everything.source.labels[:split])
-    held_out = TensorSource(everything.images[split:], everything.source.labels[split:])
-    for name in options.variants or list(VARIANTS):
-        config = replace(starting_point(options.epochs), **{**VARIANTS[name], "seed": options.seed})
-        about = {**VARIANTS[name], "epochs": options.epochs, "seed": options.seed}
-        row = Row(name, "20-NN accuracy, held out", "accuracy", [run(config, train_part, held_out)], about)
-        show(row)
-        write("choose-cifar10-cpu", [row], options.out)
+    return train_part, TensorSource(everything.images[split:], everything.source.labels[split:])
 
 
-def run(config: PretrainConfig, train_part: TensorSource, held_out: TensorSource) -> float:
-    """20-NN accuracy after a whole schedule."""
+def run(config: PretrainConfig, train_part: TensorSource, held_out: TensorSource) -> tuple[float, float]:
+    """20-NN accuracy after a whole schedule, and the processor time of training, s."""
     device = torch.device("cpu")
     transform = Transform(image_size=SEEN_AT, mean=config.encoder.mean, std=config.encoder.std)
     monitor = Monitor(train_part, held_out, transform, Passes(device, workers=1, autocast=True))
     state = build_state(config, training_set(train_part), device)
     loader = Loader(Storage(train_part, 1, train_part.images), config, pipeline_of(config), device)
     steps = loader.batches(0, config.total_steps(len(train_part)))
+    began = time.process_time()
     train(state, steps, config, len(train_part), lambda loss, norm, scheduled: True)
-    return monitor.read(state.method.encoder, full=True).accuracy
+    seconds = time.process_time() - began
+    return monitor.read(state.method.encoder, full=True).accuracy, seconds
 
 
 if __name__ == "__main__":

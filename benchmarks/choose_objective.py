@@ -8,22 +8,13 @@ accuracy on the 5,000 (the other 45,000 vote) and the processor time of training
 One seed: a guide, not a proof.
 """
 
-import argparse
-import time
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from byol.config.methods import MultiCropConfig, SimCLRConfig, VICRegConfig
 from byol.config.values import replace
-from byol.data.memory import decode_all
-from byol.data.sources.open import TensorSource, open_source
 from byol.recipes.small import small_on_cpu, small_views
-from byol.runtime import device as machine
-from choose_cifar10_cpu import HELD_OUT, run
-from results_file import RESULTS, Row, show, write
-from workloads import DATA
+from choose_cifar10_cpu import asked, run, training_parts
+from results_file import Row, show, write
 
 VICREG = {"method": VICRegConfig(hidden=1024, output=1024)}
 FULL_COLOR = {"augment": small_views()}
@@ -47,29 +38,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run variants by name; without one, all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(VARIANTS))
-    parser.add_argument("--epochs", type=float, default=4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
-    options = parser.parse_args()
-    machine.keep_freed_memory()
-    everything = decode_all(open_source(DATA / "cifar10" / "train.parquet"), workers=1, shrink_to=32)
-    assert isinstance(everything.images, torch.Tensor)
-    assert everything.source.labels is not None
-    split = len(everything.images) - HELD_OUT
-    train_part = TensorSource(everything.images[:split], everything.source.labels[:split])
-    held_out = TensorSource(everything.images[split:], everything.source.labels[split:])
+    options = asked(__doc__, VARIANTS)
+    parts = training_parts()
     for name in options.variants or list(VARIANTS):
         start = replace(small_on_cpu(options.epochs), precision="bf16")
         config = replace(start, **{**VARIANTS[name], "seed": options.seed})
-        began = time.process_time()
-        accuracy = run(config, train_part, held_out)
+        accuracy, seconds = run(config, *parts)
         about = {"method": config.method.name, "epochs": options.epochs, "seed": options.seed}
         group = f"{name}, {options.epochs:g} epochs"
         rows = [
             Row(group, "20-NN accuracy, held out", "accuracy", [accuracy], about),
-            Row(group, "processor time", "s", [time.process_time() - began], about),
+            Row(group, "processor time", "s", [seconds], about),
         ]
         for row in rows:
             show(row)

@@ -28,6 +28,21 @@ TINY: dict[str, Any] = {
 }
 """Settings of a run of a few seconds, for `byol.pretrain(..., recipe="cifar10-cpu", **TINY)`."""
 
+WHOLE_IMAGES: dict[str, Any] = {
+    f"augment__view{view}__{name}": value
+    for view in (1, 2)
+    for name, value in {
+        "area": (1.0, 1.0),
+        "aspect": (1.0, 1.0),
+        "flip": 0.0,
+        "jitter": 0.0,
+        "gray": 0.0,
+        "blur": 0.0,
+        "solarize": 0.0,
+    }.items()
+}
+"""Views that are the whole image, as it is."""
+
 
 def without_heads(settings: dict[str, Any]) -> dict[str, Any]:
     """The same settings for a method that has no projector: supervised."""

@@ -22,22 +22,7 @@ from byol.pretraining.pictures import ASKED, FEWEST, GAP, NEIGHBOR_SIDE, SAMPLE,
 from byol.pretraining.run_folder import RunFolder
 from byol.pretraining.run_page import _map_by_label, write_run_page
 from byol.runtime.seeds import generator_of
-from conftest import TINY
-
-PLAIN: dict[str, Any] = {
-    f"augment__view{view}__{name}": value
-    for view in (1, 2)
-    for name, value in {
-        "area": (1.0, 1.0),
-        "aspect": (1.0, 1.0),
-        "flip": 0.0,
-        "jitter": 0.0,
-        "gray": 0.0,
-        "blur": 0.0,
-        "solarize": 0.0,
-    }.items()
-}
-"""Views that are the whole image, as it is."""
+from conftest import TINY, WHOLE_IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +39,7 @@ def written(class_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         patch.setattr(live_page, "write_run_page", noted)
         patch.setattr(live_page, "EVERY", 0)
         patch.setattr(live_page, "COST", 0)
-        settings = {**TINY, "logging__page": True, **PLAIN}
+        settings = {**TINY, "logging__page": True, **WHOLE_IMAGES}
         byol.pretrain(class_folder, recipe="cifar10-cpu", out=out, quiet=True, **settings)
     return out, pages
 

@@ -22,20 +22,7 @@ from byol.data.sources.open import TensorSource, open_source
 from byol.errors import UserError
 from byol.recipes.small import small_views
 from byol.runtime.seeds import generator_of
-
-NOTHING = {
-    f"augment__view{n}__{name}": value
-    for n in (1, 2)
-    for name, value in {
-        "area": (1.0, 1.0),
-        "aspect": (1.0, 1.0),
-        "flip": 0.0,
-        "jitter": 0.0,
-        "gray": 0.0,
-        "blur": 0.0,
-        "solarize": 0.0,
-    }.items()
-}
+from conftest import WHOLE_IMAGES
 
 
 def pictures(path: Path, rows: int, side: int) -> NDArray[np.uint8]:
@@ -58,7 +45,7 @@ def dark(n: int = 3, side: int = 32, channels: int = 3) -> torch.Tensor:
 def test_without_augmentation_every_picture_is_the_image(tmp_path: Path) -> None:
     images = dark()
     out = tmp_path / "views.png"
-    sentence = write_views(TensorSource(images), out, recipe="cifar10-cpu", count=3, image_size=32, **NOTHING)
+    sentence = write_views(TensorSource(images), out, recipe="cifar10-cpu", count=3, image_size=32, **WHOLE_IMAGES)
     found = pictures(out, 3, 96)
     for row in range(3):
         expected = images[row].permute(1, 2, 0).numpy().repeat(3, 0).repeat(3, 1)
@@ -90,7 +77,7 @@ def test_same_seed_same_picture(tmp_path: Path) -> None:
 
 
 def test_the_two_views_differ_as_the_paper_has_it(tmp_path: Path) -> None:
-    plain = {key: value for key, value in NOTHING.items() if "solarize" not in key}
+    plain = {key: value for key, value in WHOLE_IMAGES.items() if "solarize" not in key}
     images = dark() + 130  # bright: solarized they are dark
     write_views(
         TensorSource(images), tmp_path / "v.png", recipe="cifar10-cpu", count=3, **plain, augment__view2__solarize=1.0
@@ -103,7 +90,9 @@ def test_the_two_views_differ_as_the_paper_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 4])
 def test_gray_and_many_channels_are_shown(channels: int, tmp_path: Path) -> None:
     images = dark(channels=channels)
-    write_views(TensorSource(images), tmp_path / "v.png", count=2, image_size=32, **NOTHING, data__range=(0.0, 1.0))
+    write_views(
+        TensorSource(images), tmp_path / "v.png", count=2, image_size=32, **WHOLE_IMAGES, data__range=(0.0, 1.0)
+    )
     found = pictures(tmp_path / "v.png", 2, 96)[0, 3, ::3, ::3]
     for shown in range(3):
         assert (found[..., shown] == images[0, shown if channels > 1 else 0].numpy()).all()
@@ -155,7 +144,7 @@ def test_unreadable_images_are_passed_over(tmp_path: Path) -> None:
 def test_settings_reach_the_views(tmp_path: Path) -> None:
     changed = replace(PretrainConfig(), augment__view1__gray=1.0).augment.view1
     assert changed == ViewConfig(gray=1.0)
-    only_gray = {**NOTHING, "augment__view1__gray": 1.0}
+    only_gray = {**WHOLE_IMAGES, "augment__view1__gray": 1.0}
     write_views(TensorSource(dark()), tmp_path / "v.png", recipe="cifar10-cpu", count=1, **only_gray)
     found = pictures(tmp_path / "v.png", 1, 96)[0].astype(int)
     assert (found[1:5, ..., 0] == found[1:5, ..., 2]).all()

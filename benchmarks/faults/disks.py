@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from byol.runtime.checkpoint import load_checkpoint, save_checkpoint
-from faults.kills import kill_self, look_up
+from faults.kills import at_call, kill_at_call
 from faults.product import Ended, Process, byol, go_on_to_the_end, require_the_same, toy, training
 from faults.trial import Trial, require
 
@@ -117,33 +117,6 @@ def damaged_run(folder: Path, place: str, share: float) -> str:
     require("is torn" in goes[0].said, "the torn checkpoint was not told")
     require_the_same(out, expected)
     return f"byte {at} of {len(content)}; told, the same end"
-
-
-def kill_at_call(function: str, call: int) -> Callable[[], None]:
-    """What arms a process to be killed when a function is called for the nth time."""
-    return at_call(function, call, kill_self)
-
-
-def at_call(function: str, call: int, act: Callable[..., object]) -> Callable[[], None]:
-    """What arms a process to do something just before the nth call of a function, with what it is called with."""
-
-    def arm() -> None:
-        place, name, whole = look_up(function)
-        calls = 0
-
-        def watched(*arguments: object, **settings: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                act(*arguments)
-            return whole(*arguments, **settings)
-
-        setattr(place, name, watched)
-
-    return arm
-
-
-# disks
 
 
 class SmallDisk:

@@ -122,17 +122,31 @@ def signal_after(function: str, call: int, delay: float, number: int, sent: Path
         sent.touch()
         os.kill(os.getpid(), number)
 
+    def later(*arguments: object) -> None:
+        timer = threading.Timer(delay, send)
+        timer.daemon = True
+        timer.start()
+
+    return at_call(function, call, later)
+
+
+def kill_at_call(function: str, call: int) -> Callable[[], None]:
+    """What arms a process to be killed when a function is called for the nth time."""
+    return at_call(function, call, kill_self)
+
+
+def at_call(function: str, call: int, act: Callable[..., object]) -> Callable[[], None]:
+    """What arms a process to do something just before the nth call of a function, with what it is called with."""
+
     def arm() -> None:
         place, name, whole = look_up(function)
         calls = 0
 
-        def watched(*arguments: Any, **settings: Any) -> Any:
+        def watched(*arguments: object, **settings: object) -> object:
             nonlocal calls
             calls += 1
             if calls == call:
-                timer = threading.Timer(delay, send)
-                timer.daemon = True
-                timer.start()
+                act(*arguments)
             return whole(*arguments, **settings)
 
         setattr(place, name, watched)

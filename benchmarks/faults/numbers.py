@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from byol.runtime.metrics import read_metrics
-from faults.disks import at_call
+from faults.kills import at_call
 from faults.product import FLAGS, UPDATES, byol, toy
 from faults.trial import Trial, require
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from byol.pretraining.keep import is_finished
-from faults.disks import at_call, kill_at_call
+from faults.kills import at_call, kill_at_call
 from faults.product import Ended, Process, byol, require_the_same, toy, training
 from faults.trial import Trial, require
 

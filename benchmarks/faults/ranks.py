@@ -11,8 +11,7 @@ from pathlib import Path
 
 from byol.pretraining.keep import is_finished
 from byol.runtime.metrics import read_metrics
-from faults.disks import at_call, kill_at_call
-from faults.kills import CHECKPOINT_SECONDS
+from faults.kills import CHECKPOINT_SECONDS, at_call, kill_at_call
 from faults.product import FLAGS, WAIT_SECONDS, Ended, Process, byol, toy, training
 from faults.trial import Trial, require
 
