@@ -89,6 +89,13 @@ def test_damage_at_every_byte_of_a_checkpoint_is_seen(campaign: dict[str, str], 
     assert "all seen" in campaign[f"{file}, {damage}"]
 
 
+def test_the_command_of_the_campaign_starts_with_every_part(tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="the campaign forks processes")
+    command = [sys.executable, str(BENCHMARKS / "faults" / "run.py"), "--only", "no such fault", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The campaign's modules, by name."""
