@@ -7,6 +7,7 @@ Each is a whole run of the product, from stored images to the encoder; nothing e
 """
 
 import argparse
+import json
 import shutil
 import tempfile
 import time
@@ -16,11 +17,20 @@ from typing import Any
 from byol.cli import demonstration
 from byol.pretraining.run import pretrain
 from byol.pretraining.run_folder import load_plan
+from byol.runtime.checkpoint import write_atomically
 from results_file import RESULTS, Row, show, write
 from workloads import DATA
 
 GOALS = {"cifar10-cpu": 0.55, "cifar10-cpu-simclr": 0.60}
 """20-NN accuracy that is wanted, by recipe."""
+TRAINED = "20-NN accuracy on the test part"
+UNITS = {
+    TRAINED: "accuracy",
+    "20-NN accuracy, untrained": "accuracy",
+    "minutes from start to verdict": "min",
+    "minutes of all cores together": "min",
+}
+"""Of the figures of a run."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,14 +46,20 @@ def main(arguments: list[str] | None = None) -> None:
     runs = options.runs or Path(tempfile.mkdtemp())
     for name in options.only:
         if name == "demo":
-            rows = measure_demo(runs, options.seeds)
-        else:
-            rows = measure_cifar10(name, runs, options.train, options.test, options.seeds)
-        for row in rows:
-            show(row)
-        print(f"written to {write(name, rows, options.out)}")
+            tell(name, measure_demo(runs, options.seeds), options.out)
+            continue
+        for count in range(len(options.seeds)):  # what is known is written after each run
+            rows = measure_cifar10(name, runs, options.train, options.test, options.seeds[: count + 1])
+            tell(name, rows, options.out)
     if options.runs is None:
         shutil.rmtree(runs)
+
+
+def tell(name: str, rows: list[Row], out: Path) -> None:
+    """Show the rows of a recipe, and write them."""
+    for row in rows:
+        show(row)
+    print(f"written to {write(name, rows, out)}")
 
 
 def measure_demo(runs: Path, seeds: list[int]) -> list[Row]:
@@ -70,26 +86,30 @@ def measure_demo(runs: Path, seeds: list[int]) -> list[Row]:
 
 def measure_cifar10(recipe: str, runs: Path, train: str, test: str, seeds: list[int]) -> list[Row]:
     """20-NN accuracy on the test part, beside an untrained encoder's; and the time and processor time it took."""
-    trained: list[float] = []
-    untrained: list[float] = []
-    minutes: list[float] = []
-    worked_minutes: list[float] = []
-    for seed in seeds:
-        began, worked = time.perf_counter(), time.process_time()
-        outcome = pretrain(train, recipe=recipe, monitor=test, out=runs / f"{recipe}-{seed}", seed=seed)
-        minutes.append((time.perf_counter() - began) / 60)
-        worked_minutes.append((time.process_time() - worked) / 60)
-        assert outcome.reading is not None
-        assert outcome.start is not None
-        trained.append(outcome.reading.accuracy)
-        untrained.append(outcome.start.accuracy)
-    about = about_run(outcome.folder)
+    folders = [runs / f"{recipe}-{seed}" for seed in seeds]
+    known = [measured_run(recipe, folder, train, test, seed) for folder, seed in zip(folders, seeds, strict=True)]
+    about = about_run(folders[-1])
     return [
-        Row(recipe, "20-NN accuracy on the test part", "accuracy", trained, about, GOALS[recipe]),
-        Row(recipe, "20-NN accuracy, untrained", "accuracy", untrained, about),
-        Row(recipe, "minutes from start to verdict", "min", minutes, about),
-        Row(recipe, "minutes of all cores together", "min", worked_minutes, about),
+        Row(recipe, name, unit, [run[name] for run in known], about, GOALS[recipe] if name == TRAINED else None)
+        for name, unit in UNITS.items()
     ]
+
+
+def measured_run(recipe: str, folder: Path, train: str, test: str, seed: int) -> dict[str, float]:
+    """A run's figures by their names in `UNITS`; they stay in its folder, and a run that has them is not repeated."""
+    kept = folder / "measured.json"
+    if kept.is_file():
+        known: dict[str, float] = json.loads(kept.read_text())
+        return known
+    began, worked = time.perf_counter(), time.process_time()
+    outcome = pretrain(train, recipe=recipe, monitor=test, out=folder, seed=seed)
+    minutes, worked_minutes = (time.perf_counter() - began) / 60, (time.process_time() - worked) / 60
+    assert outcome.reading is not None
+    assert outcome.start is not None
+    figures = (outcome.reading.accuracy, outcome.start.accuracy, minutes, worked_minutes)
+    known = dict(zip(UNITS, figures, strict=True))
+    write_atomically(kept, json.dumps(known) + "\n")
+    return known
 
 
 def about_run(folder: Path) -> dict[str, Any]:
