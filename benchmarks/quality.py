@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=["demo", *GOALS], default=["demo", *GOALS])
     parser.add_argument("--train", default=str(DATA / "cifar10" / "train.parquet"))
     parser.add_argument("--test", default=str(DATA / "cifar10" / "test.parquet"))
-    parser.add_argument("--runs", type=Path, default=None, help="keep the runs below this folder")
+    parser.add_argument(
+        "--runs", type=Path, default=None, help="keep the runs below this folder, and repeat none that is there"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results files")
     options = parser.parse_args(arguments)
