@@ -146,7 +146,7 @@ def run_peer(method: str, encoder: str, minutes: list[float], seed: int, images:
         shuffle=True,
         drop_last=True,
         num_workers=machine.cores(),
-        persistent_workers=True,
+        persistent_workers=machine.cores() > 0,
     )
     read = reader(images, backbone)
     batches, lines, updates, worked, spent = endless(loader), [], 0, 0.0, 0.0

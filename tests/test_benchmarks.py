@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import math
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -309,3 +310,56 @@ def test_what_going_on_from_weights_gains_is_of_the_encoder_that_is_kept() -> No
     assert rows[place, "the same, in standard errors"] == [0]
     assert rows[place, "updates until scratch's end is passed, of scratch's"] == [0.04, 0]
     assert rows["all", "kept minus as it was: the best set"] == pytest.approx([0.05])
+
+
+def test_minutes_are_measured_once_and_gathered_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes = script("minutes")
+    asked = []
+
+    def ours(recipe: str, length: float, seed: int, images: object) -> dict[str, float]:
+        asked.append((recipe, length, seed))
+        return {"minutes": length, "took": length, "core_minutes": 2 * length, "accuracy": 0.5 + seed / 10}
+
+    monkeypatch.setattr(minutes, "run_ours", ours)
+    monkeypatch.setattr(minutes, "open_images", lambda count: None)
+    name = "byol, simclr recipe"
+    flags = ["--only", name, "--out", str(tmp_path), "--minutes", "2", "5", "--seeds"]
+    minutes.main([*flags, "0"])
+    rows = minutes.main([*flags, "0", "1"])
+    assert asked == [("cifar10-cpu-simclr", length, seed) for seed in (0, 1) for length in (2.0, 5.0)]
+    assert {row.name: row.values for row in rows} == {
+        "20-NN accuracy, 2 minutes": [0.5, 0.6],
+        "core minutes of 2": [4.0, 4.0],
+        "20-NN accuracy, 5 minutes": [0.5, 0.6],
+        "core minutes of 5": [10.0, 10.0],
+    }
+
+
+def test_a_peer_is_read_along_one_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes, methods = script("minutes"), script("lightly_methods")
+    rates: list[float] = []
+
+    class Plain(methods.LightlyMethod):  # type: ignore[name-defined,misc]
+        def transform(self) -> Any:
+            return lambda image: [torch.full((3, 8, 8), float(image.getpixel((0, 0))[0])) for _ in range(2)]
+
+        def loss(self, views: list[torch.Tensor]) -> torch.Tensor:
+            return self.backbone(views[0]).sum()
+
+        def optimizer(self) -> torch.optim.Optimizer:
+            optimizer = super().optimizer()
+            optimizer.register_step_pre_hook(lambda of, *_: rates.append(of.param_groups[0]["lr"]))
+            return optimizer
+
+    clock = iter(range(100))
+    source = minutes.TensorSource(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), [0, 1] * 4)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+    monkeypatch.setitem(minutes.METHODS, "plain", lambda backbone, features: Plain(backbone))
+    monkeypatch.setattr(minutes, "backbone_of", lambda name: (net, 2))
+    monkeypatch.setattr(minutes, "reader", lambda images, backbone: lambda: float(len(rates)))
+    monkeypatch.setattr(minutes, "BATCH_SIZE", 4)
+    monkeypatch.setattr(minutes.machine, "cores", lambda: 0)
+    monkeypatch.setattr(minutes.time, "perf_counter", lambda: 30.0 * next(clock))
+    lines = minutes.run_peer("plain", "narrow", [2.0, 1.0], 0, minutes.Images(source, source, ("", "")))
+    assert [(line["minutes"], line["accuracy"], line["images"]) for line in lines] == [(1.0, 2.0, 8), (2.0, 4.0, 16)]
+    assert rates == pytest.approx([0.06 * (1 + math.cos(math.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.75)])
