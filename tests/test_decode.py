@@ -159,6 +159,15 @@ def test_orientation_without_meaning_is_ignored(value: int) -> None:
     np.testing.assert_array_equal(hwc(decode(encoded(RGB, "PNG", exif=exif))), picture())
 
 
+@pytest.mark.parametrize("block", [b"Exif\0\0of no meaning", b"Exif\0\0MM\0*\0\0\0\x08\0\x09", b"Exif\0\0II"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_exif_block_that_cannot_be_read_costs_no_image(kind: str, block: bytes) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    plain, marked = encoded(RGB, kind, **options), encoded(RGB, kind, exif=block, **options)
+    np.testing.assert_array_equal(hwc(decode(marked)), hwc(decode(plain)))
+    assert read_header(marked) == read_header(plain)
+
+
 def test_palette() -> None:
     paletted = RGB.convert("P", palette=Image.Palette.ADAPTIVE)
     np.testing.assert_array_equal(hwc(decode(encoded(paletted, "PNG"))), np.array(paletted.convert("RGB")))

@@ -1,19 +1,23 @@
 """Readers that are our own, on text and bytes that nobody would write: a value or one sentence, never anything else."""
 
 import io
+import pickle
 import struct
 import tarfile
 import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
 from byol.data.sources.table_text import split_rows
 from byol.data.sources.tar_index import index_of
+from byol.encoders.weights.contents import read_contents
 from byol.encoders.weights.open import open_weights
+from byol.encoders.weights.pickles import Reader, Unreadable
 from byol.errors import UserError
 from byol.pretraining.plan_file import read_plan
 from byol.runtime.checkpoint import load_checkpoint, write_atomically
@@ -116,6 +120,60 @@ def test_any_header_of_safetensors_is_refused_in_a_sentence(length: int, header:
     path = written(struct.pack("<Q", length) + header, "weights.safetensors")
     with pytest.raises(UserError, match=r"weights\.safetensors"):
         open_weights(path)
+
+
+def torch_file(legacy: bool) -> bytes:
+    """A state dict as PyTorch writes it now, or wrote it before 1.6."""
+    held = io.BytesIO()
+    tensors = {"conv1.weight": torch.ones(2, 3, 1, 1), "bn1.bias": torch.zeros(2)}
+    torch.save(tensors, held, _use_new_zipfile_serialization=not legacy)
+    return held.getvalue()
+
+
+TORCH_FILES = {legacy: torch_file(legacy) for legacy in (False, True)}
+
+
+@SOME
+@given(st.booleans(), st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4))
+def test_a_damaged_file_of_pytorch_is_a_tree_or_a_sentence(legacy: bool, changes: list[tuple[float, int]]) -> None:
+    content = bytearray(TORCH_FILES[legacy])
+    for part, value in changes:
+        content[int(part * len(content))] = value
+    path = written(bytes(content), "weights.pt")
+    try:
+        found = read_contents(path)
+    except UserError:
+        return
+    assert isinstance(found.top, dict)
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, RecursionError, MemoryError, AssertionError])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_whatever_goes_wrong_in_a_pickle_is_told_in_a_sentence(
+    error: type[Exception], legacy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(TORCH_FILES[legacy])
+
+    def fails(*_: object, **__: object) -> None:
+        raise error("of the pickle")
+
+    monkeypatch.setattr(torch, "load", fails)
+    assert read_contents(path).top["bn1.bias"].shape == (2,)
+    monkeypatch.setattr(Reader, "load", fails)
+    with pytest.raises(UserError, match=r"weights\.pt cannot be read as weights"):
+        read_contents(path)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, 1000])
+def test_a_pickle_numbers_no_more_objects_than_it_has(number: int) -> None:
+    content = pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.LONG_BINPUT + struct.pack("<I", number) + pickle.STOP
+    reader = Reader(io.BytesIO(content))
+    if number <= 2:  # PROTO and EMPTY_LIST stand before
+        assert reader.load() == []
+    else:
+        with pytest.raises(Unreadable, match=f"object {number} in a pickle of fewer"):
+            reader.load()
 
 
 @SOME

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from byol.data.formats import pillow
 from byol.data.formats.header import Header
-from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.orientation import orientation_of, upright, upright_header
 
 __all__ = ["SUFFIXES", "decode", "header", "sniff"]
 
@@ -32,7 +32,7 @@ def sniff(head: bytes) -> bool:
 def header(data: bytes) -> Header:
     """The header, upright; see `Format`."""
     with pillow.open_picture(data, NAMES) as picture:
-        return upright_header(pillow.stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+        return upright_header(pillow.stored_header(picture), orientation_of(picture.getexif))
 
 
 def decode(data: bytes, shrink_to: int | None) -> Tensor:
@@ -44,7 +44,7 @@ def decode(data: bytes, shrink_to: int | None) -> Tensor:
         elif picture.format == "JPEG" and picture.mode in COLORS:
             pixels = _whole_jpeg(data, picture)
             if pixels is not None:
-                return upright(pixels, picture.getexif().get(ORIENTATION, 1))
+                return upright(pixels, orientation_of(picture.getexif))
         return pillow.load(picture)
 
 

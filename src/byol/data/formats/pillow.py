@@ -20,7 +20,7 @@ from byol.data.formats.bits import stored_bits
 from byol.data.formats.channels import over_white
 from byol.data.formats.header import Depth, Header, check_size
 from byol.data.formats.intensity import unit_floats
-from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.orientation import orientation_of, upright, upright_header
 from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
 
@@ -68,7 +68,7 @@ def sniff(head: bytes) -> bool:
 def header(data: bytes) -> Header:
     """The header, upright; see `Format`."""
     with open_picture(data, NAMES) as picture:
-        found = upright_header(stored_header(picture), picture.getexif().get(ORIENTATION, 1))
+        found = upright_header(stored_header(picture), orientation_of(picture.getexif))
     bits = stored_bits(data, found.kind) if found.depth == "8-bit" else 8
     return found if bits <= 8 else replace(found, notes=(f"{bits}-bit {found.kind} in color is read as 8 bits",))
 
@@ -121,7 +121,7 @@ def load(picture: Image.Image, wanted: Wanted = PLAIN) -> Tensor:
         raise BadImage(NO_RANGE)
     picture.load()
     # The tag is read after loading: Pillow turns a TIFF itself and then drops the tag; a PNG may have it at the end.
-    orientation = picture.getexif().get(ORIENTATION, 1)
+    orientation = orientation_of(picture.getexif)
     return upright(_stored_pixels(picture, wanted), orientation)
 
 

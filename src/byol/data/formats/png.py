@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch import Tensor
 from byol.data.formats import pillow
 from byol.data.formats.channels import over_white
 from byol.data.formats.header import Header, check_size
-from byol.data.formats.orientation import ORIENTATION, upright, upright_header
+from byol.data.formats.orientation import orientation_of, upright, upright_header
 from byol.data.formats.wanted import Wanted
 from byol.errors import BadImage
 
@@ -67,17 +68,21 @@ def decode_as(data: bytes, wanted: Wanted) -> Tensor:
         return pillow.load(picture, wanted)
 
 
-def png_orientation(data: bytes) -> int:
+def png_orientation(data: bytes) -> object:
     """The orientation in the chunk `eXIf` of a PNG, or 1."""
     start = len(SIGNATURE)
     while start + 8 <= len(data):  # from chunk to chunk, as the name may also occur among the pixels
         length, name = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
         if name == b"eXIf":
-            exif = Image.Exif()
-            exif.load(data[start + 8 : start + 8 + length])
-            return int(exif.get(ORIENTATION, 1))
+            return orientation_of(partial(_exif, data[start + 8 : start + 8 + length]))
         start += 12 + length  # length, name and checksum take 4 bytes each
     return 1
+
+
+def _exif(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
 
 
 def _is_deep(data: bytes) -> bool:

@@ -4,7 +4,6 @@ It makes arrays and plain containers and nothing else. The helpers of dill, NumP
 answered by functions of our own, for just these names; every other name becomes a stand-in.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def read_deepmind(path: Path) -> dict[str, Any]:
             content = _plain(Reader(file, known=ALLOWED).load())
     except Unreadable:
         raise
-    except (pickle.UnpicklingError, EOFError, OSError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:
         raise Unreadable(f"a pickle that is not whole: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("experiment_state"), dict):
         raise Unreadable("a pickle that PyTorch did not write")
