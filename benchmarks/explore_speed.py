@@ -1,11 +1,11 @@
-"""How fast embeddings and the page of a set are: `byol embed` beside the bare forward pass, `byol explore` by its parts.
+"""How fast `byol embed` is beside the bare forward pass, and `byol explore` by its parts.
 
     python benchmarks/explore_speed.py          # about a quarter of an hour on two cores
     python benchmarks/explore_speed.py --quick  # does it run at all; writes nothing
 
-`byol embed` reads the images from their files, decodes them and writes Parquet; the bare forward pass has its normalized
-batches ready. `byol explore` begins with stored features and ends with the tables and the page on the disk. Both are
-called in this process, so that loading Python's packages does not count (`startup.py` measures that). Writes
+`byol embed` reads the images from their files, decodes them and writes Parquet; the bare forward pass has its
+normalized batches ready. `byol explore` begins with stored features and ends with the tables and the page on the disk.
+Both are called in this process, so that loading Python's packages does not count (`startup.py` measures that). Writes
 benchmarks/results/explore-speed.json.
 """
 
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     """Measure, print, and write."""
     parser = common_options(__doc__, 3, ["embed", "explore"])
     parser.add_argument("--images", default=str(DATA / "cifar10" / "train.parquet"), help="labeled images of 32 px")
+    parser.add_argument("--keep", type=Path, help="folder in which the tables and the page are left")
     parser.add_argument("--map", choices=["auto", "umap", "pca"], default="auto")
     options = parser.parse_args(arguments)
     machine.keep_freed_memory()
@@ -62,7 +63,9 @@ def main(arguments: list[str] | None = None) -> list[Row]:
             for name in ENCODERS:
                 rows += embedding(name, images, limit, Path(folder), 1 if options.quick else options.rounds)
         if "explore" in options.only:
-            rows += exploring(images, limit, options.map, Path(folder))
+            options.keep = options.keep or Path(folder)
+            options.keep.mkdir(parents=True, exist_ok=True)
+            rows += exploring(images, limit, options.map, options.keep)
     for row in rows:
         show(row)
     if not options.quick:

@@ -110,6 +110,7 @@ function paint() {
   context.lineWidth = 2 * ratio;
   context.strokeStyle = getComputedStyle(document.body).color;
   if (marked >= 0) { const [x, y] = toScreen(marked); context.beginPath(); context.arc(x, y, 9 * ratio, 0, 7); context.stroke(); }
+  if (!data.frames) performance.mark("map");
   data.frames = (data.frames || 0) + 1;
 }
 
@@ -137,6 +138,8 @@ function nearest(clientX, clientY) {
 }
 
 // ---- pictures ----
+const urls = [];
+const sheetUrl = (sheet) => (urls[sheet] ??= URL.createObjectURL(new Blob([bytes(data.sheets[sheet])], { type: "image/jpeg" })));
 function thumb(row) {
   const box = element("span", "thumb"), number = picture[row];
   box.setAttribute("role", "img");
@@ -144,7 +147,7 @@ function thumb(row) {
   if (number < 0) { box.textContent = "no picture in this page"; return box; }
   const per = data.across * data.across, sheet = Math.floor(number / per), at = number % per;
   const rows = Math.ceil(Math.min(per, data.pictured - sheet * per) / data.across);
-  box.style.backgroundImage = `url(${data.sheets[sheet]})`;
+  box.style.backgroundImage = `url(${sheetUrl(sheet)})`;
   box.style.backgroundSize = `${100 * data.across}% ${100 * rows}%`;
   const share = (value, all) => (all > 1 ? (100 * value) / (all - 1) : 0);
   box.style.backgroundPosition = `${share(at % data.across, data.across)}% ${share(Math.floor(at / data.across), rows)}%`;
@@ -183,26 +186,42 @@ function card(row, ...words) {
 
 // ---- pointer and keys ----
 let drag = null, loop = [];
+const fingers = new Map();
+const spread = () => { const [[ax, ay], [bx, by]] = [...fingers.values()]; return { length: Math.hypot(ax - bx, ay - by), at: [(ax + bx) / 2, (ay + by) / 2] }; };
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
-  drag = { x: event.clientX, y: event.clientY, moved: false };
-  loop = lassoOn || event.shiftKey ? [[event.clientX, event.clientY]] : [];
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  drag = { x: event.clientX, y: event.clientY, moved: fingers.size > 1 };
+  loop = fingers.size === 1 && (lassoOn || event.shiftKey) ? [[event.clientX, event.clientY]] : [];
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!drag) { showTip(nearest(event.clientX, event.clientY), event.clientX, event.clientY); return; }
   tip.hidden = true;
   if (loop.length) { loop.push([event.clientX, event.clientY]); showLoop(); return; }
+  const before = fingers.size === 2 ? spread() : { at: [drag.x, drag.y] };
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  const after = fingers.size === 2 ? spread() : { at: [event.clientX, event.clientY] };
   const ratio = canvas.width / canvas.clientWidth;
-  view.x -= ((event.clientX - drag.x) * ratio) / scale();
-  view.y += ((event.clientY - drag.y) * ratio) / scale();
+  view.x -= ((after.at[0] - before.at[0]) * ratio) / scale();
+  view.y += ((after.at[1] - before.at[1]) * ratio) / scale();
+  if (before.length) zoom(after.length / before.length, ...after.at);
   drag = { x: event.clientX, y: event.clientY, moved: true };
   draw();
 });
-canvas.addEventListener("pointerup", (event) => {
+function lifted(event) {
+  fingers.delete(event.pointerId);
   if (loop.length > 2) select(inside(loop.map(([x, y]) => toMap(x, y))));
-  else if (drag && !drag.moved) { marked = nearest(event.clientX, event.clientY); draw(); }
-  drag = null; loop = []; showLoop();
-});
+  else if (event.type === "pointerup" && drag && !drag.moved) {
+    marked = nearest(event.clientX, event.clientY);
+    showTip(marked, event.clientX, event.clientY); // a finger has no hover
+    draw();
+  }
+  const [left] = fingers.values();
+  drag = left ? { x: left[0], y: left[1], moved: true } : null;
+  loop = []; showLoop();
+}
+canvas.addEventListener("pointerup", lifted);
+canvas.addEventListener("pointercancel", lifted);
 canvas.addEventListener("pointerleave", () => { if (!drag) tip.hidden = true; });
 canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), event.clientX, event.clientY); }, { passive: false });
 canvas.addEventListener("keydown", (event) => {
@@ -254,8 +273,8 @@ function select(rows) {
   selection = rows;
   chosen.fill(0);
   for (const row of rows) chosen[row] = 1;
-  byId("selected").textContent = rows.length ? `${rows.length.toLocaleString("en")} images selected` : "Nothing is selected: press Lasso (or hold Shift) and draw around points.";
-  byId("copy").disabled = byId("download").disabled = !rows.length;
+  byId("selected").textContent = rows.length ? `${rows.length.toLocaleString("en")} images selected` : "Nothing is selected: press Lasso (or hold Shift) and draw around points, or select all that are shown.";
+  byId("copy").disabled = byId("download").disabled = byId("clear").disabled = !rows.length;
   byId("chosen").replaceChildren(...rows.slice(0, 60).map((row) => card(row, data.names[row])));
   draw();
 }
@@ -280,6 +299,8 @@ byId("copy").addEventListener("click", async () => {
   }
   byId("selected").textContent = `${selection.length.toLocaleString("en")} paths copied`;
 });
+byId("all").addEventListener("click", () => { const rows = []; for (let i = 0; i < count; i++) if (visible[i]) rows.push(i); select(rows); });
+byId("clear").addEventListener("click", () => select([]));
 byId("lasso").addEventListener("click", () => { lassoOn = !lassoOn; byId("lasso").setAttribute("aria-pressed", String(lassoOn)); });
 byId("in").addEventListener("click", () => zoom(1.5));
 byId("out").addEventListener("click", () => zoom(1 / 1.5));

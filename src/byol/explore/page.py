@@ -67,7 +67,7 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
     data = _data(found, projection, findings, wanted, sheets)
     script, style = (files("byol.explore").joinpath(name).read_text() for name in ("page.js", "page.css"))
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'"
+    policy = f"default-src 'none'; img-src blob:; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'"
     name = html.escape(title)
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in in_words(found))
     kept = "" if np.isnan(projection.kept) else f" It keeps {projection.kept:.0%} of the ten nearest neighbors."
@@ -78,7 +78,8 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
 <body><h1>{name}</h1><ul>{said}</ul>
 <div class="bar"><label>Color by <select id="color"></select></label>
 <label>Find <input id="filter" type="search" placeholder="part of a name or label"/></label>
-<button id="lasso" aria-pressed="false">Lasso</button><button id="in" aria-label="Zoom in">+</button>
+<button id="lasso" aria-pressed="false">Lasso</button><button id="all">Select shown</button>
+<button id="in" aria-label="Zoom in">+</button>
 <button id="out" aria-label="Zoom out">−</button><button id="reset">Reset</button>
 <span id="shown" role="status"></span></div>
 <div class="view"><div class="stage"><canvas id="map" tabindex="0" aria-label="Map of the images"></canvas>
@@ -89,7 +90,8 @@ Near points are alike; distances between far points say little. Drag to pan, tur
 arrows move, Enter shows the image in the middle. {sheets.count:,} of {len(rows):,} images have a picture in this
 page.</p>
 <div class="bar"><span id="selected" role="status"></span><button id="copy" disabled="disabled">Copy paths</button>
-<button id="download" disabled="disabled">Download CSV</button></div><div class="cards" id="chosen"></div>
+<button id="download" disabled="disabled">Download CSV</button>
+<button id="clear" disabled="disabled">Clear</button></div><div class="cards" id="chosen"></div>
 <div id="findings"></div>{_likeness_chart(found)}
 <script type="application/json" id="data">{data}</script>
 <script>{script}</script></body></html>
@@ -115,7 +117,7 @@ def _data(
         "pictures": _encoded(picture, np.int32),
         "pictured": sheets.count,
         "across": ACROSS,
-        "sheets": [f"data:image/jpeg;base64,{base64.b64encode(file).decode()}" for file in sheets.files],
+        "sheets": [base64.b64encode(file).decode() for file in sheets.files],
         "findings": [vars(finding) for finding in findings],
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
