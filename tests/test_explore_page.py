@@ -7,6 +7,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.color import rgb2lab
 
 import byol
 from byol.encoders.load import open_encoder
@@ -212,3 +214,23 @@ def test_sets_with_little_to_find_have_a_page(kind: str) -> None:
     assert data["count"] == len(source)
     assert (data["columns"][0]["name"] == "label") == (source.labels is not None)
     assert len(found.duplicates.groups) == (kind == "identical")
+
+
+VISIONS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+"""Linear RGB as it is seen without one kind of cone (Machado, Oliveira and Fernandes, 2009, severity 1)."""
+
+
+@pytest.mark.parametrize("vision", [None, *VISIONS])
+def test_classes_have_colors_that_any_color_vision_tells_apart(vision: str | None) -> None:
+    script = files("byol.explore").joinpath("page.js").read_text()
+    palette = np.array(json.loads(re.findall(r"const PALETTE = (.*);", script)[0])) / 255
+    assert len(palette) == 8
+    linear = np.where(palette <= 0.04045, palette / 12.92, ((palette + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.array(VISIONS[vision] if vision else np.eye(3)).T).clip(0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(8, 1)]
+    assert distance.min() > 14, "2.3 is what an eye just notices"

@@ -178,5 +178,7 @@ def test_chunks_with_patches_are_small_and_go_on_after_an_interruption(
     assert again.resumed == 8, "three whole chunks of three images, of which one cannot be read"
     for name in ("", ".patches"):
         first, second = (pq.read_table(tmp_path / f"{which}{name}.parquet") for which in ("whole", "again"))
-        assert first.equals(second)
+        assert first.drop_columns("embedding").equals(second.drop_columns("embedding"))
+        both = [np.array(table["embedding"].to_pylist()) for table in (first, second)]
+        np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-5)  # other batches round otherwise
     assert not list(tmp_path.glob(".again*"))

@@ -157,7 +157,8 @@ def in_words(found: Findings) -> list[str]:
     rows, copies = found.part.rows, found.duplicates
     doubled, far = sum(map(len, copies.groups)), len(found.outliers.rows)
     said = [
-        f"near-duplicates: {doubled} images in {len(copies.groups)} groups (likeness {copies.threshold:.2f} or more)",
+        f"near-duplicates: {doubled} images in {counted(len(copies.groups), 'group')} "
+        f"(likeness {copies.threshold:.2f} or more)",
         f"outliers: {far} {'image is' if far == 1 else 'images are'} unusually far from the nearest; all are ranked",
     ]
     if rows.labeled:
@@ -165,15 +166,22 @@ def in_words(found: Findings) -> list[str]:
         judged = int((found.suspects.suggested >= 0).sum())
         said.append(f"label suspects: {len(found.suspects.rows)} of {judged} labels that could be judged")
         if mixed:
-            said.append(f"{mixed} groups of near-duplicates have different labels")
+            have = "has" if mixed == 1 else "have"
+            said.append(f"{counted(mixed, 'group')} of near-duplicates {have} different labels")
     if found.leaks is not None and found.test is not None:
         leaked = len(torch.unique(found.leaks.rows[:, 1]))
-        said.append(f"leaks: {leaked} of {len(found.test)} test images have a near-duplicate among the others")
+        have = "has" if leaked == 1 else "have"
+        said.append(f"leaks: {leaked} of {len(found.test)} test images {have} a near-duplicate among the others")
     if found.search:
         said.append(found.search)
     if found.suggested:
-        said.append(f"suggested: {len(found.suggested)} images to label first")
+        said.append(f"suggested: {counted(len(found.suggested), 'image')} to label first")
     return said
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 group`, `2,000 groups`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def write_tables(folder: Path, found: Findings) -> list[Path]:

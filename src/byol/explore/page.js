@@ -46,9 +46,10 @@ function recolor() {
       const value = column.values[i];
       colors[i] = packed(Number.isFinite(value) ? ramp((value - low) / (high - low || 1)) : GRAY);
     }
+    if (!finite.length) legend.append(element("p", "note", "No image has a value here."));
     const bar = element("div", "ramp");
     bar.style.background = `linear-gradient(to right, ${RAMP.map((color) => `rgb(${color})`).join(",")})`;
-    legend.append(bar, element("p", "note", `${shown(low)} to ${shown(high)} (1st to 99th percentile)`));
+    if (finite.length) legend.append(bar, element("p", "note", `${shown(low)} to ${shown(high)} (1st to 99th percentile)`));
   } else {
     const sizes = new Int32Array(column.names.length + 1);
     for (const value of column.values) sizes[value + 1]++;

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from byol.data.sample import evenly
 from byol.data.sources.open import Source
-from byol.explore.findings import Findings, in_words
+from byol.explore.findings import Findings, counted, in_words
 from byol.explore.projection import Projection
 from byol.explore.thumbnails import ACROSS, Sheets, make_sheets
 from byol.report.axis import Axis
@@ -166,13 +166,16 @@ def _findings(found: Findings) -> list[Finding]:
         [(row, label[row], f"likeness {copies.likeness_of(row):.2f}") for row in group[:MEMBERS]]
         for group in copies.groups[:GROUPS]
     ]
-    far = found.outliers.score.nan_to_num(-1).argsort(descending=True, stable=True)[:LISTED].tolist()
+    farthest = found.outliers.score.nan_to_num(-1).argsort(descending=True, stable=True)[:LISTED].tolist()
+    listed = len(found.outliers.rows)
+    far = "1 stands out" if listed == 1 else f"{listed:,} stand out"
+    distances = [(row, label[row], f"distance {found.outliers.score[row]:.3f}") for row in farthest]
     shown = [
-        Finding("Near-duplicates", _more("duplicates.csv", len(copies.groups), GROUPS, "groups"), groups),
+        Finding("Near-duplicates", _more("duplicates.csv", len(copies.groups), GROUPS, "group"), groups),
         Finding(
             "Farthest from their neighbors",
-            f"{_more('outliers.csv', len(rows), LISTED, 'images')} {len(found.outliers.rows)} stand out in this set.",
-            [[(row, label[row], f"distance {found.outliers.score[row]:.3f}") for row in far]] if len(rows) > 1 else [],
+            f"{_more('outliers.csv', len(rows), LISTED, 'image')} {far} in this set.",
+            [distances] if len(rows) > 1 else [],
         ),
     ]
     if rows.labeled:
@@ -182,7 +185,7 @@ def _findings(found: Findings) -> list[Finding]:
             for row in suspects.rows[:LISTED]
         ]
         note = (
-            f"{_more('suspects.csv', len(suspects.rows), LISTED, 'images')} A classifier that has not seen the image "
+            f"{_more('suspects.csv', len(suspects.rows), LISTED, 'image')} A classifier that has not seen the image "
             "and its neighbors agree on another label; p is the probability of the given one."
         )
         shown.append(Finding("Label suspects", note, [doubtful] if doubtful else []))
@@ -190,11 +193,11 @@ def _findings(found: Findings) -> list[Finding]:
         order = found.leaks.likeness.argsort(descending=True, stable=True)[:LISTED].tolist()
         pairs = [(found.leaks.rows[pair].tolist(), float(found.leaks.likeness[pair])) for pair in order]
         leaked = [(row, f"= {found.test.paths[test]}", f"likeness {likeness:.2f}") for (row, test), likeness in pairs]
-        note = _more("leaks.csv", len(found.leaks.likeness), LISTED, "pairs") + " Images that the test part has too."
+        note = _more("leaks.csv", len(found.leaks.likeness), LISTED, "pair") + " Images that the test part has too."
         shown.append(Finding("Leaks", note, [leaked] if leaked else []))
     if found.suggested:
         picked = [(row, f"{rank}", label[row]) for rank, row in enumerate(found.suggested[:LISTED], 1)]
-        note = _more("suggested.csv", len(found.suggested), LISTED, "images")
+        note = _more("suggested.csv", len(found.suggested), LISTED, "image")
         shown.append(Finding("Label these first", note, [picked]))
     return shown
 
@@ -203,8 +206,8 @@ def _more(file: str, count: int, limit: int, what: str) -> str:
     if count == 0:
         return "None."
     if count <= limit:
-        return f"{count:,} {what}, all in {file}."
-    return f"The first {limit} of {count:,} {what}; all are in {file}."
+        return f"{counted(count, what)}, {'listed' if count == 1 else 'all'} in {file}."
+    return f"The first {limit} of {counted(count, what)}; all are in {file}."
 
 
 def _likeness_chart(found: Findings) -> str:
