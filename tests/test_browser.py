@@ -94,6 +94,12 @@ def opened(chromium: Any, path: Path, size: dict[str, int] = WIDE, scheme: str =
     assert said == []
 
 
+SMALLEST = """() => Math.min(Infinity, ...[...document.querySelectorAll("svg text")].map((text) => {
+  const svg = text.ownerSVGElement, shown = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  return shown * parseFloat(getComputedStyle(text).fontSize); }))"""
+"""The smallest size of the text in drawings, in pixels of the window."""
+
+
 def place_of(view: Any, row: int) -> tuple[float, float]:
     """Where a point of the map lies in the window: coordinates are those of the view, which begins with the whole map
     in 94 % of the shorter side."""
@@ -287,6 +293,7 @@ def test_pages_are_readable(
 ) -> None:
     with opened(chromium, pages[name], size, scheme) as view:
         assert view.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is cut off at the side"
+        assert view.evaluate(SMALLEST) >= 8.5
         contrast, where = view.evaluate(LUMINANCE)
         assert contrast >= 4.5, where
         assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")

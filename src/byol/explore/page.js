@@ -97,7 +97,7 @@ function paint() {
   pixels.fill(0);
   const s = scale(), left = width / 2 - view.x * s, top = height / 2 + view.y * s;
   const size = Math.max(2, Math.min(9 * ratio, Math.round(ratio * (count > 20000 ? 2 : count > 2000 ? 3 : 5) * Math.sqrt(view.zoom))));
-  const half = size >> 1, dim = packed(GRAY, 40), some = selection.length > 0;
+  const half = size >> 1, dim = packed(GRAY, 80), some = selection.length > 0;
   for (let pass = 0; pass < 2; pass++) { // what is filtered out or not selected lies below
     for (let i = 0; i < count; i++) {
       if ((visible[i] && (!some || chosen[i]) ? 1 : 0) !== pass) continue;

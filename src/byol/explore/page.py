@@ -192,7 +192,10 @@ def _findings(found: Findings) -> list[Finding]:
     if found.leaks is not None and found.test is not None:
         order = found.leaks.likeness.argsort(descending=True, stable=True)[:LISTED].tolist()
         pairs = [(found.leaks.rows[pair].tolist(), float(found.leaks.likeness[pair])) for pair in order]
-        leaked = [(row, f"= {found.test.paths[test]}", f"likeness {likeness:.2f}") for (row, test), likeness in pairs]
+        leaked = [
+            (row, f"= {PurePath(found.test.paths[test]).name}", f"likeness {likeness:.2f}")
+            for (row, test), likeness in pairs
+        ]
         note = _more("leaks.csv", len(found.leaks.likeness), LISTED, "pair") + " Images that the test part has too."
         shown.append(Finding("Leaks", note, [leaked] if leaked else []))
     if found.suggested:
