@@ -20,7 +20,7 @@ from byol.explore.findings import ExploreConfig, Findings, explore
 from byol.explore.page import explore_page
 from byol.explore.projection import Projection, project
 from conftest import TINY, picture
-from evals_data import CPU
+from evals_data import CPU, colored
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -301,3 +301,58 @@ def test_pages_are_readable(
             assert view.evaluate("data.frames") >= 1
             drawn = np.asarray(Image.open(io.BytesIO(view.locator("#map").screenshot())).convert("RGB"), dtype=int)
             assert (drawn.max(axis=2) - drawn.min(axis=2) > 60).mean() > 0.001, "points in color"
+
+
+def few(kind: str, folder: Path) -> byol.Source:
+    """A set with little to find in it."""
+    images = colored(1, 3).images
+    if kind == "one image":
+        return byol.TensorSource(images[:1])
+    if kind == "identical images":
+        return byol.TensorSource(images[:1].repeat(60, 1, 1, 1), [0, 1] * 30)
+    if kind == "no labels":
+        return byol.TensorSource(colored(4, 3).images)
+    if kind == "a label each":
+        return byol.TensorSource(images, [0, 1, 2], ["<b>a</b>", "", "c" * 300])
+    for number, mode in enumerate(("L", "RGB", "RGBA", "P", "I;16", "1")):
+        name = "x" * 200 if mode == "P" else f"{number} & <i>"
+        image = picture(number)
+        gray = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        (Image.fromarray(gray) if mode == "I;16" else image.convert(mode)).save(folder / f"{name}.png")
+    return byol.open_source(folder, 3)
+
+
+SENTENCES = {
+    "one image": ("1 image", "near-duplicates: 0 images in 0 groups", "1 of 1 image has a picture here."),
+    "identical images": ("60 images", "near-duplicates: 60 images in 1 group ", "60 of 60 images have a picture here."),
+    "no labels": ("12 images", "near-duplicates: 0 images in 0 groups", "12 of 12 images have a picture here."),
+    "a label each": ("3 images", "label suspects: 0 of 0 labels", "3 of 3 images have a picture here."),
+    "mixed kinds": ("6 images", "near-duplicates: 0 images in 0 groups", "6 of 6 images have a picture here."),
+}
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_sets_with_little_to_find_have_a_true_page(
+    chromium: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BYOL_HOME", str(tmp_path / "home"))
+    (tmp_path / "images").mkdir()
+    source = few(kind, tmp_path / "images")
+    found = explore(open_encoder("pixels@8"), source, ExploreConfig(map="pca"), CPU)
+    projection = project(found.part.values, found.neighbors, "pca")
+    (tmp_path / "page.html").write_text(explore_page("<b>Few</b>", source, found, projection))
+    shown, *said = SENTENCES[kind]
+    with opened(chromium, tmp_path / "page.html", NARROW) as view:
+        assert view.inner_text("h1") == "<b>Few</b>"
+        assert view.inner_text("#shown") == shown
+        for sentence in said:
+            assert sentence in view.inner_text("body")
+        assert view.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        view.focus("#map")
+        view.keyboard.press("Enter")
+        assert f"outlier distance: {'none' if kind == 'one image' else ''}" in view.inner_text("#tip")
+        for option in view.locator("#color option").all_inner_texts():
+            view.select_option("#color", label=option)
+        view.select_option("#color", label="outlier distance")
+        legend = view.inner_text("#legend")
+        assert legend == "No image has a value here." if kind == "one image" else "percentile" in legend

@@ -49,7 +49,8 @@ def test_cleanlab_finds_the_wrong_label(features: Path, tmp_path: Path, monkeypa
     assert issues["label_score"].idxmin() == list(frame["path"]).index(frame["path"][issues["is_label_issue"]].item())
 
 
-def test_fiftyone_takes_the_vectors(features: Path) -> None:
+def test_fiftyone_takes_the_vectors(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIFTYONE_DO_NOT_TRACK", "true")
     fiftyone: Any = pytest.importorskip("fiftyone")
     brain: Any = pytest.importorskip("fiftyone.brain")
     frame = pandas.read_parquet(features)
@@ -68,6 +69,7 @@ def test_fiftyone_takes_the_vectors(features: Path) -> None:
 def test_lightly_studio_takes_the_images_of_a_list(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LIGHTLY_STUDIO_ANALYTICS_ENABLED", "false")
     studio: Any = pytest.importorskip("lightly_studio")
     monkeypatch.chdir(tmp_path)  # where it keeps its database
     paths = pandas.read_parquet(features)["path"][:5].tolist()

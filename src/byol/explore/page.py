@@ -34,6 +34,8 @@ PICTURED = 10_000
 """Images with a picture in the page at most."""
 GROUPS, MEMBERS, LISTED = 40, 12, 60
 """Groups of near-duplicates on the page, images of each, and images of every other list; the tables have all."""
+SCRIPTS = ("page.js", "page_lists.js")
+"""Parts of the page's script, one after the other."""
 BINS = 40
 """Of the chart of likeness."""
 
@@ -65,12 +67,17 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
     wanted = list(dict.fromkeys(chain(*(finding.rows() for finding in findings), evenly(len(rows), PICTURED))))
     sheets = make_sheets(source, [rows.indices[row] for row in wanted[:PICTURED]], cores())
     data = _data(found, projection, findings, wanted, sheets)
-    script, style = (files("byol.explore").joinpath(name).read_text() for name in ("page.js", "page.css"))
+    here = files("byol.explore")
+    script = "".join(here.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = here.joinpath("page.css").read_text(encoding="utf-8")
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src blob:; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'"
     name = html.escape(title)
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in in_words(found))
     kept = "" if np.isnan(projection.kept) else f" It keeps {projection.kept:.0%} of the ten nearest neighbors."
+    pictured = (
+        f"{sheets.count:,} of {counted(len(rows), 'image')} {'has' if sheets.count == 1 else 'have'} a picture here."
+    )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="{policy}"/>
@@ -87,8 +94,7 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
 <div id="tip" class="tip" hidden="hidden"></div></div><div class="side legend" id="legend"></div></div>
 <p class="note">Each point is an image; the map is made by {projection.method} from the encoder's features.{kept}
 Near points are alike; distances between far points say little. Drag to pan, turn the wheel or press + and − to zoom,
-arrows move, Enter shows the image in the middle. {sheets.count:,} of {len(rows):,} images have a picture in this
-page.</p>
+arrows move, Enter shows the image in the middle. {pictured}</p>
 <div class="bar"><span id="selected" role="status"></span><button id="copy" disabled="disabled">Copy paths</button>
 <button id="download" disabled="disabled">Download CSV</button>
 <button id="clear" disabled="disabled">Clear</button></div><div class="cards" id="chosen"></div>
