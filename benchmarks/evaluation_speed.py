@@ -101,21 +101,26 @@ def features(name: str, workload: Workload, small: str, jpeg: str, count: int, r
 
 
 def bare(
-    encoder: nn.Module, source: Source, transform: Transform, device: torch.device, autocast: bool
+    encoder: nn.Module,
+    source: Source,
+    transform: Transform,
+    device: torch.device,
+    autocast: bool,
+    batch: int = BATCH,
 ) -> Callable[[], float]:
     """A measurement of the encoder on batches that are ready, as extraction calls it."""
     crops = torch.stack([transform.crop(source.image(i, transform.decode_side)) for i in range(len(source))])
     ready = [
         transform.normalize(part.to(device)).contiguous(memory_format=torch.channels_last)
-        for part in crops.split(BATCH)
+        for part in crops.split(batch)
     ]
 
     @torch.no_grad()
     def forward() -> float:
         began = time.perf_counter()
-        for batch in ready:
+        for images in ready:
             with machine.autocast(device, autocast):
-                features_of(encoder, batch).cpu()
+                features_of(encoder, images).cpu()
         return len(source) / (time.perf_counter() - began)
 
     forward()  # memory is taken and kernels are chosen

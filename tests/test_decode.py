@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -436,7 +437,7 @@ def test_the_fast_way_for_jpeg_gives_pillows_pixels(
     rng = np.random.default_rng(quality)
     smooth = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((83, 61), Image.Resampling.BICUBIC)
     fast = []
-    monkeypatch.setattr(jpeg, "_whole_jpeg", lambda blob, picture: fast.append(whole(blob, picture)) or fast[-1])
+    monkeypatch.setattr(jpeg, "_whole_jpeg", lambda *given: fast.append(whole(*given)) or fast[-1])
     for picture in (smooth, smooth.convert("L")):
         blob = encoded(picture, "JPEG", quality=quality, progressive=progressive, subsampling=subsampling)
         with Image.open(io.BytesIO(blob)) as reference:
@@ -446,11 +447,35 @@ def test_the_fast_way_for_jpeg_gives_pillows_pixels(
     assert all(pixels is not None for pixels in fast), "Pillow was asked after all"
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "size"),
+    [
+        ("RGB", {}, (24, 40, 3)),
+        ("L", {"progressive": True}, (24, 40, 1)),
+        ("RGB", {"comment": b"said", "optimize": True, "restart_marker_rows": 1}, (24, 40, 3)),
+        ("RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}, None),
+        ("RGB", {"icc_profile": b"profile" * 30}, None),
+        ("RGB", {"keep_rgb": True}, None),
+        ("CMYK", {}, None),
+    ],
+)
+def test_a_plain_jpeg_is_told_by_its_marks(
+    kind: str, options: dict[str, Any], size: tuple[int, int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = encoded(RGB.convert(kind), "JPEG", **options)
+    assert jpeg.plain_size(blob) == size
+    for end in range(0, blob.index(b"\xff\xda"), 7):
+        assert jpeg.plain_size(blob[:end]) is None, "no scan has begun"
+    found = decode(blob)
+    monkeypatch.setattr(jpeg, "plain_size", lambda data: None)
+    assert torch.equal(found, decode(blob)), "as Pillow has it"
+
+
 def test_a_jpeg_with_a_tail_missing_is_pillows_to_judge() -> None:
     blob = encoded(RGB, "JPEG")
-    with Image.open(io.BytesIO(blob)) as picture:
-        assert whole(blob, picture) is not None
-        assert whole(blob[: len(blob) * 2 // 3], picture) is None
+    assert whole(blob, "RGB", (24, 40)) is not None
+    assert whole(blob[: len(blob) * 2 // 3], "RGB", (24, 40)) is None
+    assert whole(blob, "RGB", (40, 24)) is None
     with pytest.raises(BadImage, match="truncated"):
         decode(blob[: len(blob) * 2 // 3])
 

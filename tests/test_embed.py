@@ -124,7 +124,7 @@ def test_other_weights_are_not_taken_for_stored_ones(
 ) -> None:
     monkeypatch.setattr(embedding, "CHUNK", 4)
     source = byol.open_source(folder, 3)
-    chunks = {Chunks.beside(tmp_path / "f.csv", key).folder for key in ("a", "b")}
+    chunks = {Chunks.beside(tmp_path / "f.csv", key, 4).folder for key in ("a", "b")}
     assert len(chunks) == 2
     for name in ("pixels@16", "pixels@8"):
         embed(open_encoder(name), source, tmp_path / "f.npy", CONFIG, CPU)

@@ -14,6 +14,7 @@ from byol.config.run import Device
 def run(arguments: list[str]) -> int:
     """`byol embed ENCODER DATA --out FILE`."""
     from byol.explore.embed import EmbedConfig, embed
+    from byol.explore.patch_files import patches_beside
     from byol.explore.vectors import check_suffix, names_beside
 
     config_type: Any = Annotated[EmbedConfig, arg(name="")]
@@ -59,4 +60,7 @@ def run(arguments: list[str]) -> int:
                 console.print(f"{found.resumed} of the rows are from an earlier call that was interrupted.")
             names = f", names in {names_beside(out)}" if out.suffix.lower() == ".npy" else ""
             console.print(f"{found.rows} images, {found.features} features each, written to {out}{names}", markup=False)
+            if found.patches is not None:
+                grid = f"{found.patches.rows} x {found.patches.columns} patches of {found.patches.channels} features"
+                console.print(f"{grid} of each image, written to {patches_beside(out)}", markup=False)
     return 0

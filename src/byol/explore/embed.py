@@ -5,12 +5,11 @@ what is stored already is not computed again. At the end the first process joins
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -21,12 +20,14 @@ from byol.data.contents import state_digest
 from byol.data.sources.digest import digest
 from byol.data.sources.open import Source
 from byol.encoders.load import LoadedEncoder
+from byol.encoders.patches import PatchShape, VectorAndPatches
 from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, finite_blocks
 from byol.evals.calibration import calibrated
 from byol.evals.evaluation import Progress, silent
 from byol.explore.listing import Rows
-from byol.explore.vectors import Block, Shape, check_suffix, write_vectors
+from byol.explore.patch_files import PatchBlock, patches_beside, write_patches
+from byol.explore.vectors import Block, Shape, Vectors, check_suffix, write_vectors
 from byol.runtime import distributed
 from byol.runtime.checkpoint import save_tensors
 from byol.runtime.device import choose_precision
@@ -35,6 +36,8 @@ Compute = Callable[[Source], Iterator[tuple[list[int], Tensor]]]
 """From images to the numbers of those that can be read and their features (n, D), batch by batch."""
 CHUNK = 4096
 """Images that are stored at once: what an interruption loses at most, and what a process takes in turn."""
+CHUNK_BYTES = 2**26
+"""Of a chunk with patches, whose images take up to megabytes each; a chunk is the most that is in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,9 @@ class EmbedConfig:
     """Threads that decode images; one per core by default."""
     precision: Precision = "auto"
     """Precision of the forward pass: bf16 where the hardware multiplies it, else float32. Embeddings are float32."""
+    patches: bool = False
+    """Also write the features of each image's patches, into a file beside the vectors: the tokens of a transformer, or
+    the last map of a convolutional network."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
@@ -67,6 +73,8 @@ class Embedded:
     """Images that could not be read and have no row."""
     resumed: int
     """Images whose embeddings an earlier, interrupted call had stored."""
+    patches: PatchShape | None = None
+    """What was written of each image's patches, where they were asked for."""
 
 
 def embed(
@@ -102,12 +110,19 @@ def embed(
         "data": {"name": source.name, "images": len(source), "fingerprint": source.fingerprint()},
         "precision": precision,
     }
-    chunks = Chunks.beside(out, digest([encoder.fingerprint, state_digest(source), repr(encoder.transform), precision]))
+    key = [encoder.fingerprint, state_digest(source), repr(encoder.transform), precision]
+    layout = None
+    if config.patches:
+        both = VectorAndPatches(encoder.module)
+        layout = both.shape(source.channels, encoder.transform.image_size, encoder.name)
+        encoder = replace(encoder, module=both)
+        key.append(repr(layout))
+    chunks = Chunks.beside(out, digest(key), chunk_size(layout))
     stored = chunks.stored(len(source))
     distributed.barrier()  # all have looked before any stores
     mine = [
         number
-        for number in range(-(-len(source) // CHUNK))
+        for number in range(-(-len(source) // chunks.size))
         if number % distributed.world_size() == distributed.rank() and number not in stored
     ]
     settings = replace(config, precision=precision).for_features()
@@ -120,13 +135,33 @@ def embed(
         shutil.rmtree(chunks.folder, ignore_errors=True)
         raise UserError(f"No image of {source.name} can be read; check the path and the files.")
     distributed.barrier()
+    if layout is not None:
+        shape = Shape(shape.rows, layout.features)
     if distributed.is_first():
-        blocks = (Block(Rows.of(source, indices), values) for indices, values in map(chunks.read, numbers) if indices)
-        write_vectors(out, blocks, shape, origin)
+        write_vectors(out, _vectors(chunks.blocks(numbers, source), layout), shape, origin)
+        if layout is not None:
+            write_patches(
+                patches_beside(out), _patches(chunks.blocks(numbers, source), layout), shape.rows, layout, origin
+            )
         shutil.rmtree(chunks.folder, ignore_errors=True)
     distributed.barrier()
     resumed = sum(shapes[numbers.index(number)].rows for number in stored)
-    return Embedded(shape.rows, shape.features, len(source) - shape.rows, resumed)
+    return Embedded(shape.rows, shape.features, len(source) - shape.rows, resumed, layout)
+
+
+def chunk_size(layout: PatchShape | None) -> int:
+    """Images of a chunk: `CHUNK`, or with patches as many as take `CHUNK_BYTES`."""
+    return CHUNK if layout is None else max(1, min(CHUNK, CHUNK_BYTES // (4 * layout.values)))
+
+
+def _vectors(blocks: Iterable[Block], layout: PatchShape | None) -> Iterator[Block]:
+    for block in blocks:
+        yield block if layout is None else Block(block.rows, block.values[:, : layout.features])
+
+
+def _patches(blocks: Iterable[Block], layout: PatchShape) -> Iterator[PatchBlock]:
+    for block in blocks:
+        yield PatchBlock(block.rows, layout.split(torch.from_numpy(block.values))[1].numpy())
 
 
 @dataclass(frozen=True)
@@ -134,21 +169,23 @@ class Chunks:
     """The folder of stored chunks: `0.safetensors`, `1.safetensors`, ..."""
 
     folder: Path
+    size: int
+    """Images of each."""
 
     @classmethod
-    def beside(cls, out: Path, key: str) -> "Chunks":
+    def beside(cls, out: Path, key: str, size: int) -> "Chunks":
         """Those of one encoder and one state of the data; others, of an earlier call, are not taken for these."""
         folder = out.with_name(f".{out.name}.parts-{key}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Cannot make the folder {folder}: {error.strerror}; give another --out.") from error
-        return cls(folder)
+        return cls(folder, size)
 
     def stored(self, images: int) -> set[int]:
         """The numbers of the chunks that are there; one that cannot be read is computed again."""
         found = set()
-        for number in range(-(-images // CHUNK)):
+        for number in range(-(-images // self.size)):
             try:
                 self.shape(number)
             except (OSError, SafetensorError):
@@ -162,7 +199,13 @@ class Chunks:
             rows, features = file.get_slice("values").get_shape()
         return Shape(rows, features)
 
-    def read(self, number: int) -> tuple[list[int], np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+    def blocks(self, numbers: Iterable[int], source: Source) -> Iterator[Block]:
+        """Some chunks, read one after the other; those without a readable image are left out."""
+        for indices, values in map(self.read, numbers):
+            if indices:
+                yield Block(Rows.of(source, indices), values)
+
+    def read(self, number: int) -> tuple[list[int], Vectors]:
         """The numbers of a chunk's readable images, and their embeddings (n, D)."""
         tensors = load_file(self._path(number))
         return tensors["indices"].tolist(), tensors["values"].numpy()
@@ -171,12 +214,12 @@ class Chunks:
         """Compute and store some chunks in one pass, whose decoding never waits for the end of a chunk."""
         if not numbers:
             return
-        wanted = list(chain.from_iterable(range(n * CHUNK, min((n + 1) * CHUNK, len(source))) for n in numbers))
+        wanted = list(chain.from_iterable(range(n * self.size, min((n + 1) * self.size, len(source))) for n in numbers))
         images = source if len(wanted) == len(source) else source.subset(wanted)
         waiting = iter(numbers)
         current, indices, values = next(waiting), list[int](), list[Tensor]()
         for image, row in _rows(compute(images)):
-            while wanted[image] // CHUNK != current:
+            while wanted[image] // self.size != current:
                 self._store(current, indices, values)
                 current, indices, values = next(waiting), [], []
             indices.append(wanted[image])

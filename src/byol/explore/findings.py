@@ -15,10 +15,11 @@ from byol.errors import UserError
 from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.calibration import calibrated
 from byol.evals.evaluation import Progress, silent
+from byol.explore.approximate import ApproximateIndex, check_faiss
 from byol.explore.coverage import suggest
 from byol.explore.duplicates import Duplicates, Pairs, find_duplicates, find_leaks
 from byol.explore.listing import Rows
-from byol.explore.neighbors import K, Neighbors, find_neighbors, find_others
+from byol.explore.neighbors import ExactIndex, K, Neighbors
 from byol.explore.outliers import Outliers, find_outliers
 from byol.explore.projection import MapKind, check_map
 from byol.explore.small import small_copies
@@ -36,13 +37,18 @@ class ExploreConfig:
     map: MapKind = "auto"
     """What makes the map: umap (the extra `explore`), or pca, the first two principal components; auto is umap where it
     is installed."""
+    exact_up_to: int = 1_000_000
+    """Images up to which neighbors are exact; those of more are approximate, by faiss (the extra `explore`), and how
+    many of the exact ones are among them is measured on a sample and said."""
     seed: int = 0
-    """Of clusters, of splits and of the map."""
+    """Of clusters, of splits, of the map and of approximate neighbors."""
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
     def __post_init__(self) -> None:
         if self.suggest < 0:
             raise UserError(f"suggest is {self.suggest}, but must be 0 or more.")
+        if self.exact_up_to < 1:
+            raise UserError(f"exact_up_to is {self.exact_up_to}, but must be 1 or more.")
         check_map(self.map)
 
 
@@ -73,6 +79,8 @@ class Findings:
     """The images of the test part, where one was given."""
     leaks: Pairs | None = None
     """Pairs (row, test row) of near-duplicates in both parts, where a test part was given."""
+    search: str = ""
+    """How neighbors were found, in words; empty where they are exact."""
 
 
 def explore(
@@ -98,27 +106,40 @@ def explore(
         UserError: no image can be read, a feature is not finite, or more suggestions than images are asked for.
     """
     encoder.check(source)
+    check_faiss(len(source), config.exact_up_to)
     if encoder.fresh:
         encoder = calibrated(encoder, source, device)
     part = _part(encoder, source, config, device, progress)
-    neighbors = find_others(part.values, K, device)
+    index = _index(part.values, config, device)
+    neighbors = index.others()
     duplicates = find_duplicates(neighbors, part.small)
     labeled = part.labels >= 0
+
+    def others(known: Tensor) -> Neighbors:
+        return neighbors if len(known) == len(part.values) else _index(known, config, device).others()
+
     some = labeled.any() and not labeled.all()  # of a set that is labeled throughout all may be suggested
     found = Findings(
         part,
         neighbors,
         duplicates,
         find_outliers(neighbors),
-        find_suspects(part.values, part.labels, config.seed),
+        find_suspects(part.values, part.labels, config.seed, others),
         suggest(part.values, neighbors, config.suggest, labeled & some, config.seed) if config.suggest else [],
+        search=index.words,
     )
     if test is None:
         return found
     other = _part(encoder, test, config, device, progress)
-    near = find_neighbors(part.values, other.values, K, device)
+    near = index.find(other.values)
     leaks = find_leaks(near, part.small, other.small, duplicates.threshold)
     return Findings(**{**vars(found), "test": other.rows, "leaks": leaks})
+
+
+def _index(values: Tensor, config: ExploreConfig, device: torch.device) -> ExactIndex | ApproximateIndex:
+    if len(values) > config.exact_up_to:
+        return ApproximateIndex(values, K, config.seed)
+    return ExactIndex(values, K, device)
 
 
 def _part(
@@ -136,7 +157,8 @@ def in_words(found: Findings) -> list[str]:
     rows, copies = found.part.rows, found.duplicates
     doubled, far = sum(map(len, copies.groups)), len(found.outliers.rows)
     said = [
-        f"near-duplicates: {doubled} images in {len(copies.groups)} groups (likeness {copies.threshold:.2f} or more)",
+        f"near-duplicates: {doubled} images in {counted(len(copies.groups), 'group')} "
+        f"(likeness {copies.threshold:.2f} or more)",
         f"outliers: {far} {'image is' if far == 1 else 'images are'} unusually far from the nearest; all are ranked",
     ]
     if rows.labeled:
@@ -144,13 +166,22 @@ def in_words(found: Findings) -> list[str]:
         judged = int((found.suspects.suggested >= 0).sum())
         said.append(f"label suspects: {len(found.suspects.rows)} of {judged} labels that could be judged")
         if mixed:
-            said.append(f"{mixed} groups of near-duplicates have different labels")
+            have = "has" if mixed == 1 else "have"
+            said.append(f"{counted(mixed, 'group')} of near-duplicates {have} different labels")
     if found.leaks is not None and found.test is not None:
         leaked = len(torch.unique(found.leaks.rows[:, 1]))
-        said.append(f"leaks: {leaked} of {len(found.test)} test images have a near-duplicate among the others")
+        have = "has" if leaked == 1 else "have"
+        said.append(f"leaks: {leaked} of {len(found.test)} test images {have} a near-duplicate among the others")
+    if found.search:
+        said.append(found.search)
     if found.suggested:
-        said.append(f"suggested: {len(found.suggested)} images to label first")
+        said.append(f"suggested: {counted(len(found.suggested), 'image')} to label first")
     return said
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 group`, `2,000 groups`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def write_tables(folder: Path, found: Findings) -> list[Path]:

@@ -1,6 +1,7 @@
 """Exact nearest neighbors by cosine, block by block, so that no matrix of all pairs is ever in memory."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def find_neighbors(bank: Tensor, queries: Tensor, k: int, device: torch.device |
     Raises:
         UserError: features that are NaN or infinite, or k below 1.
     """
-    _check(bank, queries, k)
+    check_features(bank, queries, k)
     return Neighbors(*nearest(bank, torch.arange(len(bank)), queries, k, device))
 
 
@@ -43,7 +44,7 @@ def find_others(features: Tensor, k: int = K, device: torch.device | None = None
     Raises:
         UserError: features that are NaN or infinite, or k below 1.
     """
-    _check(features, features, k)
+    check_features(features, features, k)
     k = min(k, len(features) - 1)
     if k == 0:
         return Neighbors(torch.empty(len(features), 0), torch.empty(len(features), 0, dtype=torch.int64))
@@ -51,7 +52,30 @@ def find_others(features: Tensor, k: int = K, device: torch.device | None = None
     return Neighbors(*nearest(features, each, features, k, device, Groups(each, each)))
 
 
-def _check(bank: Tensor, queries: Tensor, k: int) -> None:
+@dataclass(frozen=True)
+class ExactIndex:
+    """A set of vectors (N, D) that is searched row by row."""
+
+    bank: Tensor
+    k: int
+    device: torch.device
+    words: ClassVar[str] = ""
+
+    def others(self) -> Neighbors:
+        """The k nearest other rows of each row, N - 1 at most."""
+        return find_others(self.bank, self.k, self.device)
+
+    def find(self, queries: Tensor) -> Neighbors:
+        """The k nearest rows of each of the queries (M, D)."""
+        return find_neighbors(self.bank, queries, self.k, self.device)
+
+
+def check_features(bank: Tensor, queries: Tensor, k: int) -> None:
+    """See that neighbors can be looked for.
+
+    Raises:
+        UserError: features that are NaN or infinite, or k below 1.
+    """
     if k < 1:
         raise UserError(f"k is {k}, but must be 1 or more.")
     for features in {id(bank): bank, id(queries): queries}.values():

@@ -25,6 +25,7 @@ const ramp = (share) => {
   const at = Math.min(0.9999, Math.max(0, share)) * (RAMP.length - 1), low = Math.floor(at);
   return RAMP[low].map((value, i) => Math.round(value + (at - low) * (RAMP[low + 1][i] - value)));
 };
+const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const shown = (value) => (value === null || Number.isNaN(value) ? "none" : Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 function element(name, className, ...children) {
@@ -46,9 +47,10 @@ function recolor() {
       const value = column.values[i];
       colors[i] = packed(Number.isFinite(value) ? ramp((value - low) / (high - low || 1)) : GRAY);
     }
+    if (!finite.length) legend.append(element("p", "note", "No image has a value here."));
     const bar = element("div", "ramp");
     bar.style.background = `linear-gradient(to right, ${RAMP.map((color) => `rgb(${color})`).join(",")})`;
-    legend.append(bar, element("p", "note", `${shown(low)} to ${shown(high)} (1st to 99th percentile)`));
+    if (finite.length) legend.append(bar, element("p", "note", `${shown(low)} to ${shown(high)} (1st to 99th percentile)`));
   } else {
     const sizes = new Int32Array(column.names.length + 1);
     for (const value of column.values) sizes[value + 1]++;
@@ -74,7 +76,7 @@ function recolor() {
     visible[i] = fits ? 1 : 0;
     left += visible[i];
   }
-  byId("shown").textContent = left === count ? `${count.toLocaleString("en")} images` : `${left.toLocaleString("en")} of ${count.toLocaleString("en")} images`;
+  byId("shown").textContent = left === count ? counted(count, "image") : `${left.toLocaleString("en")} of ${counted(count, "image")}`;
   draw();
 }
 const labelText = (row) => data.columns.filter((c) => c.kind === "name" && c.values[row] >= 0).map((c) => c.names[c.values[row]]).join(" ");
@@ -96,7 +98,7 @@ function paint() {
   pixels.fill(0);
   const s = scale(), left = width / 2 - view.x * s, top = height / 2 + view.y * s;
   const size = Math.max(2, Math.min(9 * ratio, Math.round(ratio * (count > 20000 ? 2 : count > 2000 ? 3 : 5) * Math.sqrt(view.zoom))));
-  const half = size >> 1, dim = packed(GRAY, 40), some = selection.length > 0;
+  const half = size >> 1, dim = packed(GRAY, 80), some = selection.length > 0;
   for (let pass = 0; pass < 2; pass++) { // what is filtered out or not selected lies below
     for (let i = 0; i < count; i++) {
       if ((visible[i] && (!some || chosen[i]) ? 1 : 0) !== pass) continue;
@@ -110,6 +112,7 @@ function paint() {
   context.lineWidth = 2 * ratio;
   context.strokeStyle = getComputedStyle(document.body).color;
   if (marked >= 0) { const [x, y] = toScreen(marked); context.beginPath(); context.arc(x, y, 9 * ratio, 0, 7); context.stroke(); }
+  if (!data.frames) performance.mark("map");
   data.frames = (data.frames || 0) + 1;
 }
 
@@ -137,6 +140,8 @@ function nearest(clientX, clientY) {
 }
 
 // ---- pictures ----
+const urls = [];
+const sheetUrl = (sheet) => (urls[sheet] ??= URL.createObjectURL(new Blob([bytes(data.sheets[sheet])], { type: "image/jpeg" })));
 function thumb(row) {
   const box = element("span", "thumb"), number = picture[row];
   box.setAttribute("role", "img");
@@ -144,7 +149,7 @@ function thumb(row) {
   if (number < 0) { box.textContent = "no picture in this page"; return box; }
   const per = data.across * data.across, sheet = Math.floor(number / per), at = number % per;
   const rows = Math.ceil(Math.min(per, data.pictured - sheet * per) / data.across);
-  box.style.backgroundImage = `url(${data.sheets[sheet]})`;
+  box.style.backgroundImage = `url(${sheetUrl(sheet)})`;
   box.style.backgroundSize = `${100 * data.across}% ${100 * rows}%`;
   const share = (value, all) => (all > 1 ? (100 * value) / (all - 1) : 0);
   box.style.backgroundPosition = `${share(at % data.across, data.across)}% ${share(Math.floor(at / data.across), rows)}%`;
@@ -183,26 +188,42 @@ function card(row, ...words) {
 
 // ---- pointer and keys ----
 let drag = null, loop = [];
+const fingers = new Map();
+const spread = () => { const [[ax, ay], [bx, by]] = [...fingers.values()]; return { length: Math.hypot(ax - bx, ay - by), at: [(ax + bx) / 2, (ay + by) / 2] }; };
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
-  drag = { x: event.clientX, y: event.clientY, moved: false };
-  loop = lassoOn || event.shiftKey ? [[event.clientX, event.clientY]] : [];
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  drag = { x: event.clientX, y: event.clientY, moved: fingers.size > 1 };
+  loop = fingers.size === 1 && (lassoOn || event.shiftKey) ? [[event.clientX, event.clientY]] : [];
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!drag) { showTip(nearest(event.clientX, event.clientY), event.clientX, event.clientY); return; }
   tip.hidden = true;
   if (loop.length) { loop.push([event.clientX, event.clientY]); showLoop(); return; }
+  const before = fingers.size === 2 ? spread() : { at: [drag.x, drag.y] };
+  fingers.set(event.pointerId, [event.clientX, event.clientY]);
+  const after = fingers.size === 2 ? spread() : { at: [event.clientX, event.clientY] };
   const ratio = canvas.width / canvas.clientWidth;
-  view.x -= ((event.clientX - drag.x) * ratio) / scale();
-  view.y += ((event.clientY - drag.y) * ratio) / scale();
+  view.x -= ((after.at[0] - before.at[0]) * ratio) / scale();
+  view.y += ((after.at[1] - before.at[1]) * ratio) / scale();
+  if (before.length) zoom(after.length / before.length, ...after.at);
   drag = { x: event.clientX, y: event.clientY, moved: true };
   draw();
 });
-canvas.addEventListener("pointerup", (event) => {
+function lifted(event) {
+  fingers.delete(event.pointerId);
   if (loop.length > 2) select(inside(loop.map(([x, y]) => toMap(x, y))));
-  else if (drag && !drag.moved) { marked = nearest(event.clientX, event.clientY); draw(); }
-  drag = null; loop = []; showLoop();
-});
+  else if (event.type === "pointerup" && drag && !drag.moved) {
+    marked = nearest(event.clientX, event.clientY);
+    showTip(marked, event.clientX, event.clientY); // a finger has no hover
+    draw();
+  }
+  const [left] = fingers.values();
+  drag = left ? { x: left[0], y: left[1], moved: true } : null;
+  loop = []; showLoop();
+}
+canvas.addEventListener("pointerup", lifted);
+canvas.addEventListener("pointercancel", lifted);
 canvas.addEventListener("pointerleave", () => { if (!drag) tip.hidden = true; });
 canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoom(Math.exp(-event.deltaY * 0.0015), event.clientX, event.clientY); }, { passive: false });
 canvas.addEventListener("keydown", (event) => {
@@ -249,60 +270,3 @@ function inside(polygon) {
   return found;
 }
 
-// ---- selection ----
-function select(rows) {
-  selection = rows;
-  chosen.fill(0);
-  for (const row of rows) chosen[row] = 1;
-  byId("selected").textContent = rows.length ? `${rows.length.toLocaleString("en")} images selected` : "Nothing is selected: press Lasso (or hold Shift) and draw around points.";
-  byId("copy").disabled = byId("download").disabled = !rows.length;
-  byId("chosen").replaceChildren(...rows.slice(0, 60).map((row) => card(row, data.names[row])));
-  draw();
-}
-const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-function asCsv(rows) {
-  const head = ["index", "path", ...data.columns.map((c) => c.name)].map(cell).join(",");
-  const body = rows.map((row) => [String(data.indices ? data.indices[row] : row), path(row), ...data.columns.map((c) => (c.kind === "number" ? (Number.isNaN(c.values[row]) ? "" : String(c.values[row])) : c.values[row] < 0 ? "" : c.names[c.values[row]]))].map(cell).join(","));
-  return [head, ...body].join("\n") + "\n";
-}
-byId("download").addEventListener("click", () => {
-  const link = element("a");
-  link.href = URL.createObjectURL(new Blob([asCsv(selection)], { type: "text/csv" }));
-  link.download = "selection.csv";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-});
-byId("copy").addEventListener("click", async () => {
-  const text = selection.map(path).join("\n");
-  try { await navigator.clipboard.writeText(text); } catch {
-    const area = element("textarea"); // a page from a file may have no clipboard
-    area.value = text; document.body.append(area); area.select(); document.execCommand("copy"); area.remove();
-  }
-  byId("selected").textContent = `${selection.length.toLocaleString("en")} paths copied`;
-});
-byId("lasso").addEventListener("click", () => { lassoOn = !lassoOn; byId("lasso").setAttribute("aria-pressed", String(lassoOn)); });
-byId("in").addEventListener("click", () => zoom(1.5));
-byId("out").addEventListener("click", () => zoom(1 / 1.5));
-byId("reset").addEventListener("click", reset);
-byId("filter").addEventListener("input", (event) => { filter = event.target.value; recolor(); });
-for (const [number, each] of data.columns.entries()) {
-  const option = element("option", "", each.name);
-  option.value = String(number);
-  byId("color").append(option);
-}
-byId("color").addEventListener("change", (event) => { column = data.columns[Number(event.target.value)]; only = null; recolor(); });
-
-// ---- findings ----
-for (const finding of data.findings) {
-  const section = element("section", "", element("h2", "", finding.title), element("p", "note", finding.note));
-  const many = finding.groups.length > 1, all = element("div", many ? "groups" : "");
-  for (const group of finding.groups) {
-    const cards = element("div", "cards", ...group.map(([row, ...words]) => card(row, ...words)));
-    all.append(many ? element("div", "group", cards) : cards);
-  }
-  section.append(all);
-  byId("findings").append(section);
-}
-new ResizeObserver(draw).observe(canvas);
-select([]);
-recolor();

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from byol.data.sample import evenly
 from byol.data.sources.open import Source
-from byol.explore.findings import Findings, in_words
+from byol.explore.findings import Findings, counted, in_words
 from byol.explore.projection import Projection
 from byol.explore.thumbnails import ACROSS, Sheets, make_sheets
 from byol.report.axis import Axis
@@ -34,6 +34,8 @@ PICTURED = 10_000
 """Images with a picture in the page at most."""
 GROUPS, MEMBERS, LISTED = 40, 12, 60
 """Groups of near-duplicates on the page, images of each, and images of every other list; the tables have all."""
+SCRIPTS = ("page.js", "page_lists.js")
+"""Parts of the page's script, one after the other."""
 BINS = 40
 """Of the chart of likeness."""
 
@@ -65,12 +67,17 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
     wanted = list(dict.fromkeys(chain(*(finding.rows() for finding in findings), evenly(len(rows), PICTURED))))
     sheets = make_sheets(source, [rows.indices[row] for row in wanted[:PICTURED]], cores())
     data = _data(found, projection, findings, wanted, sheets)
-    script, style = (files("byol.explore").joinpath(name).read_text() for name in ("page.js", "page.css"))
+    here = files("byol.explore")
+    script = "".join(here.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = here.joinpath("page.css").read_text(encoding="utf-8")
     hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'"
+    policy = f"default-src 'none'; img-src blob:; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'"
     name = html.escape(title)
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in in_words(found))
     kept = "" if np.isnan(projection.kept) else f" It keeps {projection.kept:.0%} of the ten nearest neighbors."
+    pictured = (
+        f"{sheets.count:,} of {counted(len(rows), 'image')} {'has' if sheets.count == 1 else 'have'} a picture here."
+    )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="{policy}"/>
@@ -78,7 +85,8 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
 <body><h1>{name}</h1><ul>{said}</ul>
 <div class="bar"><label>Color by <select id="color"></select></label>
 <label>Find <input id="filter" type="search" placeholder="part of a name or label"/></label>
-<button id="lasso" aria-pressed="false">Lasso</button><button id="in" aria-label="Zoom in">+</button>
+<button id="lasso" aria-pressed="false">Lasso</button><button id="all">Select shown</button>
+<button id="in" aria-label="Zoom in">+</button>
 <button id="out" aria-label="Zoom out">−</button><button id="reset">Reset</button>
 <span id="shown" role="status"></span></div>
 <div class="view"><div class="stage"><canvas id="map" tabindex="0" aria-label="Map of the images"></canvas>
@@ -86,10 +94,10 @@ def explore_page(title: str, source: Source, found: Findings, projection: Projec
 <div id="tip" class="tip" hidden="hidden"></div></div><div class="side legend" id="legend"></div></div>
 <p class="note">Each point is an image; the map is made by {projection.method} from the encoder's features.{kept}
 Near points are alike; distances between far points say little. Drag to pan, turn the wheel or press + and − to zoom,
-arrows move, Enter shows the image in the middle. {sheets.count:,} of {len(rows):,} images have a picture in this
-page.</p>
+arrows move, Enter shows the image in the middle. {pictured}</p>
 <div class="bar"><span id="selected" role="status"></span><button id="copy" disabled="disabled">Copy paths</button>
-<button id="download" disabled="disabled">Download CSV</button></div><div class="cards" id="chosen"></div>
+<button id="download" disabled="disabled">Download CSV</button>
+<button id="clear" disabled="disabled">Clear</button></div><div class="cards" id="chosen"></div>
 <div id="findings"></div>{_likeness_chart(found)}
 <script type="application/json" id="data">{data}</script>
 <script>{script}</script></body></html>
@@ -115,7 +123,7 @@ def _data(
         "pictures": _encoded(picture, np.int32),
         "pictured": sheets.count,
         "across": ACROSS,
-        "sheets": [f"data:image/jpeg;base64,{base64.b64encode(file).decode()}" for file in sheets.files],
+        "sheets": [base64.b64encode(file).decode() for file in sheets.files],
         "findings": [vars(finding) for finding in findings],
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
@@ -164,13 +172,16 @@ def _findings(found: Findings) -> list[Finding]:
         [(row, label[row], f"likeness {copies.likeness_of(row):.2f}") for row in group[:MEMBERS]]
         for group in copies.groups[:GROUPS]
     ]
-    far = found.outliers.score.nan_to_num(-1).argsort(descending=True, stable=True)[:LISTED].tolist()
+    farthest = found.outliers.score.nan_to_num(-1).argsort(descending=True, stable=True)[:LISTED].tolist()
+    listed = len(found.outliers.rows)
+    far = "1 stands out" if listed == 1 else f"{listed:,} stand out"
+    distances = [(row, label[row], f"distance {found.outliers.score[row]:.3f}") for row in farthest]
     shown = [
-        Finding("Near-duplicates", _more("duplicates.csv", len(copies.groups), GROUPS, "groups"), groups),
+        Finding("Near-duplicates", _more("duplicates.csv", len(copies.groups), GROUPS, "group"), groups),
         Finding(
             "Farthest from their neighbors",
-            f"{_more('outliers.csv', len(rows), LISTED, 'images')} {len(found.outliers.rows)} stand out in this set.",
-            [[(row, label[row], f"distance {found.outliers.score[row]:.3f}") for row in far]] if len(rows) > 1 else [],
+            f"{_more('outliers.csv', len(rows), LISTED, 'image')} {far} in this set.",
+            [distances] if len(rows) > 1 else [],
         ),
     ]
     if rows.labeled:
@@ -180,19 +191,22 @@ def _findings(found: Findings) -> list[Finding]:
             for row in suspects.rows[:LISTED]
         ]
         note = (
-            f"{_more('suspects.csv', len(suspects.rows), LISTED, 'images')} A classifier that has not seen the image "
+            f"{_more('suspects.csv', len(suspects.rows), LISTED, 'image')} A classifier that has not seen the image "
             "and its neighbors agree on another label; p is the probability of the given one."
         )
         shown.append(Finding("Label suspects", note, [doubtful] if doubtful else []))
     if found.leaks is not None and found.test is not None:
         order = found.leaks.likeness.argsort(descending=True, stable=True)[:LISTED].tolist()
         pairs = [(found.leaks.rows[pair].tolist(), float(found.leaks.likeness[pair])) for pair in order]
-        leaked = [(row, f"= {found.test.paths[test]}", f"likeness {likeness:.2f}") for (row, test), likeness in pairs]
-        note = _more("leaks.csv", len(found.leaks.likeness), LISTED, "pairs") + " Images that the test part has too."
+        leaked = [
+            (row, f"= {PurePath(found.test.paths[test]).name}", f"likeness {likeness:.2f}")
+            for (row, test), likeness in pairs
+        ]
+        note = _more("leaks.csv", len(found.leaks.likeness), LISTED, "pair") + " Images that the test part has too."
         shown.append(Finding("Leaks", note, [leaked] if leaked else []))
     if found.suggested:
         picked = [(row, f"{rank}", label[row]) for rank, row in enumerate(found.suggested[:LISTED], 1)]
-        note = _more("suggested.csv", len(found.suggested), LISTED, "images")
+        note = _more("suggested.csv", len(found.suggested), LISTED, "image")
         shown.append(Finding("Label these first", note, [picked]))
     return shown
 
@@ -201,8 +215,8 @@ def _more(file: str, count: int, limit: int, what: str) -> str:
     if count == 0:
         return "None."
     if count <= limit:
-        return f"{count:,} {what}, all in {file}."
-    return f"The first {limit} of {count:,} {what}; all are in {file}."
+        return f"{counted(count, what)}, {'listed' if count == 1 else 'all'} in {file}."
+    return f"The first {limit} of {counted(count, what)}; all are in {file}."
 
 
 def _likeness_chart(found: Findings) -> str:

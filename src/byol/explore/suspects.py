@@ -1,5 +1,6 @@
 """Label suspects: images whose features contradict their label."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from byol.evals.fewshot import standardize
 from byol.evals.knn import TEMPERATURE, count_votes
 from byol.evals.labels import by_class
 from byol.evals.logistic import LogisticPath
-from byol.explore.neighbors import find_others
+from byol.explore.neighbors import Neighbors, find_others
 
 FOLDS = 5
 """Parts of the images, each judged by a classifier that was fitted to the others."""
@@ -31,7 +32,9 @@ class Suspects:
     """(N,) the share of the neighbors' votes for the image's own label; NaN where it is not judged."""
 
 
-def find_suspects(features: Tensor, labels: Tensor, seed: int = 0) -> Suspects:
+def find_suspects(
+    features: Tensor, labels: Tensor, seed: int = 0, others: Callable[[Tensor], Neighbors] = find_others
+) -> Suspects:
     """Judge each label by a linear classifier on the features of the other images, and by the nearest of them.
 
     A label with one image cannot be judged, and none is where there is only one label.
@@ -40,6 +43,7 @@ def find_suspects(features: Tensor, labels: Tensor, seed: int = 0) -> Suspects:
         features: (N, D).
         labels: (N,) int64; -1 where an image has none.
         seed: of the split into parts.
+        others: finds the neighbors of each of the images that are judged, given their features.
     """
     probability, votes = (torch.full((len(labels),), torch.nan, dtype=torch.float64) for _ in range(2))
     suggested = torch.full((len(labels),), -1)
@@ -50,7 +54,7 @@ def find_suspects(features: Tensor, labels: Tensor, seed: int = 0) -> Suspects:
         return Suspects([], probability, suggested, votes)
     known = features[judged].float()
     p = _held_out_probabilities(known, own, len(given), seed)
-    near = find_others(known)
+    near = others(known)
     share = count_votes(near.similarity, own[near.rows], len(given), TEMPERATURE).clamp_min(0)
     share = share / share.sum(dim=1, keepdim=True)
     each = torch.arange(len(own))

@@ -195,7 +195,7 @@ def _map(sample: Source, indices: list[int], points: Tensor) -> Sheet:
         drawn[line][column] = thumbnail(sample, indices[row], MAP_SIDE)
     note = (
         f"{len(indices):,} random training images by the first two principal components of their features; each place "
-        f"shows one of the images that lie there. `byol explore` makes a map of all images, to pan and zoom."
+        f"shows one of the images that lie there. The command byol explore makes a map of all images, to pan and zoom."
     )
     return Sheet("The map", note, as_jpeg(_grid(drawn, MAP_SIDE, gap=0)))
 

@@ -158,7 +158,10 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """A dashed line across the plot at one y, with words above its right end: chance, a goal."""
+    """A dashed line across the plot at one y, with words above its right end: chance, a goal.
+
+    The words have the color of the page's text: gray would be hard to read in a light or in a dark scheme.
+    """
 
     value: float
     words: str = ""
@@ -168,9 +171,7 @@ class Level:
     def draw(self, area: Area) -> str:
         _, y = area.place((area.x.low, self.value))
         line = element("path", d=f"M0 {number(y)}H{number(area.width)}", stroke=self.color, stroke_dasharray="4 4")
-        return line + (
-            label(area.width - 4, y - 4, self.words, text_anchor="end", fill=self.color) if self.words else ""
-        )
+        return line + (label(area.width - 4, y - 4, self.words, text_anchor="end") if self.words else "")
 
     def sample(self, x: float, y: float) -> str:
         return element("path", d=f"M{number(x - 11)} {number(y)}h22", stroke=self.color, stroke_dasharray="4 4")
