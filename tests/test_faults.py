@@ -38,7 +38,7 @@ RUN = {**TINY, "epochs": 1, "data__memory": "always", "logging__stop_on_collapse
 CAMPAIGN = """
 import json, random, sys, tempfile
 from pathlib import Path
-from faults import disks, kills
+from faults import disks, kills, streams
 from faults.trial import LostError
 
 def show(name, attempt):
@@ -57,6 +57,9 @@ for name in ("SIGKILL", "SIGTERM"):
 for file in ("step-000000020.json", "step-000000020.safetensors"):
     for damage in disks.DAMAGES:
         show(f"{file}, {damage}", lambda folder: disks.every_byte(folder, file, disks.DAMAGES[damage]))
+for kind in streams.KINDS:
+    show(f"{kind}, killed", lambda folder: streams.killed_again_and_again(folder, kind, kills=2, epochs=2))
+    show(f"{kind}, two ranks", lambda folder: streams.on_two_ranks(folder, kind))
 """
 
 
@@ -87,6 +90,16 @@ def test_a_run_that_is_killed_in_its_last_words_ends_the_same(campaign: dict[str
 @pytest.mark.parametrize("damage", ["a bit flipped", "cut short", "zeros from there on", "a block of zeros"])
 def test_damage_at_every_byte_of_a_checkpoint_is_seen(campaign: dict[str, str], file: str, damage: str) -> None:
     assert "all seen" in campaign[f"{file}, {damage}"]
+
+
+@pytest.mark.parametrize("kind", ["tar shards", "row groups of Parquet"])
+def test_a_run_that_streams_is_killed_again_and_again_and_ends_the_same(campaign: dict[str, str], kind: str) -> None:
+    assert campaign[f"{kind}, killed"].startswith("losses written at each kill: ")
+
+
+@pytest.mark.parametrize("kind", ["tar shards", "row groups of Parquet"])
+def test_two_ranks_stream_as_one(campaign: dict[str, str], kind: str) -> None:
+    assert campaign[f"{kind}, two ranks"].startswith("losses differ by ")
 
 
 @pytest.fixture

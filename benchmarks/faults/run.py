@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-PARTS = ("kills", "ranks", "disks", "owners", "growth", "numbers", "hostile", "network")
+PARTS = ("kills", "streams", "ranks", "disks", "owners", "growth", "numbers", "hostile", "network")
 LINES = "faults.jsonl"
 
 
