@@ -54,14 +54,14 @@ def make_folder(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(folder / f"{index:05d}.jpg", quality=90)
 
 
-def seconds_to_first_step(folder: Path, run: Path) -> float:
-    """Start a run, wait for the first line of its metrics, and end it.
+def seconds_to_first_step(folder: Path, run: Path, flags: tuple[str, ...] = ()) -> float:
+    """Start a run, with more flags if wanted, wait for the first line of its metrics, and end it.
 
     Raises:
         UserError: the run ended before, with what it said.
     """
     command = [sys.executable, "-m", "byol", "pretrain", str(folder), "--out", str(run)]
-    command += ["--epochs", "2", "--logging.log-every", "1"]
+    command += ["--epochs", "2", "--logging.log-every", "1", *flags]
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     metrics = run / "metrics.jsonl"

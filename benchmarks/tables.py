@@ -23,7 +23,10 @@ from results_file import REPOSITORY, RESULTS
 
 GOALS_ONLY = "goals"
 """Name of the table of all figures that have a goal."""
-WITH_GOALS = ("cifar10-cpu", "cifar10-cpu-simclr", "demo", "throughput", "peers", "startup", "evaluation-speed")
+WITH_GOALS = (
+    *("cifar10-cpu", "cifar10-cpu-simclr", "demo", "throughput", "peers", "startup", "many-files", "shards"),
+    "evaluation-speed",
+)
 HEADLINES_ONLY = "headlines"
 """Name of the table of the few figures that stand in the README."""
 HEADLINES = (

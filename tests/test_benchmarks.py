@@ -133,6 +133,32 @@ def test_startup_is_measured_to_the_first_step(tmp_path: Path) -> None:
     assert (kept["goal"], kept["at_most"]) == (6.0, True)
 
 
+def test_a_run_on_many_files_is_begun(tmp_path: Path) -> None:
+    many = script("many_files")
+    many.link_images(tmp_path / "files", tmp_path / "originals", 1100)
+    files = sorted((tmp_path / "files").rglob("*.jpg"))
+    assert (len(files), len({file.parent for file in files})) == (1100, 1000)
+    assert {file.stat().st_nlink for file in files} == {18, 19}, "64 originals share 1100 names, and have their own"
+    found = many.begin(str(tmp_path / "files"), str(tmp_path / "run"))
+    assert set(found) == {"open, survey, plan", "labels, names, contents", "order, first batch", "memory"}
+    assert all(0 < seconds < 120 for seconds in found.values() if seconds != found["memory"])
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["images"] == 1100
+
+
+def test_shards_run(images: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYOL_HOME", "restored")
+    small, jpeg = (str(folder) for folder in images)
+    rows = {(row.group, row.name): row for row in script("shards").main(["--quick", "--small", small, "--jpeg", jpeg])}
+    for work, usual, goal in (
+        ("resnet18-32", "images in memory", 0.95),
+        ("pipeline-224, read", "folder of files", 1.3),
+        ("pipeline-224, two views", "folder of files", None),
+    ):
+        ratio = rows[(work, f"tar shards / {usual}")]
+        assert ratio.values[0] == pytest.approx(rows[(work, "tar shards")].values[0] / rows[(work, usual)].values[0])
+        assert ratio.goal == goal
+
+
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="is empty"):

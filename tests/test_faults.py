@@ -38,7 +38,7 @@ RUN = {**TINY, "epochs": 1, "data__memory": "always", "logging__stop_on_collapse
 CAMPAIGN = """
 import json, random, sys, tempfile
 from pathlib import Path
-from faults import disks, kills
+from faults import disks, kills, streams
 from faults.trial import LostError
 
 def show(name, attempt):
@@ -57,6 +57,9 @@ for name in ("SIGKILL", "SIGTERM"):
 for file in ("step-000000020.json", "step-000000020.safetensors"):
     for damage in disks.DAMAGES:
         show(f"{file}, {damage}", lambda folder: disks.every_byte(folder, file, disks.DAMAGES[damage]))
+for kind in streams.KINDS:
+    show(f"{kind}, killed", lambda folder: streams.killed_again_and_again(folder, kind, kills=2, epochs=2))
+    show(f"{kind}, two ranks", lambda folder: streams.on_two_ranks(folder, kind))
 """
 
 
@@ -94,6 +97,16 @@ def test_the_command_of_the_campaign_starts_with_every_part(tmp_path: Path) -> N
     command = [sys.executable, str(BENCHMARKS / "faults" / "run.py"), "--only", "no such fault", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["tar shards", "row groups of Parquet"])
+def test_a_run_that_streams_is_killed_again_and_again_and_ends_the_same(campaign: dict[str, str], kind: str) -> None:
+    assert campaign[f"{kind}, killed"].startswith("losses written at each kill: ")
+
+
+@pytest.mark.parametrize("kind", ["tar shards", "row groups of Parquet"])
+def test_two_ranks_stream_as_one(campaign: dict[str, str], kind: str) -> None:
+    assert campaign[f"{kind}, two ranks"].startswith("losses differ by ")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def readers() -> dict[str, Reader]:
     """By name: what reads a file whose bytes are given, too."""
     from byol.config.axes import Axes
     from byol.config.documents import read_document
-    from byol.data.formats import npy, png, pnm
+    from byol.data.formats import jpeg, npy, png, pnm
     from byol.data.formats.decode import decode, read_header
     from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
     from byol.data.sources.table_text import split_rows
@@ -61,6 +61,7 @@ def readers() -> dict[str, Reader]:
         "NumPy arrays": array,
         "PGM and PPM images": portable,
         "turns of PNG images": lambda path, content: png.png_orientation(content),
+        "sizes of JPEG images": lambda path, content: jpeg.plain_size(content),
         "tar archives": lambda path, content: index_of(path.rename(path.with_suffix(".tar"))),
         "rows of text": lambda path, content: split_rows(
             content.decode("latin1").splitlines(), lambda name: "a" in name
@@ -104,6 +105,7 @@ def begin(name: str) -> list[bytes]:
         ],
         "PGM and PPM images": [b"P5 2 2 255\n1234", b"P6\n# a comment\n1 1\n65535\n123456", b"P2 2 1 9 3 4"],
         "turns of PNG images": [written(lambda held: Image.fromarray(pixels).save(held, "PNG"))],
+        "sizes of JPEG images": [written(lambda held: Image.fromarray(pixels).save(held, "JPEG"))],
         "tar archives": [written(archive)],
         "rows of text": [b"a.png\tcat\nb.png,dog\n", b'"a b.png" 3\n'],
         "labels": [b"path,label\na.png,cat\n", b"image;class\na.png;1\n"],

@@ -55,15 +55,25 @@ class Ended:
         return self.said.strip().splitlines()[-1] if self.said.strip() else ""
 
 
+CLASSES = {"red": 0, "blue": 2}
+"""Of the pictures, and the channel that is bright in each."""
+
+
 def draw_images(folder: Path, count: int = 32) -> Path:
     """Two classes of small pictures, reddish and bluish."""
-    for name, channel in (("red", 0), ("blue", 2)):
+    for name in CLASSES:
         (folder / name).mkdir(parents=True)
         for number in range(count):
-            pixels = np.random.default_rng(number + 1000 * channel).integers(0, 120, (20, 20, 3), dtype=np.uint8)
-            pixels[..., channel] += 120
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+            picture(name, number).save(folder / name / f"{number:02d}.png")
     return folder
+
+
+def picture(name: str, number: int) -> Image.Image:
+    """One picture of a class."""
+    channel = CLASSES[name]
+    pixels = np.random.default_rng(number + 1000 * channel).integers(0, 120, (20, 20, 3), dtype=np.uint8)
+    pixels[..., channel] += 120
+    return Image.fromarray(pixels)
 
 
 class Process:

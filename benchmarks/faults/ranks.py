@@ -54,14 +54,14 @@ def one_dies(folder: Path, victim: int) -> str:
     out = folder / "run"
     kill = kill_at_call(STEP, 6)
     processes = start_ranks(training(data, out), 2, lambda rank: kill() if rank == victim else None)
-    ended = _all_ended(processes)
+    ended = all_ended(processes)
     require(ended[victim].code == -signal.SIGKILL, ended[victim].sentence)
     other, waited = ended[1 - victim], ended[1 - victim].seconds - ended[victim].seconds
     require(waited <= OTHERS_SECONDS, f"the other ended {waited:.0f} s later")
     require(other.code == 2 and "Traceback" not in other.said, f"exit code {other.code}: {other.said[-900:]}")
-    gone_on = _all_ended(start_ranks(training(data, out), 2))
+    gone_on = all_ended(start_ranks(training(data, out), 2))
     require([one.code for one in gone_on] == [0, 0], gone_on[0].said[-600:])
-    _same_losses(out, _losses_on_two(data))
+    same_losses(out, _losses_on_two(data))
     return f"the other after {max(0.0, waited):.1f} s: {other.sentence}"
 
 
@@ -76,7 +76,7 @@ def both_are_asked(folder: Path, asked: tuple[int, ...]) -> str:
         2,
         lambda rank: ask() if rank in asked else None,
     )
-    ended = _all_ended(processes)
+    ended = all_ended(processes)
     require([one.code for one in ended] == [130, 130], f"exit codes {[one.code for one in ended]}: {ended[0].said}")
     log = (out / "log.txt").stat().st_mtime
     require(time.time() - log <= CHECKPOINT_SECONDS, "too long from the last word to the end")
@@ -89,10 +89,10 @@ def other_world(folder: Path, world: int) -> str:
     data, _ = toy()
     out = folder / "run"
     stop = at_call(STEP, 6, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    _all_ended(start_ranks(training(data, out), 2, lambda rank: stop()))
-    ended = [byol(*training(data, out))] if world == 1 else _all_ended(start_ranks(training(data, out), world))
+    all_ended(start_ranks(training(data, out), 2, lambda rank: stop()))
+    ended = [byol(*training(data, out))] if world == 1 else all_ended(start_ranks(training(data, out), world))
     require(all(one.code == 0 for one in ended), f"{ended[0].code}: {ended[0].said[-600:]}")
-    most = _same_losses(out, _losses_on_two(data))
+    most = same_losses(out, _losses_on_two(data))
     return f"losses differ by {most:.1e} at most"
 
 
@@ -119,7 +119,7 @@ def restarted(folder: Path) -> str:
     require(is_finished(out), "there is no encoder")
     words = (out / "log.txt").read_text()
     require("going on with" in words, "it began anew")
-    _same_losses(out, _losses_on_two(data))
+    same_losses(out, _losses_on_two(data))
     return next(line for line in words.splitlines() if "going on with" in line).replace(str(out), "the run")
 
 
@@ -135,7 +135,7 @@ def two_nodes(folder: Path) -> str:
     ]
     said = [agent.communicate(timeout=4 * WAIT_SECONDS)[0].decode() for agent in agents]
     require([agent.returncode for agent in agents] == [0, 0], said[0][-600:] + said[1][-600:])
-    most = _same_losses(out, _losses_on_two(data))
+    most = same_losses(out, _losses_on_two(data))
     return f"losses differ by {most:.1e} at most from two ranks of one node"
 
 
@@ -146,25 +146,27 @@ def _losses_on_two(data: Path) -> list[float]:
     """Losses of a run on two ranks that nothing disturbs."""
     if 2 not in _LOSSES:
         out = data.parent / "on-two"
-        ended = _all_ended(start_ranks(training(data, out), 2))
+        ended = all_ended(start_ranks(training(data, out), 2))
         require([one.code for one in ended] == [0, 0], ended[0].said[-600:])
-        _LOSSES[2] = _losses(out)
+        _LOSSES[2] = losses_of(out)
     return _LOSSES[2]
 
 
-def _losses(out: Path) -> list[float]:
+def losses_of(out: Path) -> list[float]:
+    """The losses that a run has written."""
     return [line["loss"] for line in read_metrics(out / "metrics.jsonl") if "loss" in line]
 
 
-def _same_losses(out: Path, expected: list[float]) -> float:
-    found = _losses(out)
+def same_losses(out: Path, expected: list[float]) -> float:
+    """Require these losses of a run, within rounding; how far they are off at most."""
+    found = losses_of(out)
     require(len(found) == len(expected), f"{len(found)} losses, not {len(expected)}")
     most = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
     require(most <= ROUNDING, f"losses differ by {most:.1e}")
     return most
 
 
-def _all_ended(processes: list[Process]) -> list[Ended]:
+def all_ended(processes: list[Process]) -> list[Ended]:
     """How each ended; all are waited for at once, so that the seconds of each are its own."""
     done: dict[int, Ended] = {}
     while len(done) < len(processes):

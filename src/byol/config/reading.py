@@ -8,6 +8,7 @@ from byol.config.checks import require
 Window = Literal["auto", "hounsfield", "file", "percentiles"]
 SliceAxis = Literal["auto", "sagittal", "coronal", "axial"]
 Times = Literal["first", "all", "channels"]
+Planes = Literal["all", "middle", "brightest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,13 @@ class ReadingConfig:
     masks: bool = False
     """Take volumes of at most 32 different whole numbers for images too."""
     times: Times = "first"
-    """Of a volume with a fourth axis: its first volume, all of them, or the axis as channels (T1, T2, FLAIR)."""
+    """Of a volume with a fourth axis, and of OME-Zarr with times: the first one, all of them, or the axis as channels
+    (T1, T2, FLAIR)."""
+    planes: Planes = "all"
+    """Of OME-Zarr with several planes (z): each is an image, the middle one is, or the brightest values of all are."""
+    pyramid_side: int = 512
+    """OME-Zarr stores an image at several sizes: the smallest one with so many pixels on the shorter side is read, or
+    the largest one."""
     seconds: float = 1.0
     """Seconds from one frame of a video that is an image to the next."""
     tile: int = 256
@@ -40,6 +47,7 @@ class ReadingConfig:
     def __post_init__(self) -> None:
         low, high = self.hounsfield
         require(low < high, "hounsfield", self.hounsfield, "two values in Hounsfield units, the lower one first")
+        require(self.pyramid_side >= 1, "pyramid_side", self.pyramid_side, "1 pixel or more")
         require(self.seconds > 0, "seconds", self.seconds, "more than 0 seconds")
         require(16 <= self.tile <= 4096, "tile", self.tile, "16 to 4096 pixels")
         require(self.microns > 0, "microns", self.microns, "more than 0 microns per pixel")

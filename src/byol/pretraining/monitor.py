@@ -188,13 +188,15 @@ def split(
     if count == 0:
         words = f"20-NN: each of {len(known)} labeled images classified by the others (training never sees labels)"
         return None, _part(data, known), None, words + _held_apart(apart, data)
-    order = torch.randperm(len(known), generator=generator_of(seed, "held out")).tolist()
-    queries_at = sorted(known[number] for number in order[:count])
-    rest = sorted(set(range(len(data))) - set(queries_at))
+    order = torch.randperm(len(known), generator=generator_of(seed, "held out"))
+    numbers = torch.tensor(known)  # no sets and lists of a million numbers, which take 100 MB each
+    queries_at, voters_at = (numbers[some].sort().values for some in (order[:count], order[count:]))
+    trained = torch.ones(len(data), dtype=torch.bool)
+    trained[queries_at] = False
     unused = "" if reads_labels else " (the labels themselves are never used for it)"
     sentence = f"20-NN on {count} labeled images kept out of training{unused}{_held_apart(apart, data)}"
-    voters = data.subset(sorted(known[number] for number in order[count:]))
-    return rest, voters, data.subset(queries_at), sentence
+    rest = trained.nonzero().flatten().tolist()
+    return rest, data.subset(voters_at.tolist()), data.subset(queries_at.tolist()), sentence
 
 
 def _part(source: Source, images: list[int]) -> Source:

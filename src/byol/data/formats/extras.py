@@ -10,12 +10,14 @@ from byol.errors import BadImage
 
 __all__ = [
     "DICOM",
+    "DOUBLE",
     "EXTRAS",
     "FITS",
     "HDF5",
     "HEIF",
     "JXL",
     "NIFTI",
+    "OME_ZARR",
     "SLIDES",
     "VIDEO",
     "Extra",
@@ -64,10 +66,13 @@ VIDEO = Extra("video", "video", ("av",), (".mp4", ".mov", ".avi", ".mkv", ".webm
 SLIDES = Extra("whole-slide image", "slides", ("openslide",), (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"))
 TIFF = Extra("this kind of TIFF", "tiff", ("imagecodecs",), ())
 
-EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, TIFF)
+OME_ZARR = Extra("OME-Zarr", "zarr", ("zarr",), (".zarr",))
+
+EXTRAS = (DICOM, NIFTI, HDF5, HEIF, JXL, FITS, VIDEO, SLIDES, TIFF, OME_ZARR)
 """Every one of them."""
 
 DOUBLE = frozenset(suffix for extra in EXTRAS for suffix in extra.suffixes if suffix.count(".") == 2)
+"""Suffixes of two parts."""
 
 
 def extra_for(suffix: str) -> Extra | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from byol.data.formats.header import Depth
 from byol.errors import BadImage
 
-__all__ = ["Array", "check_dtype", "depth_of", "intensities", "unit_floats"]
+__all__ = ["Array", "check_dtype", "depth_of", "intensities", "shown", "unit_floats"]
 
 Array = npt.NDArray[np.generic]
 
@@ -62,6 +62,14 @@ def unit_floats(values: Array) -> Tensor:
         raise BadImage(f"floating-point pixels from {low:.9g} to {high:.9g}; only [0, 1] has a known meaning")
     floats = np.ascontiguousarray(values, dtype=np.float32)
     return torch.from_numpy(floats if low >= 0 and high <= 1 else floats.clip(0, 1))
+
+
+def shown(values: Array, limits: tuple[float, float]) -> Array:
+    """Values to [0, 1], as float32: the lower limit and what is no number become black, the upper one white."""
+    low, high = limits
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.float32)
+    return np.nan_to_num(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), nan=0.0)
 
 
 def depth_of(dtype: np.dtype[np.generic]) -> Depth:

@@ -14,7 +14,7 @@ from torch import Tensor
 from byol.config.reading import ReadingConfig
 from byol.data.formats.extras import NIFTI, silence
 from byol.data.formats.header import Header, check_size
-from byol.data.formats.intensity import Array
+from byol.data.formats.intensity import Array, shown
 from byol.data.formats.several import Contents, Opened
 from byol.errors import BadImage
 
@@ -136,16 +136,8 @@ class _Slices:
             return torch.from_numpy(np.ascontiguousarray(stored))
         time = 0 if self._volume.together else number // int(self._volume.stored.shape[self._volume.axis])
         limits = self._limits if self._volume.together else self._limits[time : time + 1]
-        planes = [_shown(self._volume.units(plane), span) for plane, span in zip(stored, limits, strict=True)]
+        planes = [shown(self._volume.units(plane), span) for plane, span in zip(stored, limits, strict=True)]
         return torch.from_numpy(np.stack(planes))
-
-
-def _shown(values: Any, limits: tuple[float, float]) -> Any:
-    """Values to [0, 1]; what is no number is black."""
-    low, high = limits
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.float32)
-    return np.nan_to_num(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), nan=0.0)
 
 
 @lru_cache(maxsize=LOOKS_KEPT)

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, pillow, png, pnm, slides, tiff, video
-from byol.data.formats.extras import extra_for, suffix_of
+from byol.data.formats import dicom, fits, heif, jpeg, jxl, nifti, npy, ome_zarr, pillow, png, pnm, slides, tiff, video
+from byol.data.formats.extras import DOUBLE, extra_for, suffix_of
 from byol.data.formats.header import Header
 from byol.data.formats.several import Container
 
@@ -23,6 +23,8 @@ __all__ = [
     "file_suffixes",
     "format_of",
     "image_suffixes",
+    "single_image_ends",
+    "told_by_their_end",
 ]
 
 HEAD_BYTES = 4096
@@ -73,7 +75,7 @@ FORMATS: tuple[Format, ...] = (
 """Every format, in the order in which they are asked whether a file is theirs."""
 
 
-CONTAINERS: tuple[Container, ...] = (dicom, nifti, video, slides)
+CONTAINERS: tuple[Container, ...] = (dicom, nifti, video, slides, ome_zarr)
 """Formats whose files may hold several images, or none."""
 
 
@@ -93,15 +95,32 @@ def file_suffixes() -> frozenset[str]:
     return image_suffixes() | _readable(suffix for entry in CONTAINERS for suffix in entry.EXTRA.suffixes)
 
 
+def told_by_their_end(suffixes: Iterable[str]) -> frozenset[str]:
+    """Those of some suffixes that count whenever a name ends in them, in lower and in upper case.
+
+    A look-up in these takes a tenth of `suffix_of`, which matters with a million names; other names need that.
+    """
+    plain = {suffix for suffix in suffixes if not any(double.endswith(suffix) for double in DOUBLE)}
+    return frozenset(plain | {suffix.upper() for suffix in plain})
+
+
+def single_image_ends() -> frozenset[str]:
+    """Ends of names of files that hold one image each: `container_of` is None for them."""
+    several = {suffix for entry in CONTAINERS for suffix in entry.EXTRA.suffixes}
+    return told_by_their_end({suffix for entry in FORMATS for suffix in entry.SUFFIXES} - several)
+
+
 def _readable(suffixes: Iterable[str]) -> frozenset[str]:
     return frozenset(suffix for suffix in suffixes if (extra := extra_for(suffix)) is None or extra.there)
 
 
 def container_of(path: str) -> Container | None:
-    """The format of a file that may hold several images, by its suffix; DICOM also by its mark."""
+    """The format of a file that may hold several images, by its suffix; DICOM and OME-Zarr also by their marks."""
     suffix = suffix_of(path)
     for entry in CONTAINERS:
         if suffix in entry.EXTRA.suffixes:
             return entry if entry.EXTRA.there else None
+    if ome_zarr.EXTRA.there and ome_zarr.is_store(path):
+        return ome_zarr
     known = any(suffix in entry.SUFFIXES for entry in FORMATS)
     return dicom if not known and dicom.EXTRA.there and dicom.marked(path) else None

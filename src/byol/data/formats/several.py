@@ -27,6 +27,8 @@ class Contents:
     """What it holds where there are no images, in words."""
     said: str = ""
     """How it is read, in words that a run says once."""
+    size: int | None = None
+    """Bytes of one of its images, where it is a folder, whose size says nothing."""
 
 
 class Opened(Protocol):

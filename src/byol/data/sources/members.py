@@ -17,10 +17,10 @@ from byol.config.values import to_json
 from byol.data.formats.channels import to_channels
 from byol.data.formats.decode import guarded
 from byol.data.formats.header import Header
-from byol.data.formats.registry import container_of
+from byol.data.formats.registry import container_of, single_image_ends
 from byol.data.formats.several import Container, Contents, Opened
 from byol.data.reading import current_reading
-from byol.data.sources.base import PIXELS
+from byol.data.sources.base import PIXELS, Source
 from byol.data.sources.digest import digest
 from byol.data.sources.files import FileSource, file_state
 from byol.errors import BadImage, UnreachableImage, UserError
@@ -45,7 +45,11 @@ def with_members(files: FileSource, channels: int | None = None) -> FileSource:
     Raises:
         UserError: none of the files holds an image.
     """
-    kinds = [container_of(files.file(index)) for index in range(len(files))]
+    ends = single_image_ends()
+    kinds = [
+        None if path[path.rfind(".") :] in ends else container_of(files.file(index))
+        for index, path in enumerate(files.paths)
+    ]
     if not any(kinds):
         return files
     reading = current_reading()
@@ -113,7 +117,7 @@ class MemberSource(FileSource):
         labels = None if files.labels is None else [files.labels[file] for file in self._file_of]
         if labels is not None and len(set(labels)) < 2:  # the other folders hold masks, or reports
             labels = None
-        paths = [files.path(int(file)) for file in self._file_of]
+        paths = files.paths.take(self._file_of)
         super().__init__(files.name, Path(files.root), paths, labels, files.classes if labels else None, channels)
         self.labels_from, self.remark = files.labels_from if labels else "", files.remark
         if not all(counts):
@@ -154,11 +158,17 @@ class MemberSource(FileSource):
         return _delivered(lambda: self._opened(file, kind).header(number))
 
     def stored_bytes(self, index: int) -> int | None:
+        found = self._found[int(self._file_of[index])]
+        if found.size is not None:
+            return found.size
         size = super().stored_bytes(index)
-        return None if size is None else size // len(self._found[int(self._file_of[index])].numbers)
+        return None if size is None else size // len(found.numbers)
 
     def state(self, index: int) -> str:
-        return f"{file_state(self.file(index))} {self._place(index)[2]}"
+        kind, file, number = self._place(index)
+        if kind is not None and self._found[file].size is not None:  # a folder's own times do not tell
+            return Source.state(self, index)
+        return f"{file_state(self.file(index))} {number}"
 
     def fingerprint(self) -> str:
         numbers = np.concatenate([np.asarray(each.numbers, dtype=np.int64) for each in self._found])

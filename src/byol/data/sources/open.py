@@ -7,7 +7,8 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from byol.data.formats.extras import suffix_of
+from byol.data.formats.extras import OME_ZARR, suffix_of
+from byol.data.formats.ome_zarr import is_store
 from byol.data.formats.registry import container_of, file_suffixes, image_suffixes
 from byol.data.sources.arrow import ArrowSource, arrow_files
 from byol.data.sources.base import Source
@@ -65,6 +66,10 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     if is_remote(text):
         return _open_remote([text], text, channels)
     path = Path(text).expanduser()
+    if path.is_dir() and (suffix_of(path.name) in OME_ZARR.suffixes or is_store(path)):
+        if not OME_ZARR.there:
+            raise UserError(f"{text!r} is OME-Zarr, which is read with an extra; run: {OME_ZARR.command}.")
+        return with_members(file_source(text, [str(path)], channels=3), channels)
     if path.is_dir():
         stacks = stack_files(path)
         if stacks:
@@ -163,7 +168,7 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
 def _matches(pattern: Path) -> list[Path]:
     """Files that a pattern matches, sorted; `**` matches folders of any depth."""
     found = map(Path, glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (the pattern may be absolute)
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() or suffix_of(path.name) in OME_ZARR.suffixes)
 
 
 def _sibling(path: Path) -> str:

@@ -22,6 +22,9 @@ BLOCK = 1 << 20
 """Bytes that are read ahead while the headers of an archive are looked at."""
 WAIT_FOR = frozenset({408, 425, 429})
 """Answers of HTTP from 400 to 499 that mean `later` and not `no` (RFC 9110, RFC 8470, RFC 6585)."""
+NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"})
+"""What botocore raises, which fsspec has for `s3://`, where this machine has no credentials."""
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=1 for a public bucket"
 MARKS = ("ETag", "etag", "LastModified", "Last-Modified", "mtime", "updated", "last_modified", "created")
 """What file systems call that which changes with a file."""
 
@@ -84,6 +87,8 @@ class RemoteFile:
             except PermissionError as error:
                 raise UserError(f"{self.url!r} may not be read ({_reason(error)}); check your credentials.") from error
             except Exception as error:  # each file system has errors of its own
+                if type(error).__name__ in NO_CREDENTIALS:
+                    raise _without_credentials(self.url, error) from error
                 status = getattr(error, "status", None)
                 if isinstance(status, int) and 400 <= status < 500 and status not in WAIT_FOR:
                     raise UserError(f"{self.url!r} is refused ({_reason(error)}); check the address.") from error
@@ -151,12 +156,15 @@ def remote_suffix(url: str) -> str:
 
 def remote_matches(url: str) -> list[str]:
     """The URLs that a pattern with `*` or `[...]` matches, sorted; the URL itself where it is no pattern."""
+    filesystem, path = _filesystem(url)
+    filesystem.invalidate_cache()  # another listing of this process may be old
     if not any(sign in urlsplit(url).path for sign in "*["):
         return [url]
-    filesystem, path = _filesystem(url)
     try:
         return sorted(str(filesystem.unstrip_protocol(found)) for found in filesystem.glob(path))
     except Exception as error:
+        if type(error).__name__ in NO_CREDENTIALS:
+            raise _without_credentials(url, error) from error
         raise UserError(f"What {url!r} matches cannot be listed ({_reason(error)}); name the files.") from error
 
 
@@ -165,6 +173,10 @@ def _lost(error: FileNotFoundError) -> BaseException | None:
     cause = error.__cause__
     status = getattr(cause, "status", None)
     return None if cause is None or (isinstance(status, int) and status < 500 and status not in WAIT_FOR) else cause
+
+
+def _without_credentials(url: str, error: BaseException) -> UserError:
+    return UserError(f"{url!r} asks for credentials ({_reason(error)}); {CREDENTIALS}.")
 
 
 def _unreachable(url: str, error: BaseException) -> str:

@@ -4,19 +4,23 @@ In an uncompressed archive any member can be read by its place: a run shuffles a
 and resumes exactly. The places are found once and kept in `$BYOL_HOME/tar` (`tar_index.py`).
 """
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from byol.data.sources.base import Source
 from byol.data.sources.class_names import named_labels
 from byol.data.sources.digest import digest, label_digest
 from byol.data.sources.files import FOLDER_NAMES, file_state, folder_labels
+from byol.data.sources.paths import Paths
 from byol.data.sources.remote import RemoteFile, is_remote
+from byol.data.sources.table_text import is_no_label
 from byol.data.sources.tar_index import LABEL_MEMBERS, Samples, index_of
 from byol.errors import BadImage, UnreachableImage, UserError
 
@@ -24,8 +28,6 @@ __all__ = ["TAR_SUFFIXES", "TarSource", "braces"]
 
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 """Of archives; the compressed ones are refused with what to do."""
-LABEL_KEYS = ("class", "class_name", "label_name", "label", "cls", "target")
-"""Keys of a JSON member that hold the label, a name before a number."""
 LOOKERS = 8
 """Archives elsewhere whose headers are looked at at the same time."""
 MOST_CLASSES = 0.5
@@ -54,12 +56,10 @@ class TarSource(Source):
         if not sum(counts):
             raise UserError(f"{name!r} holds no images; give tar archives of image files.")
         self._starts = np.cumsum([0, *counts])
-        self._names = [name for shard in shards for name in shard.names]
+        self._names = [shard.names for shard in shards]
         self._places = np.concatenate([shard.places for shard in shards])
         self.labels, self.classes = self._labels(shards)
-        self.groups = _groups_in(
-            [text for shard in shards for text in shard.beside.get("json", [None] * len(shard.names))]
-        )
+        self.groups = _groups_in(shards)
         self.groups_from = "" if self.groups is None else "the members .json"
         if several := sum(shard.several for shard in shards):
             self.remark = f"{several} images are not read, because their samples have another one before them"
@@ -81,7 +81,9 @@ class TarSource(Source):
         return _whole(data, size)
 
     def where(self, index: int) -> str:
-        return f"{self._files[self._shard(index)]} member {self._names[index]}"
+        shard = self._shard(index)
+        name = self._names[shard][index - int(self._starts[shard])].as_py().decode("utf-8", "surrogateescape")
+        return f"{self._files[shard]} member {name}"
 
     def stored_bytes(self, index: int) -> int | None:
         return int(self._places[index, 1])
@@ -92,7 +94,8 @@ class TarSource(Source):
 
     def fingerprint(self) -> str:
         sizes = self._places[:, 1].astype(np.int64).tobytes()
-        return digest([*self._names, sizes, label_digest(self.labels, self.classes)])
+        names = chain.from_iterable(names.to_pylist() for names in self._names)
+        return digest(chain(names, [sizes, label_digest(self.labels, self.classes)]))
 
     def _state_of(self, url: str) -> str:
         """The state of a file elsewhere, asked for once."""
@@ -105,11 +108,11 @@ class TarSource(Source):
 
     def _labels(self, shards: Sequence[Samples]) -> tuple[list[int] | None, list[str] | None]:
         for suffix in LABEL_MEMBERS:
-            found = _labels_in(suffix, _members(shards, suffix))
+            found = _labels_in(suffix, [shard.labels.get(suffix, _none(shard)) for shard in shards])
             if found is not None:
                 self.labels_from = f"the members .{suffix}"
                 return found
-        labels, classes = folder_labels(self._names)
+        labels, classes = _folder_labels(self._names)
         self.labels_from = FOLDER_NAMES if labels else ""
         return labels, classes
 
@@ -128,48 +131,40 @@ def _whole(data: bytes, size: int) -> bytes:
     return data
 
 
-def _members(shards: Sequence[Samples], suffix: str) -> list[str | None]:
-    """What the members of a suffix hold, one for each image."""
-    return [text for shard in shards for text in shard.beside.get(suffix, [None] * len(shard.names))]
+def _none(shard: Samples) -> pa.Array:
+    """No label for any image of a shard."""
+    return pa.nulls(len(shard.names), pa.large_string())
 
 
-def _labels_in(suffix: str, texts: Sequence[str | None]) -> tuple[list[int], list[str] | None] | None:
+def _labels_in(suffix: str, said: Sequence[pa.Array]) -> tuple[list[int], list[str] | None] | None:
     """The labels that members of a kind hold, one for each image; None where they hold none."""
-    values = [None if text is None else _label_in_json(text) if suffix == "json" else text.strip() for text in texts]
-    known = {value for value in values if value}
-    if not known or (suffix == "txt" and len(known) > max(2, MOST_CLASSES * len(values))):
+    different = pa.concat_arrays(said).dictionary_encode()
+    values = [None if is_no_label(text) else text.strip() for text in different.dictionary.to_pylist()]
+    known = set(values) - {None}
+    if not known or (suffix == "txt" and len(known) > max(2, MOST_CLASSES * len(different))):
         return None
-    labels, classes = named_labels([value or None for value in values])
-    if all(name.isdecimal() for name in classes):  # bare numbers, as WebDataset's .cls has them
-        return [int(classes[label]) if label >= 0 else -1 for label in labels], None
-    return labels, classes
+    labels, classes = named_labels(values)
+    bare = all(name.isdecimal() for name in classes)  # bare numbers, as WebDataset's .cls has them
+    of_value = [int(classes[label]) if bare and label >= 0 else label for label in labels]
+    of_value.append(-1)  # at place -1: of images without such a member
+    found = different.indices.fill_null(-1).to_numpy().tolist()
+    return [of_value[value] for value in found], None if bare else classes
 
 
-def _groups_in(texts: Sequence[str | None]) -> list[int] | None:
+def _folder_labels(names: Sequence[pa.Array]) -> tuple[list[int] | None, list[str] | None]:
+    if not any(pc.any(pc.match_substring(some, "/")).as_py() for some in names):
+        return None, None  # a million names need no look at each
+    texts = (name.decode("utf-8", "surrogateescape") for some in names for name in some.to_pylist())
+    return folder_labels(Paths.of(texts))
+
+
+def _groups_in(shards: Sequence[Samples]) -> list[int] | None:
     """The groups that `byol pack` noted beside images, -1 where it knew none; None where there are none."""
-    if not any(text is not None and '"group"' in text for text in texts):
+    if all(shard.groups is None for shard in shards):
         return None
-    groups = [-1 if text is None else _group_in_json(text) for text in texts]
-    return groups if max(groups) >= 0 else None
-
-
-def _group_in_json(text: str) -> int:
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return -1
-    group = said.get("group") if isinstance(said, dict) and "name" in said else None
-    return group if isinstance(group, int) and not isinstance(group, bool) and group >= 0 else -1
-
-
-def _label_in_json(text: str) -> str | None:
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return None
-    values = (said.get(key) for key in LABEL_KEYS) if isinstance(said, dict) else ()
-    found = next((v for v in values if isinstance(v, str | int) and not isinstance(v, bool)), None)
-    return None if found is None else str(found)
+    known = (np.full(len(shard.names), -1) if shard.groups is None else shard.groups for shard in shards)
+    groups: list[int] = np.concatenate([*known]).tolist()
+    return groups
 
 
 def braces(text: str) -> Iterable[str]:

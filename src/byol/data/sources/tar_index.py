@@ -1,9 +1,10 @@
 """Where the images of a tar archive lie in it: found once by its headers, and kept for the next time."""
 
+import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,12 +23,16 @@ __all__ = ["LABEL_MEMBERS", "Samples", "index_of"]
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 """Suffixes of what lies beside an image and may hold its label, in the order in which they are tried."""
-VERSION = "2"
+VERSION = "3"
 """Of what is kept: another one is made anew."""
+LABEL_KEYS = ("class", "class_name", "label_name", "label", "cls", "target")
+"""Keys of a JSON member that hold the label, a name before a number."""
 LARGEST_LABEL = 1 << 16
 """Bytes of a member that may hold a label."""
 COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"))
 """How compressed archives begin."""
+LABEL = "label."
+"""Before the suffix of the members that labels are from, in the names of columns of a kept index."""
 KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)")
 """A member's name up to the first dot of its last part, and what follows, as WebDataset takes them apart."""
 
@@ -36,12 +41,14 @@ KEY = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)")
 class Samples:
     """The images of one archive, in its order."""
 
-    names: list[str]
-    """Of the members."""
+    names: pa.Array
+    """(N,) of the members, bytes."""
     places: NDArray[np.int64]
     """(N, 2): offset and size in bytes."""
-    beside: dict[str, list[str | None]]
-    """What the members with labels hold, by their suffix, one for each image; only suffixes that occur."""
+    labels: dict[str, pa.Array]
+    """(N,) text, or null: the labels that members of each suffix hold, or captions; only suffixes that occur."""
+    groups: NDArray[np.int64] | None
+    """(N,) the groups that `byol pack` noted, -1 where it knew none; None where there are none."""
     several: int
     """Images that are not read, because their sample has another one before them."""
 
@@ -116,17 +123,54 @@ def _read(file: _Archive) -> Samples:
                 archive.seek(member.offset_data)
                 beside.setdefault(suffix, {})[sample] = archive.read(member.size).decode("utf-8", "replace")
                 archive.seek(back)
-    chosen = range(len(names))
+    chosen = list(range(len(names)))
     with_images = set(owners)
     beside = {suffix: texts for suffix, texts in beside.items() if texts.keys() & with_images}
     if beside:  # WebDataset's samples, one image each; where no label goes with an image each image counts
-        chosen = [i for i in chosen if i == 0 or owners[i] != owners[i - 1]]  # type: ignore[assignment]
+        chosen = [i for i in chosen if i == 0 or owners[i] != owners[i - 1]]
+    samples = [owners[i] for i in chosen]
     return Samples(
-        [names[i] for i in chosen],
+        pa.array([names[i].encode("utf-8", "surrogateescape") for i in chosen], pa.large_binary()),
         np.array([places[i] for i in chosen], dtype=np.int64).reshape(-1, 2),
-        {suffix: [texts.get(owners[i]) for i in chosen] for suffix, texts in beside.items()},
+        {suffix: _labels(suffix, texts, samples) for suffix, texts in beside.items()},
+        _groups(beside.get("json", {}), samples),
         len(names) - len(chosen),
     )
+
+
+def _labels(suffix: str, texts: Mapping[int, str], samples: list[int]) -> pa.Array:
+    """The labels that the members of a suffix hold, one for each image; their texts are kept in no index."""
+    if suffix != "json":
+        return pa.array([texts.get(sample) for sample in samples], pa.large_string())
+    return pa.array([_label_in(_json(texts.get(sample))) for sample in samples], pa.large_string())
+
+
+def _groups(texts: Mapping[int, str], samples: list[int]) -> NDArray[np.int64] | None:
+    """The groups that `byol pack` noted beside images."""
+    if not any('"group"' in text for text in texts.values()):
+        return None
+    groups = np.array([_group_in(_json(texts.get(sample))) for sample in samples], dtype=np.int64)
+    return groups if groups.max(initial=-1) >= 0 else None
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    """What a JSON member says; empty where it is broken or no object."""
+    try:
+        said = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _label_in(said: dict[str, Any]) -> str | None:
+    values = (said.get(key) for key in LABEL_KEYS)
+    found = next((v for v in values if isinstance(v, str | int) and not isinstance(v, bool)), None)
+    return None if found is None else str(found).encode("utf-8", "replace").decode()
+
+
+def _group_in(said: dict[str, Any]) -> int:
+    group = said.get("group") if "name" in said else None
+    return group if isinstance(group, int) and not isinstance(group, bool) and 0 <= group < 2**63 else -1
 
 
 def _members(file: _Archive, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
@@ -159,10 +203,11 @@ def _members(file: _Archive, archive: BinaryIO) -> Iterator[tarfile.TarInfo]:
 def _keep(samples: Samples, path: Path) -> None:
     """Put an index away; where that is not possible it is made again next time."""
     columns: dict[str, pa.Array] = {
-        "name": pa.array([name.encode("utf-8", "surrogateescape") for name in samples.names], pa.binary()),
+        "name": samples.names,
         "offset": pa.array(samples.places[:, 0]),
         "size": pa.array(samples.places[:, 1]),
-        **{f"beside.{suffix}": pa.array(texts, pa.string()) for suffix, texts in samples.beside.items()},
+        **{f"{LABEL}{suffix}": labels for suffix, labels in samples.labels.items()},
+        **({} if samples.groups is None else {"group": pa.array(samples.groups)}),
     }
     table = pa.table(columns).replace_schema_metadata({"several": str(samples.several)})
     temporary = path.with_suffix(f".{os.getpid()}.tmp")  # several processes of a run may do it at once
@@ -176,11 +221,16 @@ def _keep(samples: Samples, path: Path) -> None:
 
 
 def _from_table(table: pa.Table) -> Samples:
-    places = np.stack([table["offset"].to_numpy(), table["size"].to_numpy()], axis=1)
-    beside = {
-        name.removeprefix("beside."): table[name].to_pylist()
-        for name in table.column_names
-        if name.startswith("beside.")
-    }
-    names = [name.decode("utf-8", "surrogateescape") for name in table["name"].to_pylist()]
-    return Samples(names, places, beside, int(table.schema.metadata[b"several"]))
+    columns = {name: _one(table[name]) for name in table.column_names}
+    return Samples(
+        columns["name"],
+        np.stack([columns["offset"].to_numpy(), columns["size"].to_numpy()], axis=1),
+        {name.removeprefix(LABEL): column for name, column in columns.items() if name.startswith(LABEL)},
+        columns["group"].to_numpy() if "group" in columns else None,
+        int(table.schema.metadata[b"several"]),
+    )
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, as it was written."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

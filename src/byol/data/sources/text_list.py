@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from byol.data.formats.ome_zarr import is_store
 from byol.data.sample import evenly
 from byol.data.sources.class_names import named_labels
 from byol.data.sources.files import FileSource
@@ -28,7 +29,7 @@ class ListSource(FileSource):
 
         def is_file(path: str) -> bool:
             try:
-                return (root / path).is_file()
+                return (root / path).is_file() or is_store(root / path)
             except (OSError, ValueError):  # too long for a name, or a null byte: no file
                 return False
 
