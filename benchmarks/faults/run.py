@@ -13,7 +13,10 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[1])  # in the place of this folder, whose names are of parts
 
-PARTS = ("kills", "streams", "ranks", "disks", "owners", "growth", "bad_numbers", "hostile", "fuzz", "network")
+PARTS = (
+    *("kills", "streams", "ranks", "disks", "owners", "growth", "bad_numbers", "hostile", "fuzz", "network"),
+    "peers",
+)
 LINES = "faults.jsonl"
 
 

@@ -98,7 +98,7 @@ def cifar10_cpu_simclr(facts: Facts) -> Plan:
 
 def photos(facts: Facts) -> Plan:
     """The demo: patches of the embedded photographs, two minutes on two cores."""
-    return Plan(replace(small_on_cpu(epochs=12), logging__health_every=100))
+    return Plan(replace(small_on_cpu(epochs=15), logging__health_every=100))
 
 
 RECIPES: dict[str, Recipe] = {
