@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         if "explore" in options.only:
             options.keep = options.keep or Path(folder)
             options.keep.mkdir(parents=True, exist_ok=True)
-            rows += exploring(images, limit, options.map, options.keep)
+            rows += exploring(images, limit, "pca" if options.quick else options.map, options.keep)
     for row in rows:
         show(row)
     if not options.quick:
