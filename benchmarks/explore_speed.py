@@ -22,6 +22,7 @@ from byol.evals.cache import FeatureConfig, cached_features
 from byol.evals.calibration import calibrated
 from byol.explore import findings, page
 from byol.explore.embed import EmbedConfig, embed
+from byol.explore.neighbors import ExactIndex
 from byol.explore.projection import project
 from byol.runtime import device as machine
 from byol.runtime.checkpoint import write_atomically
@@ -37,7 +38,7 @@ EXPLORED = "resnet18-32"
 PARTS = (
     (findings, "cached_features", "features from the disk"),
     (findings, "small_copies", "small copies of the images"),
-    (findings, "find_others", "neighbors"),
+    (ExactIndex, "others", "neighbors"),
     (findings, "find_duplicates", "near-duplicates"),
     (findings, "find_outliers", "outliers"),
     (findings, "find_suspects", "label suspects"),
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         if "explore" in options.only:
             options.keep = options.keep or Path(folder)
             options.keep.mkdir(parents=True, exist_ok=True)
-            rows += exploring(images, limit, options.map, options.keep)
+            rows += exploring(images, limit, "pca" if options.quick else options.map, options.keep)
     for row in rows:
         show(row)
     if not options.quick:

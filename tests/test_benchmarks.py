@@ -56,6 +56,24 @@ def test_throughput_runs(images: tuple[Path, Path]) -> None:
     assert origin["resnet18-32"] == "memory"
 
 
+def test_embedding_and_exploring_are_measured(
+    images: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speed = script("explore_speed")
+    monkeypatch.setenv("BYOL_HOME", str(tmp_path))
+    monkeypatch.setattr(speed, "ENCODERS", {"resnet18-32": "random:resnet10@small/x0.25/32"})
+    rows = speed.main(["--quick", "--images", str(images[0]), "--keep", str(tmp_path / "kept")])
+    embedded, alone, share = rows[:3]
+    assert share.values[0] == pytest.approx(embedded.values[0] / alone.values[0])
+    assert share.config["images"] == 12
+    figures = {row.name: row.values[0] for row in rows if row.group.startswith("explore")}
+    size = (tmp_path / "kept" / "explore.html").stat().st_size
+    assert figures["size of the page"] == size / 1e6
+    parts = {part for _, _, part in speed.PARTS} | {"map", "page"}
+    assert parts <= set(figures)
+    assert sum(figures[part] for part in parts) <= figures["features to page"]
+
+
 @pytest.mark.slow
 def test_threads_are_measured_beside_processes(images: tuple[Path, Path]) -> None:
     rows = script("threads").main(["--quick", "--jpeg", str(images[1])])

@@ -254,7 +254,7 @@ def test_explore_writes_a_table_of_each_kind(folders: Path, capsys: pytest.Captu
     assert code == 0, errors
     assert "1 of 27 images of" in said
     assert "near-duplicates: 4 images in 2 groups" in said
-    assert "leaks: 1 of 4 test images have a near-duplicate among the others" in said
+    assert "leaks: 1 of 4 test images has a near-duplicate among the others" in said
     groups = [(line["group"], Path(line["path"]).name, line["label"]) for line in table(out / "duplicates.csv")]
     first, second = (
         [("1", name, "cold") for name in ("00.png", "copy of 0.png")],

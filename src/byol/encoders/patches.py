@@ -29,7 +29,7 @@ class PatchShape:
     def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """(N, values) -> vectors (N, features) and patches (N, rows, columns, channels), views of the same memory."""
         patches = values[:, self.features :]
-        return values[:, : self.features], patches.unflatten(1, (self.rows, self.columns, self.channels))
+        return values[:, : self.features], patches.reshape(len(values), self.rows, self.columns, self.channels)
 
 
 class VectorAndPatches(nn.Module):
@@ -107,4 +107,4 @@ def _patches(encoder: nn.Module, last: Tensor) -> Tensor:
     tokens = last[:, int(getattr(encoder, "num_prefix_tokens", 0)) :]
     if tokens.shape[1] != rows * columns:
         raise NoPatches
-    return tokens.unflatten(1, (rows, columns))
+    return tokens.reshape(len(tokens), rows, columns, tokens.shape[2])

@@ -37,7 +37,7 @@ Compute = Callable[[Source], Iterator[tuple[list[int], Tensor]]]
 CHUNK = 4096
 """Images that are stored at once: what an interruption loses at most, and what a process takes in turn."""
 CHUNK_BYTES = 2**26
-"""Of a chunk with patches, whose images take up to megabytes each; a chunk is the most that is in memory at once."""
+"""Of a chunk with patches, whose images take up to megabytes each; memory holds a few chunks and a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

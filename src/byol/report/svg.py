@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 FONT = 13
 """Default font size, in pixels."""
-LEAST_WIDTH = "35em"
-"""Width below which a drawing of a page does not shrink, in the font size of the page: text of 12 px has 9 px then."""
+LEAST_SHARE = 0.75
+"""Share of its width to which a drawing of a page shrinks at most: text of 12 px has 9 px then."""
 INK, PAPER = "#222", "#fff"
 """Text and background of a drawing in a file of its own; in a page both follow the page's color scheme."""
 
@@ -60,9 +60,9 @@ class Svg:
     def inline(self) -> str:
         """The element for an HTML page; it refers to nothing outside.
 
-        It shrinks to `LEAST_WIDTH`, where its text can still be read; below that the page scrolls it sideways.
+        It shrinks to `LEAST_SHARE`, where its text can still be read; below that the page scrolls it sideways.
         """
-        return self._markup(f"max-width:100%;min-width:min({number(self.width)}px,{LEAST_WIDTH});height:auto")
+        return self._markup(f"max-width:100%;min-width:{number(LEAST_SHARE * self.width)}px;height:auto")
 
     def standalone(self) -> str:
         """The content of an `.svg` file, dark text on white."""
