@@ -149,7 +149,7 @@ def test_labels_of_a_file_overrule_folder_names(class_folder: Path, tmp_path: Pa
 def test_images_without_a_label_are_trained_on_and_never_read(class_folder: Path, tmp_path: Path) -> None:
     rows = [(f"{c}/{n:02d}.png", c) for c in ("red", "blue") for n in range(20)]
     found = label_images(open_source(class_folder), None, Labeling(labels=written(tmp_path / "l.csv", rows)))
-    assert readable(found.source) == [*range(20), *range(80, 100)]
+    assert list(readable(found.source)) == [*range(20), *range(80, 100)]
     kept, bank, queries, sentence = split(found.source, None, 0)
     assert (kept, queries) == (None, None)
     assert bank is not None
@@ -242,7 +242,7 @@ def test_groups_in_blocks_of_the_bank(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_classes_of_one_group_are_not_read() -> None:
     images = torch.zeros(8, 3, 8, 8, dtype=torch.uint8)
     data = TensorSource(images, [0, 0, 1, 1, 2, 2, -1, 0], groups=[0, 1, 0, 1, 3, 3, 1, -1])
-    assert readable(data) == [0, 1, 2, 3]
+    assert list(readable(data)) == [0, 1, 2, 3]
     with pytest.raises(UserError, match="none has a class of two groups"):
         split(TensorSource(images, [0, 0, 0, 0, 1, 1, 1, 1], groups=[0, 0, 0, 0, 1, 1, 1, 1]), None, 0)
 

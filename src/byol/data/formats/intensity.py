@@ -1,5 +1,7 @@
 """Stored values to intensities: which value of a dtype is white, and which values have no known meaning."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -64,7 +66,7 @@ def unit_floats(values: Array) -> Tensor:
     return torch.from_numpy(floats if low >= 0 and high <= 1 else floats.clip(0, 1))
 
 
-def shown(values: Array, limits: tuple[float, float]) -> Array:
+def shown(values: Any, limits: tuple[float, float]) -> Any:
     """Values to [0, 1], as float32: the lower limit and what is no number become black, the upper one white."""
     low, high = limits
     if high <= low:

@@ -212,7 +212,7 @@ def folder_labels(paths: Paths) -> tuple[list[int] | None, list[str] | None]:
     classes = class_order(owners)
     numbers = {name: number for number, name in enumerate(classes)}
     of_folder = [numbers[owner] for owner in owners]
-    return [of_folder[folder] for folder in paths.folder_of.tolist()], classes
+    return [of_folder[folder] for folder in paths.folder_of.data], classes
 
 
 FEW_STRAYS = 0.1

@@ -72,7 +72,7 @@ class Paths:
     def __getitem__(self, index: int) -> str:
         start = int(self._starts[index])
         name = self._names[start : start + int(self._sizes[index])]
-        return self.folders[self.folder_of[index]] + name.decode("utf-8", ERRORS)
+        return self.folders[int(self.folder_of[index])] + name.decode("utf-8", ERRORS)
 
     def __iter__(self) -> Iterator[str]:
         names, folders = self._names, self.folders

@@ -89,8 +89,8 @@ class RemoteFile:
             except Exception as error:  # each file system has errors of its own
                 if type(error).__name__ in NO_CREDENTIALS:
                     raise _without_credentials(self.url, error) from error
-                status = getattr(error, "status", None)
-                if isinstance(status, int) and 400 <= status < 500 and status not in WAIT_FOR:
+                status = _status(error)
+                if status is not None and 400 <= status < 500 and status not in WAIT_FOR:
                     raise UserError(f"{self.url!r} is refused ({_reason(error)}); check the address.") from error
                 if pause is None:
                     raise UserError(_unreachable(self.url, error)) from error
@@ -171,8 +171,16 @@ def remote_matches(url: str) -> list[str]:
 def _lost(error: FileNotFoundError) -> BaseException | None:
     """Why a file seems not to be there where its server was not reached, as fsspec puts it; None if it is not there."""
     cause = error.__cause__
-    status = getattr(cause, "status", None)
-    return None if cause is None or (isinstance(status, int) and status < 500 and status not in WAIT_FOR) else cause
+    status = _status(cause)
+    return None if cause is None or (status is not None and status < 500 and status not in WAIT_FOR) else cause
+
+
+def _status(error: BaseException | None) -> int | None:
+    """What a server answered, in the numbers of HTTP: as aiohttp keeps it, or botocore; None if it did not answer."""
+    about = getattr(error, "response", None)
+    status = about.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(about, dict) else None
+    status = getattr(error, "status", status)
+    return status if isinstance(status, int) else None
 
 
 def _without_credentials(url: str, error: BaseException) -> UserError:

@@ -28,12 +28,11 @@ class Subset(Source):
         self.name = base.name
         self.channels = base.channels
         self.classes = base.classes
-        chosen = self._indices.tolist()
-        self.labels = None if base.labels is None else [base.labels[index] for index in chosen]
+        self.labels = None if base.labels is None else [base.labels[index] for index in self._indices.data]
         self.labels_from = base.labels_from
         self.axes = base.axes
         self.shards = _shards(base, self._indices)
-        self.groups = None if base.groups is None else [base.groups[index] for index in chosen]
+        self.groups = None if base.groups is None else [base.groups[index] for index in self._indices.data]
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -57,7 +57,7 @@ class TarSource(Source):
             raise UserError(f"{name!r} holds no images; give tar archives of image files.")
         self._starts = np.cumsum([0, *counts])
         self._names = [shard.names for shard in shards]
-        self._places = np.concatenate([shard.places for shard in shards])
+        self._places = [shard.places for shard in shards]
         self.labels, self.classes = self._labels(shards)
         self.groups = _groups_in(shards)
         self.groups_from = "" if self.groups is None else "the members .json"
@@ -69,7 +69,8 @@ class TarSource(Source):
         return int(self._starts[-1])
 
     def read(self, index: int) -> bytes:
-        file, (offset, size) = self._files[self._shard(index)], self._places[index].tolist()
+        shard = self._shard(index)
+        file, (offset, size) = self._files[shard], self._place(shard, index)
         if is_remote(file):
             return _whole(RemoteFile(file).read(offset, size), size)
         try:
@@ -86,14 +87,15 @@ class TarSource(Source):
         return f"{self._files[shard]} member {name}"
 
     def stored_bytes(self, index: int) -> int | None:
-        return int(self._places[index, 1])
+        return self._place(self._shard(index), index)[1]
 
     def state(self, index: int) -> str:
-        file, place = self._files[self._shard(index)], self._places[index].tolist()
+        shard = self._shard(index)
+        file, place = self._files[shard], self._place(shard, index)
         return f"{self._state_of(file) if is_remote(file) else file_state(file)} {place}"
 
     def fingerprint(self) -> str:
-        sizes = self._places[:, 1].astype(np.int64).tobytes()
+        sizes = np.concatenate([places[:, 1] for places in self._places]).tobytes()
         names = chain.from_iterable(names.to_pylist() for names in self._names)
         return digest(chain(names, [sizes, label_digest(self.labels, self.classes)]))
 
@@ -102,6 +104,11 @@ class TarSource(Source):
         if url not in self._states:
             self._states[url] = " ".join(map(str, RemoteFile(url).about()))
         return self._states[url]
+
+    def _place(self, shard: int, index: int) -> list[int]:
+        """Offset and size in bytes of an image in its shard."""
+        place: list[int] = self._places[shard][index - int(self._starts[shard])].tolist()
+        return place
 
     def _shard(self, index: int) -> int:
         return int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -147,8 +154,8 @@ def _labels_in(suffix: str, said: Sequence[pa.Array]) -> tuple[list[int], list[s
     bare = all(name.isdecimal() for name in classes)  # bare numbers, as WebDataset's .cls has them
     of_value = [int(classes[label]) if bare and label >= 0 else label for label in labels]
     of_value.append(-1)  # at place -1: of images without such a member
-    found = different.indices.fill_null(-1).to_numpy().tolist()
-    return [of_value[value] for value in found], None if bare else classes
+    found = different.indices.fill_null(-1).to_numpy()
+    return [of_value[value] for value in found.data], None if bare else classes
 
 
 def _folder_labels(names: Sequence[pa.Array]) -> tuple[list[int] | None, list[str] | None]:

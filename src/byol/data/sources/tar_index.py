@@ -223,12 +223,17 @@ def _keep(samples: Samples, path: Path) -> None:
 def _from_table(table: pa.Table) -> Samples:
     columns = {name: _one(table[name]) for name in table.column_names}
     return Samples(
-        columns["name"],
+        _copied(columns["name"]),  # what is kept in memory, while the file need not be
         np.stack([columns["offset"].to_numpy(), columns["size"].to_numpy()], axis=1),
         {name.removeprefix(LABEL): column for name, column in columns.items() if name.startswith(LABEL)},
         columns["group"].to_numpy() if "group" in columns else None,
         int(table.schema.metadata[b"several"]),
     )
+
+
+def _copied(names: pa.Array) -> pa.Array:
+    buffers = [None if buffer is None else pa.py_buffer(buffer.to_pybytes()) for buffer in names.buffers()]
+    return pa.Array.from_buffers(names.type, len(names), buffers, offset=names.offset)
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
