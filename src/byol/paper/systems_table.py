@@ -14,6 +14,10 @@ METRICS = {"linear": "linear", "knn": "20-NN", "few": "10-shot", "layer": "best 
 """Metrics of a line that a row of this table has, and their names."""
 
 
+PLACES = {"linear": "with features of the last layer", "layer": "each at its best layer"}
+"""Metrics by which a system is compared with an untrained network, in words."""
+
+
 def systems_blocks(passes: TableResult | None, minutes: TableResult | None) -> list[Block]:
     """Both conditions in one table, their orders beside the published one, and who is above an untrained network.
 
@@ -36,7 +40,7 @@ def systems_blocks(passes: TableResult | None, minutes: TableResult | None) -> l
         ),
         Grid(head, tuple(_row(name, both) for name in _names(both.values()))),
         *_orders(both),
-        Items(tuple(_above_untrained(when, found) for when, found in both.items())),
+        Items(tuple(dict.fromkeys(_above_untrained(when, found, by) for when, found in both.items() for by in PLACES))),
     ]
 
 
@@ -94,22 +98,22 @@ def _orders(both: dict[str, TableResult]) -> list[Block]:
     ]
 
 
-def _above_untrained(when: str, found: TableResult) -> str:
-    """A sentence: which systems are above an untrained network at their best layer, and which are not."""
+def _above_untrained(when: str, found: TableResult, metric: str) -> str:
+    """A sentence: which systems are above an untrained network by a metric of `PLACES`, and which are not."""
     base = next((row for row in found.rows if row.cell.name == UNTRAINED), None)
     others = [row for row in found.rows if row.cell.name != UNTRAINED]
-    gains = {} if base is None else {row.cell.title: _gain(row, base) for row in others}
+    gains = {} if base is None else {row.cell.title: _gain(row, base, metric) for row in others}
     known = {title: gain for title, gain in gains.items() if not math.isnan(gain)}
     if not known:
         return f"Same {when}: the untrained network was not run, or nothing beside it."
     below = [f"{title} ({gain:+.1f})" for title, gain in known.items() if gain <= 0]
     above = len(known) - len(below)
     rest = f"; not: {', '.join(below)}" if below else ""
-    return f"Same {when}: {above} of {len(known)} systems are above an untrained network, each at its best layer{rest}."
+    return f"Same {when}: {above} of {len(known)} systems are above an untrained network, {PLACES[metric]}{rest}."
 
 
-def _gain(row: RowResult, base: RowResult) -> float:
-    """Points by which a row's best layer is above the base's, on the seeds that both have; NaN without one."""
-    ours, theirs = row.by_seed("layer"), base.by_seed("layer")
+def _gain(row: RowResult, base: RowResult, metric: str) -> float:
+    """Points by which a row is above the base by a metric, on the seeds that both have; NaN without one."""
+    ours, theirs = row.by_seed(metric), base.by_seed(metric)
     shared = sorted(set(ours) & set(theirs))
     return fmean(ours[seed] - theirs[seed] for seed in shared) if shared else math.nan
