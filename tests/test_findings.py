@@ -16,6 +16,7 @@ from byol.encoders.load import open_encoder
 from byol.errors import UserError
 from byol.evals import knn
 from byol.evals.cache import FeatureConfig
+from byol.explore import suspects
 from byol.explore.coverage import suggest
 from byol.explore.duplicates import HIGHEST, LOWEST, choose_threshold, find_duplicates
 from byol.explore.findings import ExploreConfig, explore
@@ -180,6 +181,25 @@ def test_swapped_labels_are_the_suspects() -> None:
     assert (found.probability[[5, 50, 77]] < 0.1).all()
     assert (found.votes[[5, 50, 77]] < 0.1).all()
     assert (found.suggested == labels).all()
+
+
+def test_classifiers_of_large_sets_are_fitted_to_some_of_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "FITTED", 30)
+    monkeypatch.setattr(suspects, "FITTED_PER_CLASS", 1)
+    sizes: list[list[int]] = []
+    fit = suspects.LogisticPath
+
+    def noted(features: Tensor, labels: Tensor, classes: int) -> suspects.LogisticPath:
+        sizes.append(torch.bincount(labels, minlength=classes).tolist())
+        return fit(features, labels, classes)
+
+    monkeypatch.setattr(suspects, "LogisticPath", noted)
+    features, labels = clusters(40)
+    given = labels.clone()
+    given[[5, 50, 77]] = (given[[5, 50, 77]] + 1) % 3
+    assert sorted(find_suspects(features, given).rows) == [5, 50, 77]
+    assert len(sizes) == 5
+    assert all(sum(each) == 30 and min(each) >= 9 for each in sizes), "a third of each"
 
 
 def test_labels_that_cannot_be_judged_are_not() -> None:

@@ -157,21 +157,21 @@ def in_words(found: Findings) -> list[str]:
     rows, copies = found.part.rows, found.duplicates
     doubled, far = sum(map(len, copies.groups)), len(found.outliers.rows)
     said = [
-        f"near-duplicates: {doubled} images in {counted(len(copies.groups), 'group')} "
+        f"near-duplicates: {doubled:,} images in {counted(len(copies.groups), 'group')} "
         f"(likeness {copies.threshold:.2f} or more)",
-        f"outliers: {far} {'image is' if far == 1 else 'images are'} unusually far from the nearest; all are ranked",
+        f"outliers: {far:,} {'image is' if far == 1 else 'images are'} unusually far from the nearest; all are ranked",
     ]
     if rows.labeled:
         mixed = sum(len({rows.labels[row] for row in group} - {None}) > 1 for group in copies.groups)
         judged = int((found.suspects.suggested >= 0).sum())
-        said.append(f"label suspects: {len(found.suspects.rows)} of {judged} labels that could be judged")
+        said.append(f"label suspects: {len(found.suspects.rows):,} of {judged:,} labels that could be judged")
         if mixed:
             have = "has" if mixed == 1 else "have"
             said.append(f"{counted(mixed, 'group')} of near-duplicates {have} different labels")
     if found.leaks is not None and found.test is not None:
         leaked = len(torch.unique(found.leaks.rows[:, 1]))
         have = "has" if leaked == 1 else "have"
-        said.append(f"leaks: {leaked} of {len(found.test)} test images {have} a near-duplicate among the others")
+        said.append(f"leaks: {leaked:,} of {len(found.test):,} test images {have} a near-duplicate among the others")
     if found.search:
         said.append(found.search)
     if found.suggested:

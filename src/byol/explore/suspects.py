@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from byol.data.sample import evenly
 from byol.evals.fewshot import standardize
 from byol.evals.knn import TEMPERATURE, count_votes
 from byol.evals.labels import by_class
@@ -14,6 +15,9 @@ from byol.explore.neighbors import Neighbors, find_others
 
 FOLDS = 5
 """Parts of the images, each judged by a classifier that was fitted to the others."""
+FITTED, FITTED_PER_CLASS = 10_000, 20
+"""Images that a classifier is fitted to at most, or so many for each class where that is more. Of larger sets they are
+taken evenly from each class: the fits would take most of the time, and more images change them little."""
 PENALTIES = [100.0, 10.0, 1.0, 0.1]
 """Penalties of the classifier, see `LogisticPath`; the one with the least loss on held-out labels is taken."""
 
@@ -65,6 +69,13 @@ def find_suspects(
     return Suspects(judged[order[agreed[order]]].tolist(), probability, suggested, votes)
 
 
+def _some(rows: Tensor, labels: Tensor, most: int) -> Tensor:
+    """At most so many of some rows, evenly from each class."""
+    if len(rows) <= most:
+        return rows
+    return rows[labels[rows].argsort(stable=True)][evenly(len(rows), most)]
+
+
 def _held_out_probabilities(features: Tensor, labels: Tensor, classes: int, seed: int) -> Tensor:
     """(N, classes): probabilities of each image's labels, by classifiers that were fitted without its part."""
     part = torch.empty(len(labels), dtype=torch.int64)
@@ -75,8 +86,9 @@ def _held_out_probabilities(features: Tensor, labels: Tensor, classes: int, seed
         out = part == fold
         if not out.any():
             continue
-        rest, held_out = standardize(features[~out], features[out])
-        for table, fit in zip(tried, LogisticPath(rest, labels[~out], classes).path(PENALTIES), strict=True):
+        fitted = _some((~out).nonzero()[:, 0], labels, max(FITTED, FITTED_PER_CLASS * classes))
+        rest, held_out = standardize(features[fitted], features[out])
+        for table, fit in zip(tried, LogisticPath(rest, labels[fitted], classes).path(PENALTIES), strict=True):
             table[out] = fit.logits(held_out).softmax(dim=1)
     losses = [-table.gather(1, labels[:, None]).clamp_min(1e-12).log().mean().item() for table in tried]
     return tried[losses.index(min(losses))]
