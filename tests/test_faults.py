@@ -71,7 +71,7 @@ def campaign() -> dict[str, str]:
     """
     pytest.importorskip("resource", reason="the campaign forks processes")
     settings = os.environ | {"PYTHONPATH": str(BENCHMARKS), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", CAMPAIGN], env=settings, capture_output=True, text=True, timeout=400)
+    done = subprocess.run([sys.executable, "-c", CAMPAIGN], env=settings, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(line) for line in done.stdout.splitlines())
 

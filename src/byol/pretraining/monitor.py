@@ -192,18 +192,18 @@ def split(
         return None, _part(data, known), None, words + _held_apart(apart, data)
     order = torch.randperm(len(known), generator=generator_of(seed, "held out"))
     numbers = torch.frombuffer(known, dtype=torch.int64)
-    queries_at, voters_at = (numbers[some].sort().values for some in (order[:count], order[count:]))
-    trained = torch.ones(len(data), dtype=torch.bool)
-    trained[queries_at] = False
+    asked, voting = torch.zeros(2, len(data), dtype=torch.bool)
+    voting[numbers] = True
+    asked[numbers[order[:count]]] = True
     unused = "" if reads_labels else " (the labels themselves are never used for it)"
     sentence = f"20-NN on {count} labeled images kept out of training{unused}{_held_apart(apart, data)}"
-    rest = _numbers(trained.nonzero().flatten())
-    return rest, data.subset(_numbers(voters_at)), data.subset(_numbers(queries_at)), sentence
+    rest, voters = _where(~asked), data.subset(_where(voting & ~asked))
+    return rest, voters, data.subset(_where(asked)), sentence
 
 
-def _numbers(values: Tensor) -> Sequence[int]:
-    """The same numbers in a fifth of the memory of a list, which matters with a million of them."""
-    return array("q", values.numpy().tobytes())
+def _where(chosen: Tensor) -> Sequence[int]:
+    """The places of a mask, in a fifth of the memory of a list, which matters with a million of them."""
+    return array("q", chosen.nonzero().numpy().tobytes())
 
 
 def _part(source: Source, images: Sequence[int]) -> Source:

@@ -59,6 +59,7 @@ class TarSource(Source):
         self._names = [shard.names for shard in shards]
         self._places = [shard.places for shard in shards]
         self.labels, self.classes = self._labels(shards)
+        pa.default_memory_pool().release_unused()
         self.groups = _groups_in(shards)
         self.groups_from = "" if self.groups is None else "the members .json"
         if several := sum(shard.several for shard in shards):
@@ -145,7 +146,7 @@ def _none(shard: Samples) -> pa.Array:
 
 def _labels_in(suffix: str, said: Sequence[pa.Array]) -> tuple[list[int], list[str] | None] | None:
     """The labels that members of a kind hold, one for each image; None where they hold none."""
-    different = pa.concat_arrays(said).dictionary_encode()
+    different = pa.chunked_array(said).dictionary_encode().unify_dictionaries().combine_chunks()
     values = [None if is_no_label(text) else text.strip() for text in different.dictionary.to_pylist()]
     known = set(values) - {None}
     if not known or (suffix == "txt" and len(known) > max(2, MOST_CLASSES * len(different))):
