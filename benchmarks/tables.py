@@ -6,7 +6,8 @@
 A table stands between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, where NAME is a file of
 `benchmarks/results/` without its `.json`, or NAME/GROUP for the rows of one group; `goals` are all figures that have a
 goal, `headlines` those of the README. `<!-- grid:NAME -->` sets rows whose group is `one: other` as a grid, ones down
-and others across. `<!-- faults:PART -->` counts what the fault campaign tried. What a command printed stands between
+and others across. `<!-- faults:PART -->` counts what the fault campaign tried, and
+`<!-- system:NAME -->` has a row of `byol paper pretext`. What a command printed stands between
 `<!-- said:NAME -->` and `<!-- /said:NAME -->`, from NAME.txt of that folder. What has no results stays as it is.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 from faults.table import table as faults_table
 from results_file import REPOSITORY, RESULTS
+from system_rows import table as system_rows
 
 GOALS_ONLY = "goals"
 """Name of the table of all figures that have a goal."""
@@ -48,11 +50,12 @@ DOCUMENTS = (
     "docs/weights.md",
     "docs/speed.md",
     "docs/paper.md",
+    "docs/systems.md",
     "docs/reliability.md",
 )
 SAID = re.compile(r"(<!-- said:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /said:(?P=name) -->)", re.DOTALL)
 MARKED = re.compile(
-    r"(<!-- (?P<kind>results|grid|faults):(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /(?P=kind):(?P=name) -->)",
+    r"(<!-- (?P<kind>results|grid|faults|system):(?P<name>[\w./-]+) -->\n)(?P<body>.*?)(<!-- /(?P=kind):(?P=name) -->)",
     re.DOTALL,
 )
 
@@ -149,7 +152,12 @@ def _origins(rows: list[dict[str, Any]]) -> list[str]:
     return list(seen)
 
 
-MAKERS: dict[str, Callable[[str, Path], str]] = {"results": render, "grid": grid, "faults": faults_table}
+MAKERS: dict[str, Callable[[str, Path], str]] = {
+    "results": render,
+    "grid": grid,
+    "faults": faults_table,
+    "system": lambda name, folder: system_rows(name),
+}
 """What makes each kind of table."""
 
 
