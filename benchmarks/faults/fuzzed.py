@@ -25,14 +25,15 @@ Reader = Callable[[Path, bytes], object]
 def readers() -> dict[str, Reader]:
     """By name: what reads a file whose bytes are given, too."""
     from byol.config.axes import Axes
-    from byol.config.documents import read_document
     from byol.data.formats import jpeg, npy, png, pnm
     from byol.data.formats.decode import decode, read_header
     from byol.data.label_file import GROUP_COLUMNS, LABEL_COLUMNS, LabelFile
     from byol.data.sources.table_text import split_rows
     from byol.data.sources.tar_index import index_of
+    from byol.encoders.file import read_card
     from byol.encoders.weights.open import forget, recognize
     from byol.pretraining.plan_file import read_plan
+    from byol.pretraining.run_folder import load_plan
     from byol.runtime.checkpoint import load_checkpoint
     from byol.runtime.metrics import read_metrics
 
@@ -69,7 +70,8 @@ def readers() -> dict[str, Reader]:
         "labels": lambda path, content: LabelFile.read(path, LABEL_COLUMNS),
         "groups": lambda path, content: LabelFile.read(path, GROUP_COLUMNS),
         "plans": lambda path, content: read_plan(path.rename(path.with_suffix(".toml"))),
-        "settings": lambda path, content: read_document(path),
+        "settings of a run": lambda path, content: load_plan(path.rename(path.with_name("config.json")).parent),
+        "cards of an encoder": lambda path, content: read_card(path),
         "weights": weights,
         "checkpoints": checkpoint,
         "metrics": lambda path, content: read_metrics(path),
@@ -111,7 +113,8 @@ def begin(name: str) -> list[bytes]:
         "labels": [b"path,label\na.png,cat\n", b"image;class\na.png;1\n"],
         "groups": [b"path,group\na.png,p1\n", b"path,patient\na.png,7\n"],
         "plans": [b"epochs = 3\n[optim]\nlr = 0.1\n", b'[encoder]\nname = "resnet18"\n'],
-        "settings": [b'{"a": 1}'],
+        "settings of a run": [b'{"draws": 2, "recipe": "auto", "data": "a", "images": 3, "config": {"epochs": 3.0}}'],
+        "cards of an encoder": [b'{"encoder": {"name": "resnet18", "width": 1.0}, "format": 1}'],
         "weights": [
             save(tensors),
             written(lambda held: torch.save(tensors, held)),
