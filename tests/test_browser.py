@@ -65,7 +65,8 @@ def pages(
 ) -> dict[str, Path]:
     """The page of a set, of a run, and of a verdict."""
     folder = tmp_path_factory.mktemp("pages")
-    byol.pretrain(class_folder, recipe="cifar10-cpu", out=folder / "run", quiet=True, **TINY)
+    run = folder / f"a_run_whose_name_is_{'long' * 12}"
+    byol.pretrain(class_folder, recipe="cifar10-cpu", out=run, quiet=True, **TINY)
     labels = {"1": 1.0, "10": 10.0, "all": 80.0}
     table = {
         name: {column: Score(level + 0.02 * place, 0.03, 5) for place, column in enumerate(labels)}
@@ -73,7 +74,7 @@ def pages(
     }
     verdict = Verdict(table=table, labels=labels, chance=0.5, tested=40, paragraph="It was <worth> it.", notes=("A.",))
     write_plot(folder / "verdict.html", verdict, "Was it worth it?")
-    return {"explore": explored[0], "run": folder / "run" / "report.html", "verdict": folder / "verdict.html"}
+    return {"explore": explored[0], "run": run / "report.html", "verdict": folder / "verdict.html"}
 
 
 @contextmanager

@@ -76,7 +76,7 @@ Block = Heading | Paragraph | Note | Items | Grid | Figure | Picture | Commands
 
 STYLE = (
     ":root{color-scheme:light dark}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;overflow-wrap:break-word;"
     "color:#222;background:#fff}"
     "@media (prefers-color-scheme:dark){body{color:#ddd;background:#181818}}"
     "h2{margin-top:2.5em}.note,figcaption{font-size:.9em;opacity:.8}"
