@@ -108,14 +108,14 @@ def write(name: str, rows: list[Row], folder: Path = RESULTS, versions: Mapping[
 
 
 def command() -> str:
-    """The command line, as it can be typed at the root of the repository; where the file went does not matter."""
+    """The command line, as it can be typed at the root of the repository; where files went does not matter."""
     script = Path(sys.argv[0])
     if script.is_absolute() and script.is_relative_to(REPOSITORY):
         script = script.relative_to(REPOSITORY)
-    place = os.environ.get("BYOL_DATA")  # where images lie differs from machine to machine
-    arguments = [argument.replace(place, "$BYOL_DATA") if place else argument for argument in sys.argv[1:]]
-    if "--out" in arguments:
-        at = arguments.index("--out")
+    data = os.environ.get("BYOL_DATA")  # where images lie differs from machine to machine
+    arguments = [argument.replace(data, "$BYOL_DATA") if data else argument for argument in sys.argv[1:]]
+    for place in {"--out", "--runs", "--keep"} & set(arguments):
+        at = arguments.index(place)
         del arguments[at : at + 2]
     return shlex.join(["python", str(script), *arguments])
 
