@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from byol.data.contents import content_digest, state_digest
+from byol.data.contents import content_digest, holds, state_digest
 from byol.data.sources.open import Source, TensorSource, open_source
 from byol.data.sources.relabeled import Labels, relabeled
 from byol.encoders.load import open_encoder
@@ -103,11 +103,22 @@ def test_of_large_sets_an_even_sample_is_read(tmp_path: Path, monkeypatch: pytes
     size = source.stored_bytes(0)
     assert size is not None
     monkeypatch.setattr("byol.data.contents.READ_MOST", 10 * size)
-    monkeypatch.setattr("byol.data.contents.OPENING", 0)
     read: list[int] = []
     monkeypatch.setattr(type(source), "read", lambda self, index: read.append(index) or b"")
-    content_digest(source)
+    content_digest(source, opening=0)
     assert read == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
+    read.clear()
+    content_digest(source, opening=size)  # each counts for two
+    assert read == [0, 25, 50, 74, 99]
+
+
+def test_runs_of_before_files_had_a_price_find_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(written(tmp_path / "images", "bmp"))
+    monkeypatch.setattr("byol.data.contents.READ_MOST", 10 * (source.stored_bytes(0) or 0))
+    earlier, now = content_digest(source, opening=0), content_digest(source)
+    assert earlier != now
+    assert all(holds(source, noted) for noted in (earlier, now, None))
+    assert not holds(source, "0" * 16)
 
 
 def test_images_in_memory_are_told_by_their_pixels() -> None:

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from byol.config.reading import ReadingConfig
+from byol.config.values import to_json
 from byol.data.contents import content_digest, state_digest
 from byol.data.formats.header import Header
 from byol.data.formats.ome_metadata import codecs_of
 from byol.data.pack import pack
 from byol.data.reading import reading_as
+from byol.data.sources.members import _said
 from byol.data.sources.open import Source, open_source
 from byol.errors import BadImage, UserError
+from conftest import picture
 
 zarr = pytest.importorskip("zarr", reason="OME-Zarr takes zarr")
 
@@ -204,6 +207,43 @@ def test_stores_in_folders_lists_and_patterns(tmp_path: Path) -> None:
     assert listed.labels == [1, 1, 0, 0]
     (tmp_path / "cat" / "a.zarr").rename(tmp_path / "without-a-suffix")
     assert len(read(tmp_path / "without-a-suffix")) == 2, "it is told by what lies in it"
+
+
+def test_a_store_is_told_by_what_lies_in_it(tmp_path: Path) -> None:
+    image(store(tmp_path / "all" / "without_a_suffix"), [stack(1, 1, 2, 20, 20)])
+    assert len(open_source(tmp_path / "all")) == 2
+    assert len(open_source(str(tmp_path / "all" / "**"))) == 2, "not what lies in it, too"
+    (tmp_path / "pictures.zarr").mkdir()
+    for number in range(3):
+        picture(number).save(tmp_path / "pictures.zarr" / f"{number}.png")
+    assert len(open_source(tmp_path / "pictures.zarr")) == 3
+
+
+def test_windows_without_numbers_are_none(tmp_path: Path) -> None:
+    values = stack(1, 1, 1, 20, 20, dtype="int16")
+    channel = {"window": {"start": None, "end": 1}}
+    image(store(tmp_path / "a.zarr"), [values], omero={"channels": [channel]})
+    image(store(tmp_path / "b.zarr"), [values])
+    one, other = (read(tmp_path / name).image(0) for name in ("a.zarr", "b.zarr"))
+    torch.testing.assert_close(one, other)
+
+
+def test_an_array_alone_is_told(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(4, 4), dtype="uint8", zarr_format=3)
+    with pytest.raises(BadImage, match="a Zarr array without OME's description"):
+        read(tmp_path / "a.zarr").image(0)
+
+
+def test_settings_that_came_later_change_no_fingerprint_unless_given(tmp_path: Path) -> None:
+    image(store(tmp_path / "a.zarr"), [stack(1, 1, 2, 20, 20)])
+    one, same, other = (
+        read(tmp_path / "a.zarr", **said).fingerprint() for said in ({}, {"planes": "all"}, {"tile": 64})
+    )
+    assert one == same != other
+    assert _said(ReadingConfig()) == {
+        name: value for name, value in to_json(ReadingConfig()).items() if name not in ("planes", "pyramid_side")
+    }
+    assert _said(ReadingConfig(pyramid_side=64))["pyramid_side"] == 64
 
 
 def test_a_change_in_a_chunk_is_noticed_and_a_copy_is_the_same(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from byol.data.sources.digest import digest
 from byol.data.sources.tensor import TensorSource
 from byol.errors import BadImage, UnreachableImage, UserError
 
-__all__ = ["content_digest", "state_digest"]
+__all__ = ["content_digest", "holds", "state_digest"]
 
 READ_MOST = 2 * 10**9
 """Bytes that are read for a digest, a few seconds' work; of larger sets an even sample of images is read."""
@@ -23,15 +23,20 @@ SIZES_ASKED = 64
 """Images that tell how large the others are."""
 
 
-def content_digest(source: Source) -> str:
+def content_digest(source: Source, opening: int = OPENING) -> str:
     """16 hexadecimal digits of the images' encoded bytes, the same wherever the data is stored.
 
-    All images count where they have `READ_MOST` bytes or less, with `OPENING` for each, else an even sample of so many,
+    All images count where they have `READ_MOST` bytes or less, with `opening` for each, else an even sample of so many,
     by shard where images are read so.
     """
     if isinstance(source, TensorSource):
         return source.fingerprint()
-    return digest(_checksums(source))
+    return digest(_checksums(source, opening))
+
+
+def holds(source: Source, noted: str | None) -> bool:
+    """Whether a source has the content of a digest; true for None. Runs noted it without `OPENING` once."""
+    return noted is None or any(content_digest(source, opening) == noted for opening in (OPENING, 0))
 
 
 def state_digest(source: Source) -> str:
@@ -44,10 +49,10 @@ def state_digest(source: Source) -> str:
     return digest([source.fingerprint(), *map(source.state, range(len(source)))])
 
 
-def _checksums(source: Source) -> Iterator[str]:
+def _checksums(source: Source, opening: int) -> Iterator[str]:
     asked = evenly(len(source), SIZES_ASKED)
     sizes = [size for index in asked if (size := source.stored_bytes(index)) is not None]
-    count = int(READ_MOST * len(sizes) / sum(size + OPENING for size in sizes)) if sizes else len(source)
+    count = int(READ_MOST * len(sizes) / max(1, sum(size + opening for size in sizes))) if sizes else len(source)
     for index in _sample(source, max(1, count)):
         try:
             yield str(zlib.crc32(source.read(index)))

@@ -69,6 +69,7 @@ class ApproximateIndex:
         self._centers = faiss.IndexFlatIP(width)  # the index does not own it
         self._index: Any = faiss.IndexIVFFlat(self._centers, width, self.cells, faiss.METRIC_INNER_PRODUCT)
         self._index.cp.seed, self._index.cp.niter = seed + 1, ROUNDS
+        self._index.cp.min_points_per_centroid = 1  # faiss warns on the terminal of fewer than 39
         self._index.train(_unit(bank[evenly(len(bank), TRAINED_ON * self.cells)]).numpy())
         for block in torch.split(bank, BLOCK):
             self._index.add(_unit(block).numpy())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from byol.data.contents import content_digest
+from byol.data.contents import holds
 from byol.data.labeling import Images, Labeling
 from byol.data.reading import opened_as
 from byol.data.sources.open import Source
@@ -110,8 +110,7 @@ def _found_again(
         raise UserError(f"{error} If the images have moved, give their new place beside --resume.") from error
     watched = images.monitor
     if watched is not None and not (
-        plan.monitor_fingerprint in (None, watched.fingerprint())
-        and plan.monitor_content in (None, content_digest(watched))
+        plan.monitor_fingerprint in (None, watched.fingerprint()) and holds(watched, plan.monitor_content)
     ):
         raise UserError(
             f"{watched.name!r} does not hold the images that this run's readings are of; restore them, or start a "
@@ -126,7 +125,7 @@ def _check_same_images(run: Run, plan: RunPlan) -> None:
             f"{run.source.name!r} does not hold the images this run was started with ({plan.images} then, "
             f"{run.images} now); restore them, or start a new run."
         )
-    if plan.content is not None and content_digest(run.source) != plan.content:
+    if not holds(run.source, plan.content):
         raise UserError(
             f"Images of {run.source.name!r} have changed since this run was started, though their names and sizes are "
             "the same; restore them, or start a new run."

@@ -117,5 +117,8 @@ def _windows(omero: Any) -> tuple[tuple[float, float], ...] | None:
     channels: Sequence[Any] = omero.get("channels", ()) if isinstance(omero, Mapping) else ()
     found = [channel.get("window") for channel in channels if isinstance(channel, Mapping)]
     known = [window for window in found if isinstance(window, Mapping) and {"start", "end"} <= set(window)]
-    windows = tuple((float(window["start"]), float(window["end"])) for window in known)
+    try:
+        windows = tuple((float(window["start"]), float(window["end"])) for window in known)
+    except (TypeError, ValueError):  # null, or words: they are as good as none
+        return None
     return windows if windows and len(windows) == len(channels) and all(low < high for low, high in windows) else None

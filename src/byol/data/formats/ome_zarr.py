@@ -32,6 +32,8 @@ PERCENTILES = (0.5, 99.5)
 """Of the values of a channel that become black and white, where they have no known range."""
 PLANES_SEEN = 16
 """Planes of the coarsest level that give them."""
+VALUES_SEEN = 2**20
+"""Values of each of their channels, evenly spread, so that large planes take no more memory."""
 LOOKS_KEPT = 2**12
 """Stores of which it is known where their images are, without looking at a dozen small files again."""
 
@@ -168,17 +170,18 @@ def _as_stored(level: _Level, reading: ReadingConfig) -> bool:
 @lru_cache(maxsize=LOOKS_KEPT)
 def _limits(path: str, number: int, reading: ReadingConfig) -> tuple[tuple[float, float], ...]:
     """The values of an image that become black and white, for each channel."""
-    store = _opened(path)
-    image = ome_images(store)[number]
-    coarse = _level(store, image, 1)
+    image = _place(path, reading).levels[number].image  # a plate has thousands: they are not looked up again
+    coarse = _level(_opened(path), image, 1)
     channels = coarse.length("c")
     if reading.window == "hounsfield":
         return (reading.hounsfield,) * channels
     if reading.window != "percentiles" and image.windows is not None and len(image.windows) == channels:
         return image.windows
     times, planes = coarse.length("t"), coarse.length("z")
-    seen = [coarse.read(*divmod(at, planes)) for at in evenly(times * planes, PLANES_SEEN)]
-    values = np.concatenate([each.reshape(channels, -1) for each in seen], axis=1).astype(np.float64)
+    every = max(1, coarse.length("y") * coarse.length("x") // VALUES_SEEN)
+    chosen = evenly(times * planes, PLANES_SEEN)
+    seen = [coarse.read(*divmod(at, planes)).reshape(channels, -1)[:, ::every].copy() for at in chosen]
+    values = np.concatenate(seen, axis=1).astype(np.float64)
     return tuple(_percentiles(channel[np.isfinite(channel)]) for channel in values)
 
 
@@ -193,7 +196,10 @@ def _opened(path: str) -> Any:
     import zarr
 
     silence("zarr")
-    return zarr.open_group(path, mode="r")
+    try:
+        return zarr.open_group(path, mode="r")
+    except (FileNotFoundError, ValueError):  # an array alone, or another program's folder
+        raise BadImage("a Zarr array without OME's description of it, or a store that is not whole") from None
 
 
 def _level(store: Any, image: OmeImage, side: int) -> _Level:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from byol.data.formats import dicom
 from byol.data.formats.extras import OME_ZARR, suffix_of
+from byol.data.formats.ome_zarr import is_store
 from byol.data.formats.registry import file_suffixes, told_by_their_end
 from byol.data.sources.paths import ERRORS, Paths
 from byol.errors import UserError
@@ -69,12 +70,12 @@ def _walk(root: Path, others: Counter[str]) -> Iterator[tuple[str, list[str], li
         visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in NOT_THE_USERS)
         images = []
-        for store in [name for name in folders if suffix_of(name) in OME_ZARR.suffixes]:
+        for store in [name for name in folders if is_store(f"{folder}/{name}")]:
             folders.remove(store)  # an image in a thousand files
             if OME_ZARR.there:
                 images.append(store)
             else:
-                others[suffix_of(store)] += 1
+                others[".zarr"] += 1
         for file in files:
             if file.startswith("."):
                 continue

@@ -88,6 +88,14 @@ def _instead(found: Sequence[Contents]) -> str:
     return ", ".join(f"{count} with {what}" for what, count in counts.most_common())
 
 
+LATER = {"planes": "all", "pyramid_side": 512}
+"""Settings of reading that came later, and what they are unless given: as such they leave a fingerprint as it was."""
+
+
+def _said(reading: ReadingConfig) -> dict[str, object]:
+    return {name: value for name, value in to_json(reading).items() if (name, value) not in LATER.items()}
+
+
 class MemberSource(FileSource):
     """Every image in some files, in the order of the files.
 
@@ -172,7 +180,7 @@ class MemberSource(FileSource):
 
     def fingerprint(self) -> str:
         numbers = np.concatenate([np.asarray(each.numbers, dtype=np.int64) for each in self._found])
-        return digest([super().fingerprint(), numbers.tobytes(), str(to_json(self._reading))])
+        return digest([super().fingerprint(), numbers.tobytes(), str(_said(self._reading))])
 
     def _place(self, index: int) -> tuple[Container | None, int, int]:
         """The format of the file that holds an image, the file's number, and the image's number in it."""

@@ -66,7 +66,7 @@ def open_source(data: str | Path | Source | Sequence[str | Path], channels: int 
     if is_remote(text):
         return _open_remote([text], text, channels)
     path = Path(text).expanduser()
-    if path.is_dir() and (suffix_of(path.name) in OME_ZARR.suffixes or is_store(path)):
+    if is_store(path):
         if not OME_ZARR.there:
             raise UserError(f"{text!r} is OME-Zarr, which is read with an extra; run: {OME_ZARR.command}.")
         return with_members(file_source(text, [str(path)], channels=3), channels)
@@ -166,9 +166,11 @@ def _open_files(files: list[Path], name: str, channels: int | None) -> Source:
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """Files that a pattern matches, sorted; `**` matches folders of any depth."""
-    found = map(Path, glob.glob(str(pattern), recursive=True))  # noqa: PTH207  (the pattern may be absolute)
-    return sorted(path for path in found if path.is_file() or suffix_of(path.name) in OME_ZARR.suffixes)
+    """Files and stores of OME-Zarr that a pattern matches, sorted; `**` matches folders of any depth."""
+    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  (it may be absolute)
+    stores = {path for path in found if path.is_dir() and is_store(path)}
+    outside = [path for path in found if stores.isdisjoint(path.parents)]
+    return sorted(path for path in outside if path in stores or path.is_file())
 
 
 def _sibling(path: Path) -> str:

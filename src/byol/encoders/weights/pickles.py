@@ -12,6 +12,7 @@ import pickletools
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -98,6 +99,8 @@ KNOWN: dict[tuple[str, str], Any] = {
 
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 """Operations that keep an object under a number, from 0 on."""
+NUMBERS = 2**16
+"""Up to here any number is taken: room for so many is half a megabyte."""
 
 
 class Reader(pickle.Unpickler):
@@ -119,9 +122,10 @@ class Reader(pickle.Unpickler):
             Unreadable: it numbers its objects as no program does; Python's reader makes room for the largest number.
         """
         begin = self._file.tell()
-        for done, (operation, number, _) in enumerate(pickletools.genops(self._file)):
-            if operation.name in MEMO and isinstance(number, int) and number > done:
-                raise Unreadable(f"object {number} in a pickle of fewer")
+        with suppress(UnicodeDecodeError):  # text of Python 2, which it takes for ASCII; no program of today writes it
+            for done, (operation, number, _) in enumerate(pickletools.genops(self._file)):
+                if operation.name in MEMO and isinstance(number, int) and number > max(NUMBERS, done):
+                    raise Unreadable(f"object {number} in a pickle of fewer")
         self._file.seek(begin)
         return super().load()
 
