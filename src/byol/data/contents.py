@@ -23,15 +23,15 @@ SIZES_ASKED = 64
 """Images that tell how large the others are."""
 
 
-def content_digest(source: Source, opening: int = OPENING) -> str:
+def content_digest(source: Source, opening: int | None = None) -> str:
     """16 hexadecimal digits of the images' encoded bytes, the same wherever the data is stored.
 
-    All images count where they have `READ_MOST` bytes or less, with `opening` for each, else an even sample of so many,
+    All images count where they have `READ_MOST` bytes or less, with `opening` (`OPENING`) for each, else an even sample of so many,
     by shard where images are read so.
     """
     if isinstance(source, TensorSource):
         return source.fingerprint()
-    return digest(_checksums(source, opening))
+    return digest(_checksums(source, OPENING if opening is None else opening))
 
 
 def holds(source: Source, noted: str | None) -> bool:
