@@ -26,8 +26,8 @@ SIZES_ASKED = 64
 def content_digest(source: Source, opening: int | None = None) -> str:
     """16 hexadecimal digits of the images' encoded bytes, the same wherever the data is stored.
 
-    All images count where they have `READ_MOST` bytes or less, with `opening` (`OPENING`) for each, else an even sample of so many,
-    by shard where images are read so.
+    All images count where they have `READ_MOST` bytes or less, with `opening` for each (`OPENING` unless given), else
+    an even sample of so many, by shard where images are read so.
     """
     if isinstance(source, TensorSource):
         return source.fingerprint()
