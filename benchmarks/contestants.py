@@ -5,7 +5,6 @@ or Adam as there, a DataLoader with two workers. What is the same for all: the i
 sizes of the heads, and (where the library lets one choose) the strengths of the views.
 """
 
-import copy
 import dataclasses
 import itertools
 import sys
@@ -26,6 +25,7 @@ from byol.config.values import replace
 from byol.config.views import ViewConfig
 from byol.encoders.build import make_encoder
 from byol.runtime import device as machine
+from lightly_methods import LightlyBYOL
 from workloads import Images, Ours, Workload, load
 
 EPOCH = 1_000_000
@@ -110,12 +110,9 @@ class Lightly:
         self, workload: Workload, images: Images, folder: str, workers: int, given: Speedups = NOTHING
     ) -> None:
         from lightly.data import LightlyDataset
-        from lightly.loss import NegativeCosineSimilarity
-        from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
-        from lightly.models.utils import deactivate_requires_grad, update_momentum
         from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
-        self.workload, self.helped, self.update_momentum = workload, given.bf16, update_momentum
+        self.workload, self.helped = workload, given.bf16
         self.device = machine.choose_device("auto")[0]
         config = workload.config
         augment = config.augment
@@ -131,30 +128,14 @@ class Lightly:
         self.batches = endless(_loader(dataset, workload, workers))
         if not workload.steps:
             return
-        self.backbone, features = encoder_for(workload)
-        hidden, output = config.method.hidden, config.method.output
-        self.projection_head = BYOLProjectionHead(features, hidden, output)
-        self.prediction_head = BYOLPredictionHead(output, hidden, output)
-        self.backbone_momentum = copy.deepcopy(self.backbone)
-        self.projection_head_momentum = copy.deepcopy(self.projection_head)
-        deactivate_requires_grad(self.backbone_momentum)
-        deactivate_requires_grad(self.projection_head_momentum)
-        everything = nn.ModuleList(
-            [
-                self.backbone,
-                self.projection_head,
-                self.prediction_head,
-                self.backbone_momentum,
-                self.projection_head_momentum,
-            ]
-        ).to(self.device)
+        backbone, features = encoder_for(workload)
+        self.method = LightlyBYOL(backbone, features, config.method.hidden, config.method.output).to(self.device)
         if self.helped:
-            everything.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             torch.backends.cudnn.benchmark = True
-        for network in everything if given.compiled else ():
+        for network in self.method.networks() if given.compiled else ():
             network.compile(dynamic=False)
-        self.criterion = NegativeCosineSimilarity()
-        self.optimizer = torch.optim.SGD(everything.parameters(), lr=0.06)
+        self.optimizer = torch.optim.SGD(self.method.parameters(), lr=0.06)
 
     def next_batch(self) -> list[Tensor]:
         views: list[Tensor] = next(self.batches)[0]
@@ -165,24 +146,12 @@ class Lightly:
         x0, x1 = (view.to(self.device, non_blocking=self.helped) for view in self.next_batch())
         if self.helped:
             x0, x1 = (x.contiguous(memory_format=torch.channels_last) for x in (x0, x1))
-        self.update_momentum(self.backbone, self.backbone_momentum, m=0.99)
-        self.update_momentum(self.projection_head, self.projection_head_momentum, m=0.99)
+        self.method.before_update()
         with machine.autocast(self.device, self.helped):
-            p0, z0 = self._online(x0), self._momentum(x0)
-            p1, z1 = self._online(x1), self._momentum(x1)
-            loss = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+            loss = self.method.loss([x0, x1])
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-    def _online(self, x: Tensor) -> Tensor:
-        prediction: Tensor = self.prediction_head(self.projection_head(self.backbone(x).flatten(start_dim=1)))
-        return prediction
-
-    def _momentum(self, x: Tensor) -> Tensor:
-        # the example makes no use of no_grad here; none of these weights asks for a gradient
-        projection: Tensor = self.projection_head_momentum(self.backbone_momentum(x).flatten(start_dim=1))
-        return projection.detach()
 
 
 def _lightly_view(view: ViewConfig, size: int) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from byol.pretraining.run_folder import load_plan
 from byol.pretraining.state import build_state
 from byol.runtime.device import choose_device, make_ready
 from byol.runtime.metrics import read_metrics
-from results_file import RESULTS, Row, show, write
+from results_file import RESULTS, Row, read_lines, show, write
 from verdict_data import DATA_SETS, DataSet, cifar10
 
 RUNS = "continued-runs.jsonl"
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name in options.only or SETS:
             run_set(name, options)
         return
-    lines = [] if options.sizes else read(options.out / RUNS)
+    lines = [] if options.sizes else read_lines(options.out / RUNS)
     files = {"continued-sizes": sizes(options)} if options.sizes else {"continued": rows_of(lines)}
     if lines:
         files["continued-goals"] = goals_of(lines)
@@ -106,7 +106,7 @@ def run_set(name: str, options: argparse.Namespace) -> None:
         for start in options.starts:
             for seed in options.seeds:
                 key = {"set": name, "start": start, "seed": seed, "updates": options.updates, "settings": settings}
-                if any(key.items() <= line.items() for line in read(options.out / RUNS)):
+                if any(key.items() <= line.items() for line in read_lines(options.out / RUNS)):
                     continue
                 weights = imagenet_weights(options.lite0, folder) if start == "imagenet" else own_weights(folder)
                 line = key | run_start(data, weights, key, folder / f"{start}-{seed}")
@@ -246,11 +246,6 @@ def own_weights(folder: Path) -> dict[str, Any]:
 
 
 # figures
-
-
-def read(path: Path) -> list[Line]:
-    """The lines that were written."""
-    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
 
 
 def rows_of(lines: Iterable[Line]) -> list[Row]:

@@ -52,16 +52,16 @@ def _two_views() -> Callable[[Any], list[Tensor]]:
 
 
 class LightlyBYOL(LightlyMethod):
-    """Heads of 1024 and 256, as in its CIFAR-10 benchmark."""
+    """Heads of 1024 and 256, as in its CIFAR-10 benchmark, unless others are given."""
 
-    def __init__(self, backbone: nn.Module, features: int) -> None:
+    def __init__(self, backbone: nn.Module, features: int, hidden: int = 1024, output: int = 256) -> None:
         from lightly.loss import NegativeCosineSimilarity
         from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
         from lightly.models.utils import deactivate_requires_grad
 
         super().__init__(backbone)
-        self.projection = BYOLProjectionHead(features, 1024, 256)
-        self.prediction = BYOLPredictionHead(256, 1024, 256)
+        self.projection = BYOLProjectionHead(features, hidden, output)
+        self.prediction = BYOLPredictionHead(output, hidden, output)
         self.target = copy.deepcopy(nn.Sequential(backbone, nn.Flatten(), self.projection))
         deactivate_requires_grad(self.target)
         self.criterion = NegativeCosineSimilarity()
@@ -75,11 +75,19 @@ class LightlyBYOL(LightlyMethod):
         update_momentum(self.backbone, self.target[0], m=TAU)
         update_momentum(self.projection, self.target[2], m=TAU)
 
+    def networks(self) -> list[nn.Module]:
+        """Encoder and heads, and the target's."""
+        return [self.backbone, self.projection, self.prediction, self.target[0], self.target[2]]
+
     def loss(self, views: list[Tensor]) -> Tensor:
-        predictions = [self.prediction(self.projection(self.backbone(x).flatten(start_dim=1))) for x in views]
-        targets = [self.target(x).detach() for x in views]
-        value: Tensor = self.criterion(predictions[0], targets[1]) + self.criterion(predictions[1], targets[0])
-        return value / 2
+        (p0, z0), (p1, z1) = map(self._both, views)
+        value: Tensor = 0.5 * (self.criterion(p0, z1) + self.criterion(p1, z0))
+        return value
+
+    def _both(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """The prediction, and the target's projection; the example makes no use of no_grad for this."""
+        prediction = self.prediction(self.projection(self.backbone(view).flatten(start_dim=1)))
+        return prediction, self.target(view).detach()
 
 
 class LightlySimCLR(LightlyMethod):

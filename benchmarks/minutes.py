@@ -40,7 +40,7 @@ from byol.recipes.small import small_on_cpu
 from byol.runtime import device as machine
 from contestants import InMemory, endless
 from lightly_methods import METHODS, LightlyMethod
-from results_file import RESULTS, STARTED_FROM, Row, show, write
+from results_file import RESULTS, STARTED_FROM, Row, read_lines, show, write
 from workloads import DATA
 
 Line = dict[str, Any]
@@ -206,11 +206,6 @@ def rows_of(lines: Iterable[Line]) -> list[Row]:
         rows.append(Row(name, f"20-NN accuracy, {minutes:g} minutes", "accuracy", accuracies, about))
         rows.append(Row(name, f"core minutes of {minutes:g}", "min", [line["core_minutes"] for line in here], about))
     return rows
-
-
-def read_lines(path: Path) -> list[Line]:
-    """What was measured."""
-    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
 
 
 def _append(out: Path, line: Line) -> None:

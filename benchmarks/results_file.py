@@ -107,6 +107,11 @@ def write(name: str, rows: list[Row], folder: Path = RESULTS, versions: Mapping[
     return path
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `.jsonl` file, to which one is appended for each thing that was measured; none without it."""
+    return [json.loads(text) for text in path.read_text().splitlines()] if path.is_file() else []
+
+
 def command() -> str:
     """The command line, as it can be typed at the root of the repository; where files went does not matter."""
     script = Path(sys.argv[0])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from byol.paper.catalog import TABLES
 from byol.paper.scales import scale_named
-from byol.paper.summary import RowResult, TableResult, gather
+from byol.paper.summary import TableResult, gather
 from byol.paper.systems import UNTRAINED
-from byol.paper.systems_table import METRICS
+from byol.paper.systems_table import METRICS, metrics_of, published_of
+from byol.report.document import Grid, Note, markdown
 from results_file import REPOSITORY
 
 RESULTS = REPOSITORY / "results" / "paper"
@@ -28,11 +29,11 @@ def table(name: str, folder: Path = RESULTS) -> str:
     found = _measured(folder)
     rows = {row.cell.name: row for row in found.rows}
     names = list(rows) if name == "all" else [UNTRAINED, name]
-    head = ["", *METRICS.values(), "published, ImageNet"]
-    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
-    lines += [_line([rows[one].cell.title, *_figures(rows[one])]) for one in names]
+    head = ("", *METRICS.values(), "published, ImageNet")
+    shown = [(rows[one].cell.title, *metrics_of(rows[one]), published_of(rows[one].cell)) for one in names]
     seeds = "1 seed" if found.seeds == (1, 1) else f"{found.seeds[0]} to {found.seeds[1]} seeds"
-    return "\n" + "\n".join(lines) + f"\n\n*`byol paper pretext --scale {found.scale.name}`, {seeds}*\n\n"
+    origin = Note(f"`byol paper pretext --scale {found.scale.name}`, {seeds}")
+    return f"\n{markdown([Grid(head, tuple(shown)), origin])}\n"
 
 
 @cache
@@ -42,16 +43,3 @@ def _measured(folder: Path) -> TableResult:
         if found is not None:
             return found
     raise KeyError("pretext")
-
-
-def _figures(row: RowResult) -> list[str]:
-    figures = []
-    for metric in METRICS:
-        values = row.by_seed(metric).values()
-        figures.append(f"{sum(values) / len(values):.1f}")
-    figures[-1] += f" ({', '.join(row.stages)})"
-    return [*figures, "" if row.cell.paper is None else f"{row.cell.paper.value:g}"]
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

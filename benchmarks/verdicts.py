@@ -16,7 +16,7 @@ from pathlib import Path
 
 from byol.runtime.checkpoint import write_atomically
 from byol.runtime.device import choose_device, make_ready
-from results_file import RESULTS, Row, show, write
+from results_file import RESULTS, Row, read_lines, show, write
 from verdict_cases import cases
 from verdict_data import DATA_SETS, SET_ASIDE
 from verdict_runs import run_case
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name in options.only:
             run_set(name, options.cases, options.out / RUNS)
         return
-    lines = read(options.out / RUNS)
+    lines = read_lines(options.out / RUNS)
     rows = [row for group, sets in PARTS.items() for row in rows_of(group, [x for x in lines if x["set"] in sets])]
     for row in rows:
         show(row)
@@ -61,7 +61,7 @@ def rows_of(group: str, lines: list[Line]) -> list[Row]:
 
 def run_set(name: str, wanted: list[str], file: Path) -> None:
     """Run the cases of one data set that are not in the file yet."""
-    done = {(line["set"], line["case"], line["seed"]) for line in read(file)}
+    done = {(line["set"], line["case"], line["seed"]) for line in read_lines(file)}
     data = DATA_SETS[name]()
     with tempfile.TemporaryDirectory() as folder:
         starts: dict[str, Path] = {}
@@ -77,11 +77,6 @@ def run_set(name: str, wanted: list[str], file: Path) -> None:
                 with file.open("a") as stream:
                     stream.write(json.dumps(line, separators=(",", ":")) + "\n")
             print(f"{name}: {case.name}, seed {case.seed}: {time.perf_counter() - began:.0f} s", flush=True)
-
-
-def read(file: Path) -> list[Line]:
-    """The lines of a file, if it is there."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
 if __name__ == "__main__":

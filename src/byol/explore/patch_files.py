@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from byol.encoders.patches import PatchShape
 from byol.explore.listing import Rows
-from byol.explore.vectors import METADATA, replacing
+from byol.explore.vectors import METADATA, column_of, feature_names, replacing, write_array
 
 HEAD = ("index", "path", "row", "column")
 """Columns beside the features of a patch."""
@@ -76,9 +76,7 @@ def _write_parquet(path: Path, blocks: Iterable[PatchBlock], origin: Mapping[str
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for block in blocks:
             image, row, column = block.places()
-            width = block.values.shape[3]
-            starts = pa.array(np.arange(0, (len(image) + 1) * width, width, dtype=np.int32))
-            vectors = pa.ListArray.from_arrays(starts, pa.array(block.values.ravel()))
+            vectors = column_of(block.values.reshape(len(image), -1))
             index = np.asarray(block.rows.indices)[image]
             paths = pa.DictionaryArray.from_arrays(pa.array(image, pa.int32()), pa.array(block.rows.paths, pa.string()))
             columns = [pa.array(index), paths.cast(pa.string()), row.astype(np.int32), column.astype(np.int32), vectors]
@@ -88,7 +86,7 @@ def _write_parquet(path: Path, blocks: Iterable[PatchBlock], origin: Mapping[str
 def _write_csv(path: Path, blocks: Iterable[PatchBlock], shape: PatchShape) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*HEAD, *(f"f{number}" for number in range(shape.channels))])
+        writer.writerow([*HEAD, *feature_names(shape.channels)])
         for block in blocks:
             for image, row, column in zip(*block.places(), strict=True):
                 start = block.rows.indices[image], block.rows.paths[image], row, column
@@ -98,9 +96,4 @@ def _write_csv(path: Path, blocks: Iterable[PatchBlock], shape: PatchShape) -> N
 def _write_npy(path: Path, blocks: Iterable[PatchBlock], images: int, shape: PatchShape) -> None:
     with replacing(path) as temporary:
         size = (images, shape.rows, shape.columns, shape.channels)
-        stored = np.lib.format.open_memmap(temporary, "w+", np.float32, size)
-        start = 0
-        for block in blocks:
-            stored[start : start + len(block.rows)] = block.values
-            start += len(block.rows)
-        stored.flush()
+        write_array(temporary, size, (block.values for block in blocks))

@@ -92,17 +92,14 @@ def _write_parquet(path: Path, blocks: Iterable[Block], origin: Mapping[str, obj
     schema = pa.schema(fields, metadata={METADATA: json.dumps(origin)})
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for block in blocks:
-            count, width = block.values.shape
-            starts = pa.array(np.arange(0, (count + 1) * width, width, dtype=np.int32))
-            vectors = pa.ListArray.from_arrays(starts, pa.array(block.values.ravel()))
-            rows = block.rows
+            rows, vectors = block.rows, column_of(block.values)
             writer.write_table(pa.table([rows.indices, rows.paths, rows.labels, vectors], schema=schema))
 
 
 def _write_csv(path: Path, blocks: Iterable[Block], shape: Shape) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*HEAD, *(f"f{number}" for number in range(shape.features))])
+        writer.writerow([*HEAD, *feature_names(shape.features)])
         for block in blocks:
             for start, row in zip(_named(block.rows), block.values, strict=True):
                 writer.writerow([*start, *map(str, row)])  # numpy's text of a float32 reads back as the same
@@ -116,13 +113,35 @@ def _write_npy(path: Path, blocks: Iterable[Block], shape: Shape) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(HEAD)
-        stored = np.lib.format.open_memmap(temporary, "w+", np.float32, (shape.rows, shape.features))
-        start = 0
-        for block in blocks:
-            stored[start : start + len(block.rows)] = block.values
-            writer.writerows(_named(block.rows))
-            start += len(block.rows)
-        stored.flush()
+
+        def values() -> Iterator[Vectors]:
+            for block in blocks:
+                writer.writerows(_named(block.rows))
+                yield block.values
+
+        write_array(temporary, (shape.rows, shape.features), values())
+
+
+def column_of(vectors: Vectors) -> pa.ListArray:
+    """(N, D) as a column of lists."""
+    count, width = vectors.shape
+    starts = pa.array(np.arange(0, (count + 1) * width, width, dtype=np.int32))
+    return pa.ListArray.from_arrays(starts, pa.array(vectors.ravel()))
+
+
+def feature_names(count: int) -> Iterator[str]:
+    """The columns of so many features, `f0` and on."""
+    return (f"f{number}" for number in range(count))
+
+
+def write_array(path: Path, shape: tuple[int, ...], parts: Iterable[NDArray[np.float32]]) -> None:
+    """Write a `.npy` file of a shape from parts along its first axis, one after the other."""
+    stored = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    start = 0
+    for part in parts:
+        stored[start : start + len(part)] = part
+        start += len(part)
+    stored.flush()
 
 
 def _named(rows: Rows) -> Iterator[tuple[int, str, str]]:

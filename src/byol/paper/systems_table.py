@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from statistics import fmean
 
+from byol.paper.cells import Cell
 from byol.paper.chance import p_value
 from byol.paper.ranks import each_seed, mean_of, tau_of, tau_p
 from byol.paper.summary import RowResult, TableResult
@@ -61,16 +62,25 @@ def _row(name: str, both: dict[str, TableResult]) -> tuple[str, ...]:
     figures: list[str] = []
     for when, row in rows.items():
         figures += [""] * len(_columns(when)) if row is None else _figures(when, row)
-    return cell.title, f"{cell.paper.value:g}" if cell.paper is not None else "", *figures
+    return cell.title, published_of(cell), *figures
 
 
 def _figures(when: str, row: RowResult) -> list[str]:
-    by_metric = {metric: tuple(row.by_seed(metric).values()) for metric in METRICS}
-    figures = [mean_of(values) for values in by_metric.values()]
+    epochs = [f"{row.lines[0]['config']['epochs']:g}"] if when == "minutes" else []
+    return [*metrics_of(row), *epochs, f"{row.minutes:.1f}"]
+
+
+def metrics_of(row: RowResult) -> list[str]:
+    """A row's metrics in the order of `METRICS`, in percent, the last one with the stages that were best."""
+    figures = [mean_of(tuple(row.by_seed(metric).values())) for metric in METRICS]
     if row.stages:
         figures[-1] += f" ({', '.join(row.stages)})"
-    epochs = [f"{row.lines[0]['config']['epochs']:g}"] if when == "minutes" else []
-    return [*figures, *epochs, f"{row.minutes:.1f}"]
+    return figures
+
+
+def published_of(cell: Cell) -> str:
+    """What the system's authors published, in percent; empty where there is nothing."""
+    return "" if cell.paper is None else f"{cell.paper.value:g}"
 
 
 def _orders(both: dict[str, TableResult]) -> list[Block]:

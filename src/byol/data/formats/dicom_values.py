@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from byol.config.reading import ReadingConfig
-from byol.data.formats.intensity import Array
+from byol.data.formats.intensity import Array, limits_of
 from byol.errors import BadImage
 
 __all__ = ["gray", "palette"]
@@ -145,12 +145,8 @@ def _by_table(values: Floats, shown: Any) -> Floats:
 def _by_percentiles(values: Floats, parts: Sequence[Floats]) -> Floats:
     everything = np.concatenate([part.ravel() for part in parts])
     everything = everything[np.isfinite(everything)]
-    if not len(everything):
-        return np.zeros_like(values)
-    low, high = np.percentile(everything, PERCENTILES)
-    if low == high:  # an image of few values
-        low, high = everything.min(), everything.max()
-    return _between(values, float(low), float(high)) if high > low else np.zeros_like(values)
+    low, high = limits_of(everything, PERCENTILES)
+    return _between(values, low, high) if high > low else np.zeros_like(values)
 
 
 def _padding(stored: Any, tags: Any) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from byol.data.formats.header import Depth
 from byol.errors import BadImage
 
-__all__ = ["Array", "check_dtype", "depth_of", "intensities", "shown", "unit_floats"]
+__all__ = ["Array", "check_dtype", "depth_of", "intensities", "limits_of", "shown", "unit_floats"]
 
 Array = npt.NDArray[np.generic]
 
@@ -64,6 +64,14 @@ def unit_floats(values: Array) -> Tensor:
         raise BadImage(f"floating-point pixels from {low:.9g} to {high:.9g}; only [0, 1] has a known meaning")
     floats = np.ascontiguousarray(values, dtype=np.float32)
     return torch.from_numpy(floats if low >= 0 and high <= 1 else floats.clip(0, 1))
+
+
+def limits_of(sample: Any, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """The values at two percentiles of a sample (N,), or its extremes where few values differ; zeros without values."""
+    if not len(sample):
+        return 0.0, 0.0
+    low, high = np.percentile(sample, percentiles)
+    return (float(low), float(high)) if high > low else (float(sample.min()), float(sample.max()))
 
 
 def shown(values: Any, limits: tuple[float, float]) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 from byol.config.reading import ReadingConfig
 from byol.data.formats.extras import NIFTI, silence
 from byol.data.formats.header import Header, check_size
-from byol.data.formats.intensity import Array, shown
+from byol.data.formats.intensity import Array, limits_of, shown
 from byol.data.formats.several import Contents, Opened
 from byol.errors import BadImage
 
@@ -156,7 +156,7 @@ def _look(path: str, reading: ReadingConfig) -> _Look:
         if reading.window == "hounsfield":
             limits = (reading.hounsfield,) * volume.times
         else:
-            limits = tuple(_limits(sample) for sample in samples)
+            limits = tuple(limits_of(sample, PERCENTILES) for sample in samples)
         if reading.empty_slices:
             return _Look(everything, limits)
         slices = _Slices(volume, limits)
@@ -167,13 +167,6 @@ def _look(path: str, reading: ReadingConfig) -> _Look:
 def _some(values: Array) -> Array:
     step = max(1, round((values.size / VALUES_SEEN) ** (1 / 3)))
     return values[::step, ::step, ::step].ravel()
-
-
-def _limits(sample: Any) -> tuple[float, float]:
-    if not len(sample):
-        return 0.0, 0.0
-    low, high = np.percentile(sample, PERCENTILES)
-    return (float(low), float(high)) if high > low else (float(sample.min()), float(sample.max()))
 
 
 def _is_mask(sample: Any) -> bool:

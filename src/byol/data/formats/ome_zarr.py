@@ -15,7 +15,7 @@ from torch import Tensor
 from byol.config.reading import ReadingConfig
 from byol.data.formats.extras import OME_ZARR, silence
 from byol.data.formats.header import MAX_PIXELS, Header, check_size
-from byol.data.formats.intensity import Array, depth_of, intensities, shown
+from byol.data.formats.intensity import Array, depth_of, intensities, limits_of, shown
 from byol.data.formats.ome_metadata import SAFE_CODECS, OmeImage, codecs_of, ome_images
 from byol.data.formats.several import Contents, Opened
 from byol.data.sample import evenly
@@ -182,14 +182,7 @@ def _limits(path: str, number: int, reading: ReadingConfig) -> tuple[tuple[float
     chosen = evenly(times * planes, PLANES_SEEN)
     seen = [coarse.read(*divmod(at, planes)).reshape(channels, -1)[:, ::every].copy() for at in chosen]
     values = np.concatenate(seen, axis=1).astype(np.float64)
-    return tuple(_percentiles(channel[np.isfinite(channel)]) for channel in values)
-
-
-def _percentiles(values: Any) -> tuple[float, float]:
-    if not len(values):
-        return 0.0, 0.0
-    low, high = np.percentile(values, PERCENTILES)
-    return (float(low), float(high)) if high > low else (float(values.min()), float(values.max()))
+    return tuple(limits_of(channel[np.isfinite(channel)], PERCENTILES) for channel in values)
 
 
 def _opened(path: str) -> Any:
